@@ -1,0 +1,96 @@
+//! Ids that the controller gives out.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Names one member of the mesh for its whole life: a node, or a device that runs a stock WireGuard client.
+///
+/// Drawn at random by the controller, never used twice, written as 16 hex digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct NodeId(pub u64);
+
+/// Names one join token. Not a secret: it is what listings and audit records show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TokenId(pub u64);
+
+/// The place of an allow rule in its perimeter's policy, counted from 1 in file order.
+///
+/// Written `#3`; with the perimeter it is a rule's full name: `payments-db#3`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RuleId(pub u32);
+
+/// A text is not an id of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an id is 16 hex digits")]
+pub struct IdError;
+
+fn parse_hex(text: &str) -> Result<u64, IdError> {
+    // `from_str_radix` alone would take a sign and capitals: one id has one spelling.
+    let plain = text.len() == 16 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    if !plain {
+        return Err(IdError);
+    }
+    u64::from_str_radix(text, 16).map_err(|_| IdError)
+}
+
+macro_rules! hex_id {
+    ($id:ident) => {
+        impl fmt::Display for $id {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:016x}", self.0)
+            }
+        }
+
+        impl FromStr for $id {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                parse_hex(text).map(Self)
+            }
+        }
+
+        impl TryFrom<String> for $id {
+            type Error = IdError;
+
+            fn try_from(text: String) -> Result<Self, IdError> {
+                text.parse()
+            }
+        }
+
+        impl From<$id> for String {
+            fn from(id: $id) -> Self {
+                id.to_string()
+            }
+        }
+    };
+}
+
+hex_id!(NodeId);
+hex_id!(TokenId);
+
+impl fmt::Display for RuleId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_id_has_one_spelling() {
+        let id = NodeId(0xab);
+
+        assert_eq!(id.to_string(), "00000000000000ab");
+        assert_eq!("00000000000000ab".parse(), Ok(id));
+        for other in ["00000000000000AB", "+0000000000000ab", "ab", ""] {
+            assert_eq!(other.parse::<NodeId>(), Err(IdError));
+        }
+    }
+}
