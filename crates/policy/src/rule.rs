@@ -1,0 +1,31 @@
+//! The plain rules a node gets for one segment: what is left of a policy once it is compiled for that node.
+
+use ringfence_model::{NodeId, RuleId, UnixMillis};
+use serde::{Deserialize, Serialize};
+
+use crate::Service;
+
+/// Which way a conversation is opened, seen from this node. Replies follow the flow, not a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// A peer opens it towards this node.
+    Ingress,
+    /// This node opens it towards a peer.
+    Egress,
+}
+
+/// One allow rule as one node sees it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Rule {
+    /// Its place in the perimeter's policy.
+    pub id: RuleId,
+    /// Who opens the conversation.
+    pub direction: Direction,
+    /// The peers at the other end, sorted.
+    pub peers: Vec<NodeId>,
+    /// What is opened.
+    pub services: Vec<Service>,
+    /// When it stops counting.
+    pub expires: Option<UnixMillis>,
+}
