@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# Installs what building, testing and the demo need on Debian 12. Says nothing when all is there; safe to repeat.
+set -euo pipefail
+
+# Program (or file) that must be there, and the Debian package that brings it.
+needs=(
+    "cc build-essential"                                # rusqlite and aws-lc compile C
+    "ip iproute2"                                       # the lab's namespaces, bridges and addresses
+    "nft nftables"                                      # the lab's NAT, loss and partitions
+    "ping iputils-ping"
+    "ps procps"                                         # ps, and the sysctl that wg-quick calls
+    "setpriv util-linux"                                # nodes without root; nsenter and mount come with it
+    "unshare util-linux"
+    "wg wireguard-tools"                                # the stock clients that tests talk to
+    "wireguard-go wireguard-go"
+    "psql postgresql-client"
+    "/usr/lib/postgresql/15/bin/postgres postgresql-15" # the protected asset of the demo
+)
+
+missing=()
+for need in "${needs[@]}"; do
+    read -r program package <<<"$need"
+    if [[ ! -x "$program" ]] && ! PATH="$PATH:/usr/sbin:/sbin" command -v "$program" >/dev/null; then
+        echo "setup: $program is missing, installing $package"
+        missing+=("$package")
+    fi
+done
+
+if ! command -v cargo >/dev/null; then
+    echo "setup: cargo is missing. Install Rust first: https://rustup.rs" >&2
+    exit 1
+fi
+
+if ((${#missing[@]} == 0)); then
+    exit 0
+fi
+if ! command -v apt-get >/dev/null; then
+    echo "setup: no apt-get here. Install these yourself: ${missing[*]}" >&2
+    exit 1
+fi
+
+as_root=()
+if ((EUID != 0)); then
+    if ! command -v sudo >/dev/null; then
+        echo "setup: run this as root, there is no sudo to install ${missing[*]} with" >&2
+        exit 1
+    fi
+    as_root=(sudo)
+fi
+
+# Debian's PostgreSQL package makes and starts a database of its own. Tests and demo start theirs inside a namespace,
+# so for the time of the installation this file tells the package not to.
+no_cluster=/etc/postgresql-common/createcluster.d/ringfence-setup.conf
+log=$(mktemp)
+trap '"${as_root[@]}" rm -f "$no_cluster"; rm -f "$log"' EXIT
+"${as_root[@]}" mkdir -p "$(dirname "$no_cluster")"
+echo "create_main_cluster = false" | "${as_root[@]}" tee "$no_cluster" >/dev/null
+
+# Runs one long step quietly, with what it printed shown only if it fails.
+step() {
+    local what=$1
+    shift
+    echo "setup: $what"
+    if ! "${as_root[@]}" "$@" >"$log" 2>&1; then
+        cat "$log" >&2
+        echo "setup: failed: $*" >&2
+        exit 1
+    fi
+}
+
+step "reading the package lists" apt-get update -q
+step "installing ${missing[*]} (a minute or two)" \
+    env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "${missing[@]}"
+echo "setup: done"
