@@ -1,1 +1,5 @@
-//! Placeholder.
+//! The controller daemon's rooms.
+
+pub mod ca;
+pub mod data_dir;
+pub mod store;
