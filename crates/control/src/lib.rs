@@ -1,1 +1,29 @@
-//! Placeholder.
+//! The control protocol: messages, framing, netmap and delta, sessions of both ends, and the shapes of the REST API
+//! and of a node's local socket.
+//!
+//! **Invariant:** what arrives is refused whole or taken whole; no byte string makes a decoder panic.
+#![deny(missing_docs)]
+
+pub mod api;
+mod delta;
+mod frame;
+pub mod local;
+mod message;
+mod netmap;
+mod probe;
+mod session;
+pub mod text;
+
+pub use delta::{Delta, DeltaError, PublicKeyEdit, RuleKey, RulePeersEdit, RulesEdit, SegmentDelta};
+pub use frame::{
+    FRAME_BYTES_MAX, FRAME_HEADER_BYTES, Frame, FrameDecoder, FrameError, encode_frame, parse_header,
+};
+pub use message::{
+    CAPABILITY, Enforced, Goodbye, Hello, Lease, Message, MessageError, NetmapRefused, PeerCandidates, Ping,
+    Refused, RegisterKey, Renew, Renewed, ToController, ToNode, Welcome, registration_bytes,
+};
+pub use netmap::{Netmap, NetmapFault, PeerKind, PeerMap, SegmentMap};
+pub use probe::{
+    Probe, ProbeOrder, ProbeOutcome, ProbeReport, ProbeVerdict, SeenAnswer, SeenFlow, SeenQuestion,
+};
+pub use session::{ControllerSession, GreetError, HelloFacts, NodeAction, NodeSession, SessionError};

@@ -10,11 +10,13 @@ use serde::{Deserialize, Serialize};
 /// Drawn at random by the controller, never used twice, written as 16 hex digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String))]
 pub struct NodeId(pub u64);
 
 /// Names one join token. Not a secret: it is what listings and audit records show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String))]
 pub struct TokenId(pub u64);
 
 /// The place of an allow rule in its perimeter's policy, counted from 1 in file order.
@@ -22,6 +24,7 @@ pub struct TokenId(pub u64);
 /// Written `#3`; with the perimeter it is a rule's full name: `payments-db#3`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = u32))]
 pub struct RuleId(pub u32);
 
 /// A text is not an id of ours.

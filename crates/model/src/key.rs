@@ -14,6 +14,7 @@ use zeroize::{Zeroize as _, ZeroizeOnDrop, Zeroizing};
 /// A Curve25519 public key, written in base64 as `wg` does.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String))]
 pub struct PublicKey([u8; KEY_BYTES]);
 
 /// A Curve25519 private key: born on the node, never leaves it.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 /// The labels of one node or device, sorted by key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "BTreeMap<String, String>", into = "BTreeMap<String, String>")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = BTreeMap<String, String>))]
 pub struct Labels(BTreeMap<String, String>);
 
 /// A question about labels: `role=db, env=prod` holds where every pair is present. Never empty.

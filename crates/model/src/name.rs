@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 /// A checked name. Ordered as text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String))]
 pub struct Name(String);
 
 /// Why a text is not a [`Name`].

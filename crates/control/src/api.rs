@@ -1,0 +1,51 @@
+//! The shapes of the REST API, shared by the controller that serves it and the CLI that asks it.
+//!
+//! Requests refuse unknown fields; answers may gain fields. Times are milliseconds since 1970 in fields that end in
+//! `_ms`; revisions are text, `"1.42"`; node ids are 16 hex digits, keys base64 as `wg` writes them.
+
+mod audit;
+mod device;
+mod explain;
+mod node;
+mod perimeter;
+mod problem;
+mod revision;
+mod token;
+
+pub use audit::{AuditActor, AuditEntry, AuditList, AuditVerification, BrokenEntry};
+pub use device::{AddPeerRequest, PeerConfig, PeerList, PeerView};
+pub use explain::{ExplainReport, ExplainRequest, Explained, VerifyReport, VerifyRequest, VerifyRow};
+pub use node::{NodeList, NodeView, PatchNodeRequest};
+pub use perimeter::{
+    ApplyReport, ApplyRequest, FlowChangeKind, FlowChangeView, GroupView, MemberView, PerimeterDetail,
+    PerimeterList, PerimeterSummary, PolicyFile, RuleView,
+};
+pub use problem::{Finding, Problem};
+pub use revision::{ChangeReport, Health, LatestRevision, NodeAck, Receipt};
+pub use token::{CreateTokenRequest, CreatedToken, TokenList, TokenState, TokenView};
+
+/// What a flow may do, in answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// It passes.
+    Allow,
+    /// It does not.
+    Deny,
+}
+
+/// Where every route starts.
+pub const PREFIX: &str = "/api/v1";
+
+/// The longest request body the controller reads.
+pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// The content type of a [`Problem`].
+pub const PROBLEM_CONTENT_TYPE: &str = "application/problem+json";
+
+/// The header that names a request in the audit trail; the controller makes one up where it is missing.
+pub const REQUEST_ID_HEADER: &str = "x-request-id";
+
+#[cfg(test)]
+mod tests;
