@@ -50,6 +50,12 @@ pub enum ServiceError {
 }
 
 impl PortRange {
+    /// Every port.
+    pub const ALL: Self = Self {
+        first: 1,
+        last: u16::MAX,
+    };
+
     /// Ports `first` to `last`.
     ///
     /// # Errors
@@ -77,6 +83,31 @@ impl PortRange {
     /// Whether `port` is one of these.
     pub const fn contains(self, port: u16) -> bool {
         self.first <= port && port <= self.last
+    }
+
+    /// Both as one range, if nothing lies between them. `later` does not start before this one.
+    pub(crate) fn joined(self, later: Self) -> Option<Self> {
+        let touches = later.first <= self.last.saturating_add(1);
+        touches.then_some(Self {
+            first: self.first,
+            last: self.last.max(later.last),
+        })
+    }
+
+    /// What is left below and above `hole`.
+    pub(crate) fn without(self, hole: Self) -> [Option<Self>; 2] {
+        if !self.meets(hole) {
+            return [Some(self), None];
+        }
+        let below = (self.first < hole.first).then(|| Self {
+            first: self.first,
+            last: hole.first - 1,
+        });
+        let above = (self.last > hole.last).then(|| Self {
+            first: hole.last + 1,
+            last: self.last,
+        });
+        [below, above]
     }
 
     const fn is_within(self, other: Self) -> bool {

@@ -1,0 +1,138 @@
+//! What in a policy is valid and likely not meant: groups nobody uses, rules that open nothing, rules under others.
+
+use std::collections::BTreeSet;
+
+use ringfence_model::Name;
+
+use crate::coverage::Coverage;
+use crate::diagnostic::Diagnostic;
+use crate::explain::{Unverified, UsersUnverified};
+use crate::policy::{AllowRule, GroupMembers, Policy, list};
+
+pub(crate) fn warnings(policy: &Policy) -> Vec<Diagnostic> {
+    let mut warnings = Vec::new();
+    unused_groups(policy, &mut warnings);
+    powerless_rules(policy, &mut warnings);
+    rules_under_others(policy, &mut warnings);
+    warnings.sort_by_key(|warning| warning.offset);
+    warnings
+}
+
+fn unused_groups(policy: &Policy, warnings: &mut Vec<Diagnostic>) {
+    let used: BTreeSet<&Name> = policy
+        .rules
+        .iter()
+        .flat_map(|rule| [&rule.from, &rule.to])
+        .collect();
+    for (name, group) in &policy.groups {
+        if !used.contains(name) {
+            let message = format!("group {name} is in no rule: its members get a key here and reach nothing");
+            warnings.push(Diagnostic::new(&policy.file, group.place, message));
+        }
+    }
+}
+
+fn powerless_rules(policy: &Policy, warnings: &mut Vec<Diagnostic>) {
+    for rule in &policy.rules {
+        for obstacle in unverified(policy, rule) {
+            let message = format!("rule {} opens nothing: {obstacle}", rule.id);
+            warnings.push(Diagnostic::new(&policy.file, rule.place, message));
+        }
+    }
+}
+
+/// What a rule needs that nothing verifies, so that it opens nothing.
+fn unverified(policy: &Policy, rule: &AllowRule) -> Vec<String> {
+    let sides: BTreeSet<&Name> = BTreeSet::from([&rule.from, &rule.to]);
+    let is_of_users = |name: &&Name| {
+        let group = policy.groups.get(*name);
+        group.is_some_and(|group| matches!(group.members, GroupMembers::Users(_)))
+    };
+    let users = sides
+        .into_iter()
+        .filter(is_of_users)
+        .map(|name| UsersUnverified(name).to_string());
+    let require = rule
+        .require
+        .as_ref()
+        .map(|require| Unverified(require).to_string());
+    users.chain(require).collect()
+}
+
+fn rules_under_others(policy: &Policy, warnings: &mut Vec<Diagnostic>) {
+    let opened: Vec<Coverage> = policy
+        .rules
+        .iter()
+        .map(|rule| rule.services.iter().copied().collect())
+        .collect();
+    let rules: Vec<(&AllowRule, &Coverage)> = policy.rules.iter().zip(&opened).collect();
+    for &(rule, opens) in &rules {
+        let wider = || {
+            rules
+                .iter()
+                .filter(|(twin, _)| twin.id != rule.id && joins_no_more(policy, rule, twin))
+        };
+        let shadow = wider().find_map(|(twin, twin_opens)| shadow(policy, (rule, opens), (twin, twin_opens)));
+        let message = shadow
+            .or_else(|| wider().find_map(|(twin, twin_opens)| overlap((rule, opens), (twin, twin_opens))));
+        warnings.extend(message.map(|message| Diagnostic::new(&policy.file, rule.place, message)));
+    }
+}
+
+/// Whether every pair of nodes that `rule` joins is joined by `twin` too, by their selectors alone.
+fn joins_no_more(policy: &Policy, rule: &AllowRule, twin: &AllowRule) -> bool {
+    is_within(policy, &rule.from, &twin.from) && is_within(policy, &rule.to, &twin.to)
+}
+
+fn is_within(policy: &Policy, inner: &Name, outer: &Name) -> bool {
+    let members = |name| policy.groups.get(name).map(|group| &group.members);
+    match (members(inner), members(outer)) {
+        _ if inner == outer => true,
+        (Some(GroupMembers::Nodes(inner)), Some(GroupMembers::Nodes(outer))) => outer.matches(inner.pairs()),
+        (Some(GroupMembers::Nodes(_) | GroupMembers::Users(_)) | None, _) => false,
+    }
+}
+
+/// Says so if `rule` opens nothing that `twin` does not.
+fn shadow(policy: &Policy, rule: (&AllowRule, &Coverage), twin: (&AllowRule, &Coverage)) -> Option<String> {
+    let ((rule, opens), (twin, twin_opens)) = (rule, twin);
+    let outlasts = twin
+        .expires
+        .is_none_or(|twin| rule.expires.is_some_and(|rule| rule <= twin));
+    let asks_no_more = twin.require.is_none() || twin.require == rule.require;
+    if !opens.without(twin_opens).is_empty() || !outlasts || !asks_no_more {
+        return None;
+    }
+    let is_same = opens == twin_opens
+        && twin.expires == rule.expires
+        && twin.require == rule.require
+        && joins_no_more(policy, twin, rule);
+    if is_same && rule.id < twin.id {
+        return None;
+    }
+    let besides = match (&rule.require, &twin.require) {
+        (Some(require), None) => format!(", without {require}"),
+        (Some(_), Some(_)) | (None, _) if twin.expires != rule.expires => ", and for longer".to_owned(),
+        (Some(_), Some(_)) | (None, _) => String::new(),
+    };
+    let (id, line) = (twin.id, twin.place.line);
+    Some(format!(
+        "rule {} adds nothing: rule {id} (line {line}) opens all of it{besides}",
+        rule.id
+    ))
+}
+
+/// Says what two rules open both, to the later one: closing it takes both.
+fn overlap(rule: (&AllowRule, &Coverage), twin: (&AllowRule, &Coverage)) -> Option<String> {
+    let ((rule, opens), (twin, twin_opens)) = (rule, twin);
+    let common = opens.common(twin_opens).services();
+    let is_said_there = rule.from == twin.from && rule.to == twin.to && rule.id < twin.id;
+    if common.is_empty() || is_said_there {
+        return None;
+    }
+    let (id, line, both) = (twin.id, twin.place.line, list(&common));
+    Some(format!(
+        "rule {id} (line {line}) opens {both} too: taking it out of rule {} leaves it open",
+        rule.id
+    ))
+}
