@@ -1,0 +1,277 @@
+//! The seam to boringtun's own clock: the only file that touches boringtun.
+//!
+//! `boringtun::noise` reads three clocks of its own: `Instant::now` (on Linux `CLOCK_BOOTTIME`) in timers, handshake
+//! and rate limiter, and `SystemTime::now` when a `Tunn` is made, as the base of its TAI64N stamps. The `now` that
+//! [`crate::WireGuard`] is handed therefore decides *when* boringtun is asked, and boringtun's clock decides what it
+//! answers. In production both run alike. A simulation that builds boringtun with `mock-instant` sets both.
+//!
+//! Inside a `Tunn` time stands still between calls of `update_timers`: every stamp it writes is the time of the last
+//! one. So whoever uses a tunnel ticks it first if [`ClockedTunn::is_stale`]; otherwise a handshake made after 200
+//! idle seconds would look 200 s old and be thrown away by the next tick.
+//!
+//! Keys: Curve25519 secrets inside a `Tunn` are wiped when it drops (`x25519-dalek` with `zeroize`).
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use boringtun::noise::handshake::parse_handshake_anon;
+use boringtun::noise::rate_limiter::RateLimiter;
+use boringtun::noise::{Packet, Tunn, TunnResult};
+use boringtun::x25519;
+use ringfence_model::{PrivateKey, PublicKey};
+
+use crate::drop::WgDrop;
+use crate::slots::PeerSlot;
+
+/// A segment's side of every handshake: its key pair, and what bounds the handshakes made with it.
+pub(crate) struct Noise {
+    secret: x25519::StaticSecret,
+    public: x25519::PublicKey,
+    /// Counts the initiations of strangers, and asks for cookies when there are too many.
+    gate: RateLimiter,
+    /// What each `Tunn` checks against. Without a limit: whatever gets there was counted by the gate or by its
+    /// source's bucket, and counting it again would halve the budget.
+    unlimited: Arc<RateLimiter>,
+}
+
+/// What the gate says to a stranger's initiation.
+pub(crate) enum GateVerdict {
+    /// Go on.
+    Pass,
+    /// Loaded: answer with this cookie reply.
+    Cookie(Vec<u8>),
+}
+
+impl Noise {
+    pub(crate) fn new(key: &PrivateKey) -> Self {
+        let secret = x25519::StaticSecret::from(*key.expose());
+        let public = x25519::PublicKey::from(&secret);
+        Self {
+            gate: RateLimiter::new(&public, STRANGERS_PER_SECOND),
+            unlimited: Arc::new(RateLimiter::new(&public, u64::MAX)),
+            secret,
+            public,
+        }
+    }
+
+    pub(crate) fn public_key(&self) -> PublicKey {
+        PublicKey::from_bytes(self.public.to_bytes())
+    }
+
+    /// Counts one initiation of a stranger.
+    pub(crate) fn gate(&self, src: IpAddr, initiation: &[u8]) -> Result<GateVerdict, WgDrop> {
+        self.gate.reset_count();
+        let mut cookie_reply = [0; SCRATCH_BYTES];
+        match self.gate.verify_packet(Some(src), initiation, &mut cookie_reply) {
+            Ok(_) => Ok(GateVerdict::Pass),
+            Err(TunnResult::WriteToNetwork(reply)) => Ok(GateVerdict::Cookie(reply.to_vec())),
+            Err(TunnResult::Err(error)) => Err(error.into()),
+            Err(TunnResult::Done | TunnResult::WriteToTunnelV4(..) | TunnResult::WriteToTunnelV6(..)) => {
+                Err(WgDrop::NotWireGuard)
+            }
+        }
+    }
+
+    /// Decrypts who an initiation says it is from. Only the whole handshake proves it.
+    pub(crate) fn claimed_sender(&self, initiation: &[u8]) -> Result<PublicKey, WgDrop> {
+        let Ok(Packet::HandshakeInit(message)) = Tunn::parse_incoming_packet(initiation) else {
+            return Err(WgDrop::NotWireGuard);
+        };
+        let half = parse_handshake_anon(&self.secret, &self.public, &message)?;
+        Ok(PublicKey::from_bytes(half.peer_static_public))
+    }
+
+    /// A tunnel to one peer.
+    pub(crate) fn tunnel(&self, peer: PublicKey, slot: PeerSlot, now: Instant) -> Box<ClockedTunn> {
+        Box::new(ClockedTunn {
+            tunn: Tunn::new(
+                self.secret.clone(),
+                x25519::PublicKey::from(*peer.as_bytes()),
+                None,
+                // Ours, in peer.rs: boringtun's also fires while traffic flows, and gives up for good after 90 s.
+                None,
+                slot.tunn_index(),
+                Some(Arc::clone(&self.unlimited)),
+            ),
+            ticked_at: now,
+        })
+    }
+}
+
+/// One `Tunn`, with the time it was last shown a clock.
+pub(crate) struct ClockedTunn {
+    tunn: Tunn,
+    ticked_at: Instant,
+}
+
+/// What a tick brought.
+pub(crate) enum Tick {
+    /// Nothing.
+    Quiet,
+    /// A datagram to send: an initiation or a keepalive.
+    Send(Vec<u8>),
+    /// The tunnel has given up: no session, no handshake, until one is started.
+    Expired,
+}
+
+impl ClockedTunn {
+    /// Whether the tunnel must be ticked before it is used.
+    pub(crate) fn is_stale(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.ticked_at) >= STALE_AFTER
+    }
+
+    /// Shows the tunnel the clock.
+    pub(crate) fn tick(&mut self, now: Instant) -> Tick {
+        self.ticked_at = now;
+        let mut scratch = [0; SCRATCH_BYTES];
+        match self.tunn.update_timers(&mut scratch) {
+            TunnResult::WriteToNetwork(datagram) => Tick::Send(datagram.to_vec()),
+            TunnResult::Err(_) => Tick::Expired,
+            TunnResult::Done | TunnResult::WriteToTunnelV4(..) | TunnResult::WriteToTunnelV6(..) => {
+                Tick::Quiet
+            }
+        }
+    }
+
+    /// Whether a packet can be sealed now.
+    pub(crate) fn has_session(&self) -> bool {
+        self.tunn.time_since_last_handshake().is_some()
+    }
+
+    /// Makes an initiation, unless a handshake is under way.
+    pub(crate) fn initiate(&mut self) -> Option<Vec<u8>> {
+        let mut scratch = [0; SCRATCH_BYTES];
+        sent(self.tunn.format_handshake_initiation(&mut scratch, false))
+    }
+
+    /// Seals a plaintext into `out`. `None` without a session.
+    pub(crate) fn seal(&mut self, plaintext: &[u8], out: &mut Vec<u8>) -> Option<()> {
+        // Without a session, `encapsulate` would keep the packet in a queue of its own: 256 for every silent peer.
+        if !self.has_session() {
+            return None;
+        }
+        out.resize(plaintext.len() + DATA_OVERHEAD_BYTES, 0);
+        let TunnResult::WriteToNetwork(datagram) = self.tunn.encapsulate(plaintext, out) else {
+            debug_assert!(false, "a tunnel with a session seals");
+            return None;
+        };
+        debug_assert_eq!(datagram.len(), plaintext.len() + DATA_OVERHEAD_BYTES);
+        Some(())
+    }
+
+    /// Opens a data message into `buf`, which must be as long as the datagram. An empty packet is a keepalive.
+    pub(crate) fn open_data<'b>(&mut self, datagram: &[u8], buf: &'b mut [u8]) -> Result<&'b [u8], WgDrop> {
+        match self.tunn.decapsulate(None, datagram, buf) {
+            TunnResult::WriteToTunnelV4(packet, _) | TunnResult::WriteToTunnelV6(packet, _) => Ok(packet),
+            TunnResult::Done => Ok(&[]),
+            TunnResult::Err(error) => Err(error.into()),
+            TunnResult::WriteToNetwork(_) => {
+                debug_assert!(false, "a data message has no answer");
+                Err(WgDrop::Unexpected)
+            }
+        }
+    }
+
+    /// Handles a handshake message or a cookie reply; gives the answer to it, if it has one.
+    pub(crate) fn open_handshake(&mut self, src: IpAddr, datagram: &[u8]) -> Result<Option<Vec<u8>>, WgDrop> {
+        let mut scratch = [0; SCRATCH_BYTES];
+        match self.tunn.decapsulate(Some(src), datagram, &mut scratch) {
+            TunnResult::WriteToNetwork(answer) => Ok(Some(answer.to_vec())),
+            TunnResult::Done => Ok(None),
+            TunnResult::Err(error) => Err(error.into()),
+            TunnResult::WriteToTunnelV4(..) | TunnResult::WriteToTunnelV6(..) => {
+                debug_assert!(false, "a handshake message holds no packet");
+                Err(WgDrop::Unexpected)
+            }
+        }
+    }
+
+    /// Empties the queue in which a passive keepalive waits that fell due just after its session had ended.
+    pub(crate) fn discard_queue(&mut self) {
+        for _ in 0..TUNN_QUEUE_MAX {
+            let mut scratch = [0; SCRATCH_BYTES];
+            if sent(self.tunn.decapsulate(None, &[], &mut scratch)).is_none() {
+                return;
+            }
+        }
+    }
+}
+
+/// An initiation to `receiver` from a key that it does not know.
+pub(crate) fn stranger_initiation(stranger: &PrivateKey, receiver: PublicKey, slot: PeerSlot) -> Vec<u8> {
+    let mut tunn = Tunn::new(
+        x25519::StaticSecret::from(*stranger.expose()),
+        x25519::PublicKey::from(*receiver.as_bytes()),
+        None,
+        None,
+        slot.tunn_index(),
+        None,
+    );
+    let mut scratch = [0; SCRATCH_BYTES];
+    sent(tunn.format_handshake_initiation(&mut scratch, false))
+        .expect("a new tunnel has no handshake under way, and the buffer holds an initiation")
+}
+
+fn sent(result: TunnResult<'_>) -> Option<Vec<u8>> {
+    match result {
+        TunnResult::WriteToNetwork(datagram) => Some(datagram.to_vec()),
+        TunnResult::Done
+        | TunnResult::Err(_)
+        | TunnResult::WriteToTunnelV4(..)
+        | TunnResult::WriteToTunnelV6(..) => None,
+    }
+}
+
+/// A tunnel that was shown the clock longer ago than this is shown it before use: boringtun's own resolution.
+const STALE_AFTER: Duration = Duration::from_millis(250);
+/// How often a tunnel that is awake is shown the clock; some way under [`STALE_AFTER`], for a shell that comes late.
+pub(crate) const TICK: Duration = Duration::from_millis(200);
+/// Initiations of strangers that one segment takes in one second before it asks for cookies: about 7 % of a core.
+pub(crate) const STRANGERS_PER_SECOND: u64 = 256;
+/// Header and tag of a data message.
+pub(crate) const DATA_OVERHEAD_BYTES: usize = 32;
+/// Room for any message but data; the longest is an initiation of 148 bytes.
+const SCRATCH_BYTES: usize = 160;
+/// boringtun's own bound.
+const TUNN_QUEUE_MAX: usize = 256;
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Some instant for a test to count from.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "an instant has no other source; the tests only count from it"
+    )]
+    pub(crate) fn start() -> Instant {
+        Instant::now()
+    }
+
+    #[test]
+    fn a_tunnel_is_stale_after_250_milliseconds() {
+        let now = start();
+        let noise = Noise::new(&PrivateKey::from_random([1; 32]));
+        let peer = PrivateKey::from_random([2; 32]).public_key();
+        let mut tunnel = noise.tunnel(peer, PeerSlot::from_receiver_index(0x100), now);
+
+        assert!(!tunnel.is_stale(now + Duration::from_millis(249)));
+        assert!(tunnel.is_stale(now + Duration::from_millis(250)));
+
+        tunnel.tick(now + Duration::from_secs(5));
+        assert!(!tunnel.is_stale(now + Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn sealing_without_a_session_leaves_nothing_behind() {
+        let now = start();
+        let noise = Noise::new(&PrivateKey::from_random([1; 32]));
+        let peer = PrivateKey::from_random([2; 32]).public_key();
+        let mut tunnel = noise.tunnel(peer, PeerSlot::from_receiver_index(0x100), now);
+        let mut out = Vec::new();
+
+        assert_eq!(tunnel.seal(&[0x45; 64], &mut out), None);
+        assert!(out.is_empty());
+    }
+}

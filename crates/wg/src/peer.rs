@@ -1,0 +1,386 @@
+//! One peer of one segment: its tunnel, and everything boringtun leaves to the caller.
+//!
+//! **Invariant:** a handshake is started at most once in [`REKEY_TIMEOUT`], by whatever cause.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use ringfence_model::PublicKey;
+
+use crate::clock::{ClockedTunn, DATA_OVERHEAD_BYTES, Noise, Tick};
+use crate::demux::{self, ReceiverIndex};
+use crate::drop::WgDrop;
+use crate::output::{Destination, MessageKind, Outbox, WgEvent, WgTransmit};
+use crate::segment::SegmentHandle;
+use crate::slots::PeerSlot;
+
+/// Why a packet was not sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SealError {
+    /// No session yet: hold the packet and call [`crate::WireGuard::start_handshake`].
+    #[error("no session with this peer")]
+    NoSession,
+    /// This session has sent all it may; the next handshake is under way.
+    #[error("this session has sent as many messages as it may")]
+    CounterExhausted,
+    /// The slot names no peer.
+    #[error("no such peer")]
+    NoPeer,
+    /// Does not fit into one UDP datagram.
+    #[error("too long for one datagram")]
+    TooLong,
+}
+
+/// What a status report shows of a peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeerStats {
+    /// How long ago the last handshake was completed.
+    pub latest_handshake: Option<Duration>,
+    /// Bytes of authentic datagrams received.
+    pub rx_bytes: u64,
+    /// Bytes of datagrams sent.
+    pub tx_bytes: u64,
+}
+
+/// What one call works with.
+pub(crate) struct Call<'a> {
+    pub(crate) noise: &'a Noise,
+    pub(crate) outbox: &'a mut Outbox,
+    pub(crate) now: Instant,
+}
+
+/// One peer.
+pub(crate) struct Peer {
+    pub(crate) slot: PeerSlot,
+    pub(crate) segment: SegmentHandle,
+    pub(crate) public_key: PublicKey,
+    /// Where the last authentic datagram came from.
+    pub(crate) src: Option<SocketAddr>,
+    keepalive: Option<Duration>,
+    /// 11 KiB, so made on first use; then kept as long as the peer, because it knows the newest handshake stamp
+    /// it has seen, which is what a replayed initiation is refused by.
+    tunnel: Option<Box<ClockedTunn>>,
+    session: Session,
+    /// When the handshake attempt under way began.
+    attempt_began: Option<Instant>,
+    initiated_at: Option<Instant>,
+    responses_left: u8,
+    /// The session we answered with, not confirmed yet by data from the initiator.
+    unconfirmed: Option<ReceiverIndex>,
+    established_at: Option<Instant>,
+    sent_at: Option<Instant>,
+    /// Until when the tunnel must be ticked even without a session: a handshake or an unconfirmed session lives.
+    awake_until: Option<Instant>,
+    limits: CounterLimits,
+    rx_bytes: u64,
+    tx_bytes: u64,
+}
+
+/// Whether packets can be sealed, as last told to the caller.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Session {
+    None,
+    Live,
+}
+
+/// How many messages a session may send.
+#[derive(Clone, Copy)]
+struct CounterLimits {
+    /// Starts the next handshake.
+    rekey_after: u64,
+    /// Nothing is sent any more.
+    refuse_from: u64,
+}
+
+impl Peer {
+    pub(crate) fn new(
+        slot: PeerSlot,
+        segment: SegmentHandle,
+        public_key: PublicKey,
+        keepalive: Option<Duration>,
+    ) -> Self {
+        Self {
+            slot,
+            segment,
+            public_key,
+            src: None,
+            keepalive,
+            tunnel: None,
+            session: Session::None,
+            attempt_began: None,
+            initiated_at: None,
+            responses_left: 0,
+            unconfirmed: None,
+            established_at: None,
+            sent_at: None,
+            awake_until: None,
+            limits: CounterLimits {
+                rekey_after: REKEY_AFTER_MESSAGES,
+                refuse_from: REFUSE_FROM_MESSAGES,
+            },
+            rx_bytes: 0,
+            tx_bytes: 0,
+        }
+    }
+
+    /// Moves time forward, if it stood still for too long for the tunnel to be used.
+    pub(crate) fn refresh(&mut self, call: &mut Call<'_>) {
+        if self
+            .tunnel
+            .as_ref()
+            .is_some_and(|tunnel| tunnel.is_stale(call.now))
+        {
+            self.tick(call);
+        }
+    }
+
+    /// Moves time forward: retries, re-keys, expires, keeps alive.
+    pub(crate) fn tick(&mut self, call: &mut Call<'_>) {
+        if let Some(tunnel) = &mut self.tunnel {
+            match tunnel.tick(call.now) {
+                Tick::Quiet => {}
+                Tick::Send(datagram) => self.emit(datagram, Destination::Peer, call),
+                Tick::Expired => self.fail_attempt(call),
+            }
+        }
+        // A responder's handshake replaces our own attempt inside the tunnel without ever failing it.
+        if self
+            .attempt_began
+            .is_some_and(|began| since(call.now, began) > ATTEMPT_MAX)
+        {
+            self.fail_attempt(call);
+        }
+        if self.session == Session::Live && !self.has_session() {
+            self.session = Session::None;
+            call.outbox.tell(WgEvent::SessionExpired { slot: self.slot });
+        }
+        self.keep_alive(call);
+    }
+
+    /// Starts a handshake, unless one was started within [`REKEY_TIMEOUT`].
+    pub(crate) fn start_handshake(&mut self, call: &mut Call<'_>) {
+        self.refresh(call);
+        self.initiate(call);
+    }
+
+    /// Seals one packet, which the caller has padded.
+    pub(crate) fn seal(
+        &mut self,
+        padded: &[u8],
+        out: &mut Vec<u8>,
+        call: &mut Call<'_>,
+    ) -> Result<(), SealError> {
+        self.refresh(call);
+        self.seal_now(padded, out, call)
+    }
+
+    /// Opens a data message.
+    pub(crate) fn open_data<'b>(
+        &mut self,
+        receiver: ReceiverIndex,
+        datagram: &[u8],
+        buf: &'b mut [u8],
+        call: &mut Call<'_>,
+    ) -> Result<&'b [u8], WgDrop> {
+        self.refresh(call);
+        let tunnel = self.tunnel.as_mut().ok_or(WgDrop::UnknownIndex)?;
+        let packet = tunnel.open_data(datagram, buf)?;
+        self.rx_bytes += datagram.len() as u64;
+        if self.unconfirmed == Some(receiver) || self.session == Session::None {
+            self.establish(call);
+        }
+        Ok(packet)
+    }
+
+    /// Answers an initiation whose sender claims to be this peer.
+    pub(crate) fn open_initiation(
+        &mut self,
+        src: SocketAddr,
+        datagram: &[u8],
+        call: &mut Call<'_>,
+    ) -> Result<(), WgDrop> {
+        self.refresh(call);
+        let answer = self.tunnel(call).open_handshake(src.ip(), datagram)?;
+        self.rx_bytes += datagram.len() as u64;
+        if let Some(response) = answer {
+            self.unconfirmed = demux::sender_index(&response);
+            self.emit(response, Destination::Address(src), call);
+        }
+        Ok(())
+    }
+
+    /// Completes the handshake that we started.
+    pub(crate) fn open_response(
+        &mut self,
+        src: SocketAddr,
+        datagram: &[u8],
+        call: &mut Call<'_>,
+    ) -> Result<(), WgDrop> {
+        self.refresh(call);
+        let tunnel = self.tunnel.as_mut().ok_or(WgDrop::UnknownIndex)?;
+        // Who sees our initiation can forge responses to it, and each costs two Curve25519 operations.
+        self.responses_left = self.responses_left.checked_sub(1).ok_or(WgDrop::Unexpected)?;
+        let keepalive = tunnel.open_handshake(src.ip(), datagram)?;
+        tunnel.discard_queue();
+        self.rx_bytes += datagram.len() as u64;
+        self.establish(call);
+        // The first data message confirms the session to the responder.
+        if let Some(keepalive) = keepalive {
+            self.emit(keepalive, Destination::Address(src), call);
+        }
+        Ok(())
+    }
+
+    /// Keeps a cookie for the next handshake message.
+    pub(crate) fn open_cookie_reply(
+        &mut self,
+        src: SocketAddr,
+        datagram: &[u8],
+        call: &mut Call<'_>,
+    ) -> Result<(), WgDrop> {
+        self.refresh(call);
+        let tunnel = self.tunnel.as_mut().ok_or(WgDrop::UnknownIndex)?;
+        tunnel.open_handshake(src.ip(), datagram)?;
+        Ok(())
+    }
+
+    /// Whether a packet can be sealed now.
+    pub(crate) fn has_session(&self) -> bool {
+        self.tunnel.as_ref().is_some_and(|tunnel| tunnel.has_session())
+    }
+
+    /// Whether it needs ticks.
+    pub(crate) fn is_awake(&self, now: Instant) -> bool {
+        self.keepalive.is_some()
+            || self.session == Session::Live
+            || self.attempt_began.is_some()
+            || self.awake_until.is_some_and(|until| now < until)
+    }
+
+    pub(crate) fn stats(&self, now: Instant) -> PeerStats {
+        PeerStats {
+            latest_handshake: self.established_at.map(|at| since(now, at)),
+            rx_bytes: self.rx_bytes,
+            tx_bytes: self.tx_bytes,
+        }
+    }
+
+    fn tunnel(&mut self, call: &Call<'_>) -> &mut ClockedTunn {
+        self.tunnel
+            .get_or_insert_with(|| call.noise.tunnel(self.public_key, self.slot, call.now))
+    }
+
+    fn initiate(&mut self, call: &mut Call<'_>) {
+        if self
+            .initiated_at
+            .is_some_and(|at| since(call.now, at) < REKEY_TIMEOUT)
+        {
+            return;
+        }
+        if let Some(initiation) = self.tunnel(call).initiate() {
+            self.emit(initiation, Destination::Peer, call);
+        }
+    }
+
+    fn seal_now(&mut self, padded: &[u8], out: &mut Vec<u8>, call: &mut Call<'_>) -> Result<(), SealError> {
+        let sealed = self.tunnel.as_mut().and_then(|tunnel| tunnel.seal(padded, out));
+        sealed.ok_or(SealError::NoSession)?;
+        let counter = demux::counter(out).unwrap_or(u64::MAX);
+        if counter >= self.limits.rekey_after {
+            self.initiate(call);
+        }
+        if counter >= self.limits.refuse_from {
+            out.clear();
+            return Err(SealError::CounterExhausted);
+        }
+        self.tx_bytes += out.len() as u64;
+        self.sent_at = Some(call.now);
+        Ok(())
+    }
+
+    fn establish(&mut self, call: &mut Call<'_>) {
+        self.session = Session::Live;
+        self.unconfirmed = None;
+        self.attempt_began = None;
+        self.established_at = Some(call.now);
+        call.outbox.tell(WgEvent::SessionEstablished { slot: self.slot });
+    }
+
+    fn fail_attempt(&mut self, call: &mut Call<'_>) {
+        if self.attempt_began.take().is_some() {
+            call.outbox.tell(WgEvent::HandshakeFailed { slot: self.slot });
+        }
+    }
+
+    /// Sends an empty packet, or a handshake, if nothing was sent for the keepalive interval.
+    fn keep_alive(&mut self, call: &mut Call<'_>) {
+        let Some(interval) = self.keepalive else {
+            return;
+        };
+        if self.sent_at.is_some_and(|at| since(call.now, at) < interval) {
+            return;
+        }
+        let mut keepalive = Vec::with_capacity(DATA_OVERHEAD_BYTES);
+        match self.seal_now(&[], &mut keepalive, call) {
+            Ok(()) => self.send(keepalive, MessageKind::Data, Destination::Peer, call),
+            Err(SealError::NoSession) => self.initiate(call),
+            Err(SealError::CounterExhausted | SealError::NoPeer | SealError::TooLong) => {}
+        }
+    }
+
+    /// Sends what the tunnel made, and keeps account of it.
+    fn emit(&mut self, datagram: Vec<u8>, to: Destination, call: &mut Call<'_>) {
+        let Some(kind) = demux::kind(&datagram) else {
+            debug_assert!(false, "the tunnel makes WireGuard messages");
+            return;
+        };
+        let now = call.now;
+        match kind {
+            MessageKind::HandshakeInitiation => {
+                self.initiated_at = Some(now);
+                self.attempt_began.get_or_insert(now);
+                self.responses_left = RESPONSES_MAX;
+            }
+            MessageKind::HandshakeResponse => self.awake_until = Some(now + UNCONFIRMED_MAX),
+            MessageKind::Data if demux::counter(&datagram) >= Some(self.limits.refuse_from) => return,
+            MessageKind::CookieReply | MessageKind::Data => {}
+        }
+        self.tx_bytes += datagram.len() as u64;
+        self.sent_at = Some(now);
+        self.send(datagram, kind, to, call);
+    }
+
+    fn send(&mut self, datagram: Vec<u8>, kind: MessageKind, to: Destination, call: &mut Call<'_>) {
+        call.outbox.send(WgTransmit {
+            slot: Some(self.slot),
+            to,
+            kind,
+            datagram,
+        });
+    }
+}
+
+fn since(now: Instant, earlier: Instant) -> Duration {
+    now.saturating_duration_since(earlier)
+}
+
+/// Packets are padded to a multiple of this before sealing (whitepaper section 5.4.6), so that lengths tell less.
+///
+/// Choose a segment's MTU as a multiple of it, and padding never makes a datagram that does not fit.
+pub const PADDING_BYTES: usize = 16;
+/// What sealing adds to a padded packet.
+pub const SEALED_OVERHEAD_BYTES: usize = DATA_OVERHEAD_BYTES;
+
+/// Between two initiations to one peer (whitepaper section 6.4).
+const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
+/// `REKEY_ATTEMPT_TIME`, and a little, since boringtun's own count of it should come first.
+const ATTEMPT_MAX: Duration = Duration::from_secs(95);
+/// `REJECT_AFTER_TIME`, and a little: by then a session that was never confirmed is gone.
+const UNCONFIRMED_MAX: Duration = Duration::from_secs(185);
+/// `REKEY_AFTER_MESSAGES` (whitepaper section 6.1).
+const REKEY_AFTER_MESSAGES: u64 = 1 << 60;
+/// Under `REJECT_AFTER_MESSAGES` by so much that refused attempts, which use up counters too, can never reach the
+/// end: a nonce must not come twice.
+const REFUSE_FROM_MESSAGES: u64 = 1 << 62;
+/// Responses looked at for each initiation: a duplicate or two, not a flood.
+const RESPONSES_MAX: u8 = 8;

@@ -1,0 +1,181 @@
+//! Limits how many handshake initiations one source address may make us look at.
+//!
+//! Stands before everything that costs: without the receiver's public key an outsider gets as far as this and the
+//! `mac1` scan; with it, only this bounds how often it makes us compute Curve25519.
+//!
+//! **Invariant:** strangers cannot push a proven source out: they live in different tables.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use crate::bucket::{Allowance, Bucket};
+
+/// A bucket for every source heard of lately.
+#[derive(Default)]
+pub(crate) struct SourceBuckets {
+    strangers: Generations,
+    proven: Generations,
+}
+
+/// What is known of a source that may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// A peer of ours was authenticated at this address lately.
+    Proven,
+    /// Nobody we know; the address may be forged.
+    Stranger,
+}
+
+impl SourceBuckets {
+    /// Spends one initiation of this source. `None` if it has none left.
+    pub(crate) fn take(&mut self, src: IpAddr, now: Instant) -> Option<Standing> {
+        let source = Source::of(src);
+        if let Some(bucket) = self.proven.find(source) {
+            bucket.take(PER_SOURCE, now)?;
+            return Some(Standing::Proven);
+        }
+        self.strangers.find_or_add(source, now).take(PER_SOURCE, now)?;
+        Some(Standing::Stranger)
+    }
+
+    /// Remembers that a peer authenticated at this address, so that a flood by strangers does not delay it.
+    pub(crate) fn prove(&mut self, src: IpAddr, now: Instant) {
+        self.proven.find_or_add(Source::of(src), now);
+    }
+}
+
+/// One IPv4 address, or one IPv6 /64: the least that one party holds.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Source(u64);
+
+impl Source {
+    fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            // 0.0.0.0/8 upward as an IPv6 prefix is `::/64`, which nobody sends from: the two never meet.
+            IpAddr::V4(v4) => Self(u64::from(u32::from(v4))),
+            IpAddr::V6(v6) => Self((u128::from(v6) >> 64) as u64),
+        }
+    }
+}
+
+/// Buckets in two halves: when the younger is full it becomes the older, and the older is forgotten.
+///
+/// A forgotten source starts with a full bucket again; one that keeps asking is moved to the younger half and is
+/// not forgotten.
+#[derive(Default)]
+struct Generations {
+    young: BTreeMap<Source, Bucket>,
+    old: BTreeMap<Source, Bucket>,
+}
+
+impl Generations {
+    fn find(&mut self, source: Source) -> Option<&mut Bucket> {
+        if let Some(bucket) = self.old.remove(&source) {
+            self.add(source, bucket);
+        }
+        self.young.get_mut(&source)
+    }
+
+    fn find_or_add(&mut self, source: Source, now: Instant) -> &mut Bucket {
+        if self.find(source).is_none() {
+            self.add(source, Bucket::full(PER_SOURCE, now));
+        }
+        self.young.get_mut(&source).expect("found or added just now")
+    }
+
+    fn add(&mut self, source: Source, bucket: Bucket) {
+        if self.young.len() == GENERATION_MAX {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(source, bucket);
+    }
+}
+
+/// A NAT may hide a handful of members with several perimeters each, all starting at once.
+const PER_SOURCE: Allowance = Allowance {
+    per_second: 20,
+    burst: 60,
+};
+/// Sources in one generation of one table; 8,192 buckets of 32 bytes in all.
+const GENERATION_MAX: usize = 2_048;
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::tests::start;
+
+    fn stranger(n: u32) -> IpAddr {
+        Ipv4Addr::from(0xc612_0000 + n).into()
+    }
+
+    fn granted(sources: &mut SourceBuckets, src: IpAddr, now: Instant) -> usize {
+        (0..1_000).filter_map(|_| sources.take(src, now)).count()
+    }
+
+    #[test]
+    fn one_source_runs_dry_without_touching_another() {
+        let mut sources = SourceBuckets::default();
+        let now = start();
+
+        assert_eq!(granted(&mut sources, stranger(1), now), 60);
+        assert_eq!(granted(&mut sources, stranger(2), now), 60);
+    }
+
+    #[test]
+    fn a_host_cannot_multiply_itself_within_its_ipv6_prefix_or_by_mapping() {
+        let mut sources = SourceBuckets::default();
+        let now = start();
+
+        granted(&mut sources, "2001:db8::1".parse().unwrap(), now);
+        granted(&mut sources, "198.51.100.1".parse().unwrap(), now);
+
+        assert_eq!(sources.take("2001:db8::ffff:2".parse().unwrap(), now), None);
+        assert_eq!(sources.take("::ffff:198.51.100.1".parse().unwrap(), now), None);
+    }
+
+    #[test]
+    fn a_flood_from_forged_sources_neither_grows_the_table_nor_forgets_a_proven_one() {
+        let mut sources = SourceBuckets::default();
+        let now = start();
+        let member: IpAddr = "192.0.2.7".parse().unwrap();
+        sources.prove(member, now);
+
+        for n in 0..20_000 {
+            sources.take(stranger(n), now);
+        }
+
+        let held = sources.strangers.young.len() + sources.strangers.old.len();
+        assert!(held <= 2 * GENERATION_MAX);
+        assert_eq!(sources.take(member, now), Some(Standing::Proven));
+    }
+
+    #[test]
+    fn a_source_that_keeps_asking_stays_dry_while_others_pass_through() {
+        let mut sources = SourceBuckets::default();
+        let now = start();
+        granted(&mut sources, stranger(0), now);
+
+        for n in 1..20_000 {
+            sources.take(stranger(n), now);
+            if n % 1_000 == 0 {
+                assert_eq!(sources.take(stranger(0), now), None);
+            }
+        }
+    }
+
+    #[test]
+    fn a_dry_source_recovers() {
+        let mut sources = SourceBuckets::default();
+        let now = start();
+        granted(&mut sources, stranger(1), now);
+
+        assert_eq!(
+            granted(&mut sources, stranger(1), now + Duration::from_secs(1)),
+            20
+        );
+    }
+}

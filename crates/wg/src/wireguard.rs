@@ -1,0 +1,279 @@
+//! All segments and peers of one socket.
+//!
+//! **Invariant:** each slot in a segment's allowlist names a peer of that segment, and each peer is in one allowlist.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use ringfence_model::{PrivateKey, PublicKey};
+
+use crate::bucket::Bucket;
+use crate::clock::TICK;
+use crate::intake::STRANGER_HANDSHAKES;
+use crate::output::{Outbox, WgEvent, WgTransmit};
+use crate::peer::{Call, PADDING_BYTES, Peer, PeerStats, SEALED_OVERHEAD_BYTES, SealError};
+use crate::segment::{SEGMENTS_MAX, Segment, SegmentHandle};
+use crate::slots::{PeerSlot, Slots};
+use crate::source_bucket::SourceBuckets;
+
+/// WireGuard for all segments of a node. See the crate's documentation.
+///
+/// Call one method that takes `&mut self`, then drain [`Self::poll_transmit`] and [`Self::poll_event`].
+pub struct WireGuard {
+    pub(crate) segments: BTreeMap<SegmentHandle, Segment>,
+    pub(crate) peers: BTreeMap<PeerSlot, Peer>,
+    pub(crate) sources: SourceBuckets,
+    /// Handshakes with strangers that this node is ready to compute; `None` before the first.
+    pub(crate) strangers: Option<Bucket>,
+    pub(crate) outbox: Outbox,
+    slots: Slots,
+    segments_made: u32,
+    /// Peers that need ticks. Idle ones cost nothing.
+    awake: BTreeSet<PeerSlot>,
+    next_tick: Option<Instant>,
+    padded: Vec<u8>,
+}
+
+/// There are [`SEGMENTS_MAX`] segments already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a node takes part in at most {SEGMENTS_MAX} perimeters")]
+pub struct TooManySegments;
+
+/// Why a peer was not added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddPeerError {
+    /// The handle names no segment.
+    #[error("no such segment")]
+    NoSegment,
+    /// The segment has a peer with this key.
+    #[error("the segment has a peer with this key")]
+    KeyInUse,
+    /// The key is the segment's own.
+    #[error("a peer cannot have the segment's own key")]
+    OwnKey,
+    /// Every slot is in use, or resting after a removed peer.
+    #[error("no peer slot is free")]
+    NoSlot,
+}
+
+impl WireGuard {
+    /// Makes one without segments. The seed decides which slots peers get; draw it anew for each process.
+    pub fn new(seed: [u8; 32]) -> Self {
+        Self {
+            segments: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            sources: SourceBuckets::default(),
+            strangers: None,
+            outbox: Outbox::default(),
+            slots: Slots::new(seed),
+            segments_made: 0,
+            awake: BTreeSet::new(),
+            next_tick: None,
+            padded: Vec::new(),
+        }
+    }
+
+    /// Adds a key pair, with nobody on its allowlist.
+    ///
+    /// # Errors
+    /// [`TooManySegments`] beyond [`SEGMENTS_MAX`].
+    pub fn add_segment(&mut self, key: &PrivateKey) -> Result<SegmentHandle, TooManySegments> {
+        if self.segments.len() == SEGMENTS_MAX {
+            return Err(TooManySegments);
+        }
+        self.segments_made += 1;
+        let handle = SegmentHandle(self.segments_made);
+        self.segments.insert(handle, Segment::new(key));
+        Ok(handle)
+    }
+
+    /// Removes a key pair with all its peers, as [`Self::remove_peer`] does.
+    pub fn remove_segment(&mut self, segment: SegmentHandle, now: Instant) {
+        let Some(removed) = self.segments.remove(&segment) else {
+            return;
+        };
+        for slot in removed.peers.into_values() {
+            self.forget(slot, now);
+        }
+    }
+
+    /// Puts a key on a segment's allowlist. With `keepalive`, also reaches out to it, and never lets a silence grow
+    /// longer than that, so that a NAT on the way keeps its mapping.
+    ///
+    /// # Errors
+    /// [`AddPeerError`] says what is wrong; nothing is changed.
+    pub fn add_peer(
+        &mut self,
+        segment: SegmentHandle,
+        public_key: PublicKey,
+        keepalive: Option<Duration>,
+        now: Instant,
+    ) -> Result<PeerSlot, AddPeerError> {
+        let allowlist = self.segments.get_mut(&segment).ok_or(AddPeerError::NoSegment)?;
+        if allowlist.peers.contains_key(&public_key) {
+            return Err(AddPeerError::KeyInUse);
+        }
+        if allowlist.noise.public_key() == public_key {
+            return Err(AddPeerError::OwnKey);
+        }
+        let slot = self.slots.take(now).ok_or(AddPeerError::NoSlot)?;
+        allowlist.peers.insert(public_key, slot);
+        self.peers
+            .insert(slot, Peer::new(slot, segment, public_key, keepalive));
+        self.wake(slot, now);
+        Ok(slot)
+    }
+
+    /// Takes a key off the allowlist. Its session is gone at once, and so is what was still to be sent to it; what
+    /// it sends from now on gets silence. The slot rests for [`crate::SLOT_REST`].
+    pub fn remove_peer(&mut self, slot: PeerSlot, now: Instant) {
+        let Some(peer) = self.peers.get(&slot) else {
+            return;
+        };
+        if let Some(segment) = self.segments.get_mut(&peer.segment) {
+            segment.peers.remove(&peer.public_key);
+        }
+        self.forget(slot, now);
+    }
+
+    /// Seals one IP packet, padded, into `out` (cleared first): a datagram ready to send.
+    ///
+    /// An empty packet makes a keepalive.
+    ///
+    /// # Errors
+    /// [`SealError::NoSession`] if there is none yet: hold the packet and call [`Self::start_handshake`].
+    pub fn seal(
+        &mut self,
+        slot: PeerSlot,
+        packet: &[u8],
+        out: &mut Vec<u8>,
+        now: Instant,
+    ) -> Result<(), SealError> {
+        out.clear();
+        if packet.len() > PACKET_BYTES_MAX {
+            return Err(SealError::TooLong);
+        }
+        let peer = self.peers.get_mut(&slot).ok_or(SealError::NoPeer)?;
+        let noise = &self.segments.get(&peer.segment).ok_or(SealError::NoPeer)?.noise;
+        let mut call = Call {
+            noise,
+            outbox: &mut self.outbox,
+            now,
+        };
+        if packet.len().is_multiple_of(PADDING_BYTES) {
+            return peer.seal(packet, out, &mut call);
+        }
+        self.padded.clear();
+        self.padded.extend_from_slice(packet);
+        self.padded
+            .resize(packet.len().next_multiple_of(PADDING_BYTES), 0);
+        peer.seal(&self.padded, out, &mut call)
+    }
+
+    /// Starts a handshake with a peer, unless one was started in the last 5 s. Retries by itself for 90 s.
+    pub fn start_handshake(&mut self, slot: PeerSlot, now: Instant) {
+        self.with_peer(slot, now, |peer, call| peer.start_handshake(call));
+        self.wake(slot, now);
+    }
+
+    /// The next datagram to send.
+    pub fn poll_transmit(&mut self) -> Option<WgTransmit> {
+        self.outbox.poll_transmit()
+    }
+
+    /// The next thing that happened to a peer.
+    pub fn poll_event(&mut self) -> Option<WgEvent> {
+        self.outbox.poll_event()
+    }
+
+    /// Moves time forward: retries handshakes, re-keys, expires sessions, keeps alive.
+    ///
+    /// Call when [`Self::poll_timeout`] is due. Calling early is harmless.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.next_tick.is_none_or(|due| now < due) {
+            return;
+        }
+        for slot in std::mem::take(&mut self.awake) {
+            self.with_peer(slot, now, |peer, call| peer.tick(call));
+            if self.peers.get(&slot).is_some_and(|peer| peer.is_awake(now)) {
+                self.awake.insert(slot);
+            }
+        }
+        self.next_tick = (!self.awake.is_empty()).then(|| now + TICK);
+    }
+
+    /// When [`Self::handle_timeout`] is next needed, or `None` if nothing is pending.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.next_tick
+    }
+
+    /// Whether a packet for this peer can be sealed now.
+    pub fn has_session(&self, slot: PeerSlot) -> bool {
+        self.peers.get(&slot).is_some_and(Peer::has_session)
+    }
+
+    /// What a status report shows of a peer.
+    pub fn stats(&self, slot: PeerSlot, now: Instant) -> Option<PeerStats> {
+        Some(self.peers.get(&slot)?.stats(now))
+    }
+
+    /// The segment a peer belongs to.
+    pub fn segment_of(&self, slot: PeerSlot) -> Option<SegmentHandle> {
+        Some(self.peers.get(&slot)?.segment)
+    }
+
+    /// A peer's public key.
+    pub fn public_key_of(&self, slot: PeerSlot) -> Option<PublicKey> {
+        Some(self.peers.get(&slot)?.public_key)
+    }
+
+    /// A segment's own public key.
+    pub fn segment_key(&self, segment: SegmentHandle) -> Option<PublicKey> {
+        Some(self.segments.get(&segment)?.noise.public_key())
+    }
+
+    /// The peer with this key on a segment's allowlist.
+    pub fn slot_of(&self, segment: SegmentHandle, public_key: &PublicKey) -> Option<PeerSlot> {
+        self.segments.get(&segment)?.peers.get(public_key).copied()
+    }
+
+    /// Sees to it that the next tick comes, if this peer needs one.
+    pub(crate) fn wake(&mut self, slot: PeerSlot, now: Instant) {
+        if self.peers.get(&slot).is_some_and(|peer| peer.is_awake(now)) {
+            self.awake.insert(slot);
+            self.next_tick.get_or_insert(now + TICK);
+        }
+    }
+
+    pub(crate) fn strangers(&mut self, now: Instant) -> &mut Bucket {
+        self.strangers
+            .get_or_insert_with(|| Bucket::full(STRANGER_HANDSHAKES, now))
+    }
+
+    fn with_peer(&mut self, slot: PeerSlot, now: Instant, act: impl FnOnce(&mut Peer, &mut Call<'_>)) {
+        let Some(peer) = self.peers.get_mut(&slot) else {
+            return;
+        };
+        let Some(segment) = self.segments.get(&peer.segment) else {
+            return;
+        };
+        act(
+            peer,
+            &mut Call {
+                noise: &segment.noise,
+                outbox: &mut self.outbox,
+                now,
+            },
+        );
+    }
+
+    fn forget(&mut self, slot: PeerSlot, now: Instant) {
+        self.peers.remove(&slot);
+        self.awake.remove(&slot);
+        self.outbox.forget(slot);
+        self.slots.release(slot, now);
+    }
+}
+
+/// The longest UDP payload over IPv4, less what sealing adds.
+const PACKET_BYTES_MAX: usize = (65_507 - SEALED_OVERHEAD_BYTES) / PADDING_BYTES * PADDING_BYTES;
