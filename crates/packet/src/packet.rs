@@ -3,7 +3,7 @@
 //! **Invariant:** a [`Packet`]'s bytes end where its IP header says; a fragment that is not the first has no ports,
 //! so it can never match a rule by itself (red line 4).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::transport::{self, Transport};
 use crate::{Flow, IcmpKind, Protocol, TcpView, ipv4, ipv6};
@@ -140,6 +140,23 @@ impl<'a> Packet<'a> {
     pub fn payload(&self) -> &'a [u8] {
         &self.bytes[self.header_bytes..]
     }
+}
+
+impl FragmentKey {
+    /// Before every other key.
+    pub const MIN: Self = Self {
+        src: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        dst: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        protocol: Protocol(0),
+        id: 0,
+    };
+    /// After every other key.
+    pub const MAX: Self = Self {
+        src: IpAddr::V6(Ipv6Addr::from_bits(u128::MAX)),
+        dst: IpAddr::V6(Ipv6Addr::from_bits(u128::MAX)),
+        protocol: Protocol(u8::MAX),
+        id: u32::MAX,
+    };
 }
 
 /// What both IP versions' headers say, in one form.

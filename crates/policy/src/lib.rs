@@ -5,30 +5,46 @@
 //! ([`explain()`]). The node's half decides about packets with the rules it was given.
 #![deny(missing_docs)]
 
+mod closed_flow;
 mod compile;
 mod coverage;
 mod diagnostic;
 mod diff;
 mod expect;
 mod explain;
+mod flow_store;
+mod flow_table;
+mod fragments;
 mod lint;
 mod policy;
 mod reader;
 mod require;
 mod rule;
+mod ruleset;
 mod service;
+mod starter;
+mod tcp_track;
 mod text;
 
+pub use closed_flow::{CloseReason, ClosedFlow};
 pub use compile::{Allowlist, Compiled, LiveRule, Opening, compile};
 pub use diagnostic::{Diagnostic, Place, PolicyErrors};
 pub use diff::{Change, FlowChange, diff};
 pub use expect::check_expectations;
 pub use explain::{Explanation, explain};
+pub use flow_store::{
+    ECHO_TIMEOUT, FLOWS_MAX, FLOWS_PER_PEER_MAX, TCP_CLOSED_TIMEOUT, TCP_ESTABLISHED_TIMEOUT, TCP_HALF_CLOSED_TIMEOUT,
+    TCP_OPENING_TIMEOUT, UDP_ANSWERED_TIMEOUT, UDP_OPENING_TIMEOUT,
+};
+pub use flow_table::{CLOSED_FLOWS_MAX, FlowCounters, FlowRecord, FlowTable, Refusal, Traffic};
 pub use policy::{
     AllowRule, Checked, Criticality, Endpoint, Expectation, Group, GroupMembers, Member, Policy, UserKey,
     UserSelector, Verdict,
 };
 pub use require::{Hours, HoursError, Requirement};
 pub use rule::{Direction, Rule};
+pub use ruleset::{Grant, RuleSet};
 pub use service::{PortRange, Service, ServiceError};
+pub use starter::{Starter, starter};
+pub use tcp_track::{ResetNumbers, TcpResets};
 pub use text::{EXPECTATIONS_MAX, GROUPS_MAX, RULES_MAX, SERVICES_MAX, TEXT_BYTES_MAX};
