@@ -210,8 +210,10 @@ fn nothing_is_left_of_a_process_that_was_interrupted_or_killed() {
 
         victim.end_by(signal);
 
-        wait_until(SOON, "its lab to be gone", || left_of(&victim.folder).is_empty() && !victim.folder.exists())
-            .unwrap();
+        wait_until(SOON, "its lab to be gone", || {
+            left_of(&victim.folder).is_empty() && !victim.folder.exists()
+        })
+        .unwrap();
         wait_until(SOON, "its program to be gone", || !victim.program.exists()).unwrap();
     }
 }
@@ -250,7 +252,11 @@ impl Victim {
             .find_map(|line| line.split_once("VICTIM ").map(|(_, rest)| rest.to_owned()))
             .unwrap();
         let (folder, pid) = line.split_once(' ').unwrap();
-        Self { process: Mutex::new(process), folder: folder.into(), program: Path::new("/proc").join(pid) }
+        Self {
+            process: Mutex::new(process),
+            folder: folder.into(),
+            program: Path::new("/proc").join(pid),
+        }
     }
 
     fn end_by(&self, signal: &str) {
@@ -275,7 +281,10 @@ impl Victim {
 }
 
 fn kill(signal: &str, pid: u32) {
-    Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).status().unwrap();
+    Command::new("kill")
+        .args([&format!("-{signal}"), &pid.to_string()])
+        .status()
+        .unwrap();
 }
 
 /// What [`Victim`] runs; by itself it does nothing.
