@@ -1,0 +1,26 @@
+# The menu. `make` alone prints it.
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint build setup
+
+help: ## print this menu
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: setup ## protect a real database in namespaces, and watch it happen (root; under a minute after the build)
+	cargo build --quiet --workspace --bins
+	@examples/critical-database/demo.sh
+
+test: setup ## run every test, the real binaries in network namespaces included (root)
+	cargo build --workspace --bins
+	cargo test --workspace
+
+lint: setup ## check formatting and lints; licences and advisories too where cargo-deny is installed
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	@if command -v cargo-deny >/dev/null; then cargo deny check; \
+	else echo "lint: no cargo-deny here, so no advisories; tests/tidy checks licences and known floors"; fi
+
+build: setup ## build the three programs, optimised, into target/release
+	cargo build --release --workspace --bins
+
+setup: ## install what all of the above need, on Debian 12
+	@scripts/setup.sh
