@@ -1,1 +1,54 @@
-//! Placeholder.
+//! A controller as a value: commands become changes, changes become state, state becomes netmaps.
+//!
+//! ```text
+//!            propose                    apply                    netmap
+//! command ───────────▶ change (stored) ───────▶ state ─ views ──────────▶ what each node may know
+//!            refusal ◀┘  event, event, …        └ compiled where touched
+//! ```
+//!
+//! **Invariant:** nothing here does I/O, reads a clock or draws randomness: `wall` and `entropy` come in, and the same
+//! log gives the same controller.
+#![deny(missing_docs)]
+
+mod access;
+mod actor;
+mod address;
+mod apply;
+mod change;
+mod command;
+mod compile;
+mod controller;
+mod draft;
+mod event;
+pub mod limit;
+mod member;
+mod membership;
+mod netmap;
+mod perimeter;
+mod presence;
+mod propose;
+mod query;
+mod receipt;
+mod refusal;
+mod snapshot;
+mod state;
+mod token;
+
+#[cfg(test)]
+mod tests;
+
+pub use access::AccessDenied;
+pub use actor::{ACTOR_TEXT_BYTES_MAX, Actor, ActorKind};
+pub use apply::ApplyError;
+pub use change::{CHANGE_FORMAT, ChainError, ChainHash, ChainHead, Change, verify_chain};
+pub use command::{Command, PolicyFile};
+pub use controller::{Controller, Push, PushKind};
+pub use event::Event;
+pub use member::{Certificate, Device, IDENTITY_BYTES_MAX, Identity, IdentityError, Node};
+pub use presence::{CANDIDATES_MAX, Connection, Enforcement, NodePresence};
+pub use query::{ApplyOptions, ApplyPlan, AskError, DeviceConfig, DevicePeer, audit_entry};
+pub use receipt::{REVISIONS_TIMED_MAX, Receipt, Slowest};
+pub use refusal::{Refusal, RefusalKind};
+pub use snapshot::{LoadError, SNAPSHOT_FORMAT, Snapshot};
+pub use state::Mesh;
+pub use token::{Token, TokenHash, TokenState};

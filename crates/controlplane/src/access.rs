@@ -1,0 +1,69 @@
+//! Who may do what: judged from live state for each request and message (red line 6).
+
+use ringfence_model::{Name, NodeId};
+
+use crate::{Actor, ActorKind, Command, Controller, Node, Refusal};
+
+/// Why a certificate gives no access. It may be valid in every other way.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AccessDenied {
+    /// It is of another mesh.
+    #[error("the certificate is of mesh {0}, not of this one")]
+    OtherMesh(Name),
+    /// Its node never was, or was removed.
+    #[error("node {0} is not in this mesh: it was removed, enrol it again")]
+    NoNode(NodeId),
+    /// It holds another key than the one the node enrolled with.
+    #[error("the certificate's key is not the one that node {0} enrolled with")]
+    OtherKey(NodeId),
+}
+
+impl Controller {
+    /// The node that a verified leaf certificate speaks for.
+    ///
+    /// Judged by node id and public key, never by the certificate (red line 2): ask again for each message, a node
+    /// that was removed since is denied at once.
+    ///
+    /// # Errors
+    /// [`AccessDenied`], which the node may be told.
+    pub fn authorize(&self, mesh: &Name, node: NodeId, spki_der: &[u8]) -> Result<&Node, AccessDenied> {
+        if *mesh != self.mesh().name {
+            return Err(AccessDenied::OtherMesh(mesh.clone()));
+        }
+        let Some(known) = self.state().nodes.get(&node) else {
+            return Err(AccessDenied::NoNode(node));
+        };
+        if known.identity.spki() != spki_der {
+            return Err(AccessDenied::OtherKey(node));
+        }
+        Ok(known)
+    }
+}
+
+/// Whether an actor of this kind may ask for this command at all. A node asks for itself alone.
+pub(crate) fn permit(actor: &Actor, command: &Command) -> Result<(), Refusal> {
+    let permitted = match command {
+        Command::ApplyPerimeters { .. }
+        | Command::RemovePerimeter { .. }
+        | Command::CreateToken { .. }
+        | Command::RevokeToken { .. }
+        | Command::UpdateNode { .. }
+        | Command::RemoveNode { .. }
+        | Command::AddDevice { .. }
+        | Command::RemoveDevice { .. } => actor.kind == ActorKind::Admin,
+        Command::Enroll { token, .. } => actor.kind == ActorKind::Token && actor.name == token.to_string(),
+        Command::RegisterKey { node, .. } => actor.kind == ActorKind::Node && actor.name == node.to_string(),
+        Command::RecordCertificate { .. } | Command::StartTerm | Command::Tick => {
+            actor.kind == ActorKind::System
+        }
+        // Whoever was refused is the actor.
+        Command::RecordRefusal { .. } => true,
+    };
+    if permitted {
+        return Ok(());
+    }
+    Err(Refusal::NotPermitted {
+        actor: format!("{} {}", actor.kind, actor.name),
+        method: command.method(),
+    })
+}

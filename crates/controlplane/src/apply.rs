@@ -1,0 +1,413 @@
+//! Applies events to the state. Decides nothing.
+//!
+//! **Invariant:** an event that does not fit the state is an error, never half-applied: callers work on a copy.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ringfence_model::{
+    Name, NodeId, OverlayAddresses, PerimeterPrefixes, PublicKey, Revision, TokenId, UnixMillis,
+};
+use ringfence_policy::PolicyErrors;
+
+use crate::address;
+use crate::change::ChainError;
+use crate::perimeter::{Perimeter, PolicySource, Seat, Standing};
+use crate::state::{RefusalWindow, State};
+use crate::{Device, Event, Node, PolicyFile, Token, TokenState};
+
+/// Why a change cannot be applied. Nothing of it has been.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// It does not follow what is there.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// An event speaks of something that is not as it says.
+    #[error("entry {revision} does not fit the state before it: {event}, but {why}")]
+    Impossible {
+        /// Which entry.
+        revision: Revision,
+        /// Which event.
+        event: &'static str,
+        /// What is not as it says.
+        why: &'static str,
+    },
+    /// A policy in the log that this version cannot read.
+    #[error("entry {revision} holds a policy that this version cannot read: {errors}")]
+    Policy {
+        /// Which entry.
+        revision: Revision,
+        /// What is wrong with it.
+        errors: PolicyErrors,
+    },
+}
+
+/// Why an event cannot be applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Misfit {
+    Impossible(&'static str),
+    Policy(PolicyErrors),
+}
+
+impl Misfit {
+    pub(crate) fn at(self, revision: Revision, event: &'static str) -> ApplyError {
+        match self {
+            Self::Impossible(why) => ApplyError::Impossible { revision, event, why },
+            Self::Policy(errors) => ApplyError::Policy { revision, errors },
+        }
+    }
+}
+
+impl State {
+    /// Applies one event of an entry that gives `revision` at `wall`.
+    pub(crate) fn apply_event(
+        &mut self,
+        event: &Event,
+        revision: Revision,
+        wall: UnixMillis,
+    ) -> Result<(), Misfit> {
+        match event {
+            Event::MeshFounded { .. } => Err(Misfit::Impossible("a mesh is founded once")),
+            Event::TermStarted { before, after } => ensure(
+                *before == self.revision.term && *after == before + 1,
+                "terms go up by one",
+            ),
+            Event::PerimeterCreated {
+                perimeter,
+                v6,
+                v4,
+                after,
+            } => {
+                let prefixes = PerimeterPrefixes {
+                    v4: vec![*v4],
+                    v6: *v6,
+                };
+                let source = read_policy(after, perimeter)?;
+                self.create_perimeter(perimeter, source, prefixes, (revision, wall))
+            }
+            Event::PerimeterChanged { perimeter, after, .. } => {
+                let source = read_policy(after, perimeter)?;
+                self.change_perimeter(perimeter, source, (revision, wall))
+            }
+            Event::PerimeterRemoved { perimeter, .. } => {
+                self.policy_revision = revision;
+                self.remove_perimeter(perimeter, wall)
+            }
+            Event::BlockAdded { perimeter, v4 } => {
+                self.take_block(*v4)?;
+                self.perimeter_mut(perimeter)?.v4.push(*v4);
+                Ok(())
+            }
+            Event::RulesExpired { perimeter, .. } => self.judge(perimeter, wall),
+            Event::MemberJoined {
+                perimeter,
+                member,
+                addresses,
+                ..
+            } => self.join(perimeter, *member, *addresses, wall),
+            Event::MemberLeft {
+                perimeter, member, ..
+            } => self.leave(perimeter, *member, wall),
+            Event::TokenCreated { token } => self.add_token(token),
+            Event::TokenUsed { token, after, .. } => self.use_token(*token, *after),
+            Event::TokenRevoked { token, .. } => self.end_token(*token, TokenState::Revoked),
+            Event::TokenExpired { token, .. } => self.end_token(*token, TokenState::Expired),
+            Event::TokenForgotten { token } => {
+                ensure(self.tokens.remove(token).is_some(), "there is no such token")
+            }
+            Event::NodeEnrolled { node } => self.add_node(node),
+            Event::NodeRenamed { node, before, after } => self.rename(*node, before, after),
+            Event::NodeLabelled { node, after, .. } => {
+                let node = self.node_mut(*node)?;
+                node.labels = after.clone();
+                let touched = node.perimeters.clone();
+                touched.iter().try_for_each(|name| self.judge(name, wall))
+            }
+            Event::NodeRemoved { before } => self.remove_node(before.id, wall),
+            Event::CertificateIssued { node, after, .. } => {
+                self.node_mut(*node)?.certificate = Some(after.clone());
+                Ok(())
+            }
+            Event::KeyRegistered {
+                node,
+                perimeter,
+                after,
+                ..
+            } => self.set_key(*node, perimeter, *after),
+            Event::DeviceAdded { device } => self.add_device(device),
+            Event::DeviceRemoved { before } | Event::DeviceExpired { before } => {
+                self.remove_device(before, wall)
+            }
+            Event::Refused { .. } => {
+                self.refusals = self.refusals.counting(wall);
+                Ok(())
+            }
+        }
+    }
+
+    fn create_perimeter(
+        &mut self,
+        name: &Name,
+        source: PolicySource,
+        prefixes: PerimeterPrefixes,
+        (revision, wall): (Revision, UnixMillis),
+    ) -> Result<(), Misfit> {
+        let subnet = address::v6_subnet_number(self.mesh.prefix, prefixes.v6);
+        let subnet = subnet.ok_or(Misfit::Impossible("its /64 is not of this mesh"))?;
+        ensure(self.v6_subnets.take(subnet), "its /64 is held")?;
+        for block in &prefixes.v4 {
+            self.take_block(*block)?;
+        }
+        let created = Perimeter {
+            name: name.clone(),
+            source,
+            v6: prefixes.v6,
+            v4: prefixes.v4,
+            seats: BTreeMap::new(),
+            hosts: address::Pool::default(),
+            revision,
+            applied_at: wall,
+            judged_at: wall,
+        };
+        self.policy_revision = revision;
+        let before = self.perimeters.insert(name.clone(), Arc::new(created));
+        ensure(before.is_none(), "it is there already")
+    }
+
+    fn change_perimeter(
+        &mut self,
+        name: &Name,
+        source: PolicySource,
+        (revision, wall): (Revision, UnixMillis),
+    ) -> Result<(), Misfit> {
+        let changed = self.perimeter_mut(name)?;
+        changed.source = source;
+        changed.revision = revision;
+        changed.applied_at = wall;
+        changed.judged_at = wall;
+        self.policy_revision = revision;
+        Ok(())
+    }
+
+    fn take_block(&mut self, v4: ipnetwork::Ipv4Network) -> Result<(), Misfit> {
+        let number = address::v4_block_number(v4);
+        let number = number.ok_or(Misfit::Impossible("its IPv4 block is not one of ours"))?;
+        ensure(self.v4_blocks.take(number), "its IPv4 block is held")
+    }
+
+    fn remove_perimeter(&mut self, name: &Name, wall: UnixMillis) -> Result<(), Misfit> {
+        let gone = self.perimeters.remove(name).ok_or(NO_PERIMETER)?;
+        let devices = self.devices.values().any(|device| device.perimeter == *name);
+        ensure(!devices, "devices are left in it")?;
+        for (id, seat) in &gone.seats {
+            if let Some(key) = seat.key {
+                self.keys.remove(&key);
+            }
+            if let Some(node) = self.nodes.get_mut(id) {
+                Arc::make_mut(node).perimeters.remove(name);
+            }
+        }
+        for block in gone.v4.iter().filter_map(|v4| address::v4_block_number(*v4)) {
+            self.v4_blocks.release(block, wall);
+        }
+        if let Some(subnet) = address::v6_subnet_number(self.mesh.prefix, gone.v6) {
+            self.v6_subnets.release(subnet, wall);
+        }
+        Ok(())
+    }
+
+    fn join(
+        &mut self,
+        name: &Name,
+        member: NodeId,
+        addresses: OverlayAddresses,
+        wall: UnixMillis,
+    ) -> Result<(), Misfit> {
+        let key = self.devices.get(&member).map(|device| device.public_key);
+        if key.is_none() {
+            let joined = self.node_mut(member)?.perimeters.insert(name.clone());
+            ensure(joined, "the node is a member already")?;
+        }
+        let perimeter = self.perimeter_mut(name)?;
+        let host = address::host_number(perimeter.v6, &perimeter.v4, addresses);
+        let host = host.ok_or(Misfit::Impossible("the addresses are not of the perimeter"))?;
+        match perimeter.seats.get(&member) {
+            Some(seat) => ensure(seat.host == host, "the member has other addresses")?,
+            None => ensure(perimeter.hosts.take(host), "the addresses are held")?,
+        }
+        let seat = Seat {
+            host,
+            standing: Standing::Member,
+            key,
+        };
+        perimeter.seats.insert(member, seat);
+        self.judge(name, wall)
+    }
+
+    fn leave(&mut self, name: &Name, member: NodeId, wall: UnixMillis) -> Result<(), Misfit> {
+        let perimeter = self.perimeter_mut(name)?;
+        let seat = perimeter.seats.get_mut(&member);
+        let seat = seat.ok_or(Misfit::Impossible("it has no seat there"))?;
+        seat.standing = Standing::Away;
+        let key = seat.key.take();
+        if let Some(node) = self.nodes.get_mut(&member) {
+            Arc::make_mut(node).perimeters.remove(name);
+            // A device keeps its key for as long as it is known: only it may come back with it.
+            self.forget_key(key);
+        }
+        self.judge(name, wall)
+    }
+
+    fn add_node(&mut self, node: &Node) -> Result<(), Misfit> {
+        ensure(node.perimeters.is_empty(), "it is a member before it joined")?;
+        self.claim_name(&node.name, node.id)?;
+        let before = self.nodes.insert(node.id, Arc::new(node.clone()));
+        ensure(before.is_none(), "its id is held")
+    }
+
+    fn rename(&mut self, id: NodeId, before: &Name, after: &Name) -> Result<(), Misfit> {
+        ensure(self.names.remove(before) == Some(id), "it is called otherwise")?;
+        self.claim_name(after, id)?;
+        self.node_mut(id)?.name = after.clone();
+        Ok(())
+    }
+
+    fn remove_node(&mut self, id: NodeId, wall: UnixMillis) -> Result<(), Misfit> {
+        let gone = self.nodes.remove(&id).ok_or(NO_NODE)?;
+        ensure(gone.perimeters.is_empty(), "it is a member still")?;
+        self.names.remove(&gone.name);
+        self.vacate_all(id, wall);
+        Ok(())
+    }
+
+    /// Gives back every seat of someone who is gone, those of perimeters it had left included.
+    fn vacate_all(&mut self, id: NodeId, wall: UnixMillis) {
+        for perimeter in self.perimeters.values_mut() {
+            if perimeter.seats.contains_key(&id) {
+                let key = Arc::make_mut(perimeter).vacate(id, wall);
+                if let Some(key) = key {
+                    self.keys.remove(&key);
+                }
+            }
+        }
+    }
+
+    fn add_device(&mut self, device: &Device) -> Result<(), Misfit> {
+        self.claim_name(&device.name, device.id)?;
+        let holder = self.keys.insert(device.public_key, device.id);
+        ensure(holder.is_none(), "its key is held")?;
+        let before = self.devices.insert(device.id, Arc::new(device.clone()));
+        ensure(before.is_none(), "its id is held")
+    }
+
+    fn remove_device(&mut self, device: &Device, wall: UnixMillis) -> Result<(), Misfit> {
+        let gone = self.devices.remove(&device.id);
+        let gone = gone.ok_or(Misfit::Impossible("there is no such device"))?;
+        self.names.remove(&gone.name);
+        self.vacate_all(gone.id, wall);
+        self.keys.remove(&gone.public_key);
+        self.judge(&gone.perimeter, wall)
+    }
+
+    fn set_key(&mut self, id: NodeId, name: &Name, key: PublicKey) -> Result<(), Misfit> {
+        let seat = self.perimeter_mut(name)?.seats.get_mut(&id);
+        let seat = seat.filter(|seat| seat.standing == Standing::Member);
+        let seat = seat.ok_or(Misfit::Impossible("the node is no member"))?;
+        let before = seat.key.replace(key);
+        self.forget_key(before);
+        ensure(self.keys.insert(key, id).is_none(), "the key is held")
+    }
+
+    fn forget_key(&mut self, key: Option<PublicKey>) {
+        if let Some(key) = key {
+            self.keys.remove(&key);
+        }
+    }
+
+    fn add_token(&mut self, token: &Token) -> Result<(), Misfit> {
+        let before = self.tokens.insert(token.id, Arc::new(token.clone()));
+        ensure(before.is_none(), "its id is held")
+    }
+
+    fn use_token(&mut self, id: TokenId, after: u32) -> Result<(), Misfit> {
+        let token = Arc::make_mut(self.tokens.get_mut(&id).ok_or(NO_TOKEN)?);
+        let counted = token.state == TokenState::Active && token.uses_left == after.saturating_add(1);
+        ensure(counted, "a use was not counted")?;
+        token.uses_left = after;
+        if after == 0 {
+            token.state = TokenState::Used;
+        }
+        Ok(())
+    }
+
+    fn end_token(&mut self, id: TokenId, state: TokenState) -> Result<(), Misfit> {
+        let token = Arc::make_mut(self.tokens.get_mut(&id).ok_or(NO_TOKEN)?);
+        token.state = state;
+        token.uses_left = 0;
+        Ok(())
+    }
+
+    /// Moves the moment a perimeter's rules are judged at; never back.
+    fn judge(&mut self, name: &Name, wall: UnixMillis) -> Result<(), Misfit> {
+        let perimeter = self.perimeter_mut(name)?;
+        perimeter.judged_at = perimeter.judged_at.max(wall);
+        Ok(())
+    }
+
+    fn claim_name(&mut self, name: &Name, id: NodeId) -> Result<(), Misfit> {
+        ensure(self.names.insert(name.clone(), id).is_none(), "the name is taken")
+    }
+
+    fn perimeter_mut(&mut self, name: &Name) -> Result<&mut Perimeter, Misfit> {
+        self.perimeters
+            .get_mut(name)
+            .map(Arc::make_mut)
+            .ok_or(NO_PERIMETER)
+    }
+
+    fn node_mut(&mut self, id: NodeId) -> Result<&mut Node, Misfit> {
+        self.nodes.get_mut(&id).map(Arc::make_mut).ok_or(NO_NODE)
+    }
+}
+
+impl RefusalWindow {
+    /// One more refusal at `wall`.
+    fn counting(self, wall: UnixMillis) -> Self {
+        let current = self.at(wall);
+        Self {
+            count: current.count.saturating_add(1),
+            ..current
+        }
+    }
+
+    /// The window that `wall` falls into. A clock that was set back begins a new one.
+    pub(crate) fn at(self, wall: UnixMillis) -> Self {
+        let same = wall >= self.since && wall.0 - self.since.0 < REFUSAL_WINDOW_MS;
+        if same {
+            self
+        } else {
+            Self {
+                since: wall,
+                count: 0,
+            }
+        }
+    }
+}
+
+fn read_policy(file: &PolicyFile, perimeter: &Name) -> Result<PolicySource, Misfit> {
+    let source = PolicySource::try_from(file.clone()).map_err(Misfit::Policy)?;
+    ensure(
+        source.policy().name == *perimeter,
+        "the policy is of another perimeter",
+    )?;
+    Ok(source)
+}
+
+fn ensure(holds: bool, otherwise: &'static str) -> Result<(), Misfit> {
+    holds.then_some(()).ok_or(Misfit::Impossible(otherwise))
+}
+
+const NO_PERIMETER: Misfit = Misfit::Impossible("there is no such perimeter");
+const NO_NODE: Misfit = Misfit::Impossible("there is no such node");
+const NO_TOKEN: Misfit = Misfit::Impossible("there is no such token");
+const REFUSAL_WINDOW_MS: u64 = 3_600_000;

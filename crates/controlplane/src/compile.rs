@@ -1,0 +1,166 @@
+//! The perimeters as compiled: kept from change to change, and made anew only where a change touches them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ringfence_model::{Name, NodeId, UnixMillis};
+use ringfence_policy::{Compiled, compile};
+
+use crate::state::State;
+use crate::{Change, Event};
+
+/// Every perimeter as compiled from the state.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Views {
+    by_perimeter: BTreeMap<Name, Compiled>,
+}
+
+/// What a change touches.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Touched {
+    /// Perimeters whose every member may get something new.
+    pub(crate) perimeters: BTreeSet<Name>,
+    /// Members whose groups may have changed in a perimeter: they and their peers may get something new.
+    pub(crate) groups: BTreeSet<(Name, NodeId)>,
+    /// Nodes with another name or key: they and their peers get something new.
+    pub(crate) facts: BTreeSet<NodeId>,
+    /// Everyone: a new term.
+    pub(crate) everyone: bool,
+}
+
+impl Views {
+    pub(crate) fn of(state: &State) -> Self {
+        let names = state.perimeters.keys();
+        Self {
+            by_perimeter: names
+                .filter_map(|name| Some((name.clone(), compile_perimeter(state, name)?)))
+                .collect(),
+        }
+    }
+
+    pub(crate) fn perimeter(&self, name: &Name) -> Option<&Compiled> {
+        self.by_perimeter.get(name)
+    }
+
+    /// Compiles what a change touched anew from the state after it.
+    pub(crate) fn update(&mut self, state: &State, touched: &Touched) {
+        for name in touched.recompiled() {
+            match compile_perimeter(state, name) {
+                Some(compiled) => self.by_perimeter.insert(name.clone(), compiled),
+                None => self.by_perimeter.remove(name),
+            };
+        }
+    }
+
+    /// When the next rule ends.
+    pub(crate) fn next_expiry(&self) -> Option<UnixMillis> {
+        self.by_perimeter
+            .values()
+            .filter_map(|compiled| compiled.next_expiry)
+            .min()
+    }
+
+    /// Everyone that `touched` concerns, as things stand in these views: call before and after an update.
+    pub(crate) fn concerned(&self, state: &State, touched: &Touched) -> BTreeSet<NodeId> {
+        let mut concerned = BTreeSet::new();
+        if touched.everyone {
+            concerned.extend(state.nodes.keys());
+        }
+        for name in &touched.perimeters {
+            if let Some(compiled) = self.perimeter(name) {
+                concerned.extend(compiled.members());
+            }
+        }
+        for (name, id) in &touched.groups {
+            concerned.insert(*id);
+            if let Some(compiled) = self.perimeter(name) {
+                concerned.extend(compiled.allowlist(*id).peers);
+            }
+        }
+        for id in &touched.facts {
+            concerned.insert(*id);
+            concerned.extend(self.peers(state, *id));
+        }
+        concerned
+    }
+
+    /// Everyone a node may talk to, in any perimeter.
+    pub(crate) fn peers(&self, state: &State, node: NodeId) -> BTreeSet<NodeId> {
+        let Some(node) = state.nodes.get(&node) else {
+            return BTreeSet::new();
+        };
+        let compiled = node.perimeters.iter().filter_map(|name| self.perimeter(name));
+        compiled
+            .flat_map(|compiled| compiled.allowlist(node.id).peers)
+            .collect()
+    }
+}
+
+/// One perimeter, compiled at the moment its rules were last judged.
+pub(crate) fn compile_perimeter(state: &State, name: &Name) -> Option<Compiled> {
+    let perimeter = state.perimeters.get(name)?;
+    let members = state.members_for(name);
+    Some(compile(perimeter.policy(), &members, perimeter.judged_at))
+}
+
+impl Touched {
+    /// What `change` touches, as seen from the state before it.
+    pub(crate) fn by(change: &Change, before: &State) -> Self {
+        let mut touched = Self::default();
+        for event in &change.events {
+            touched.add(event, before);
+        }
+        touched
+    }
+
+    /// The perimeters to compile anew.
+    pub(crate) fn recompiled(&self) -> BTreeSet<&Name> {
+        let by_group = self.groups.iter().map(|(name, _)| name);
+        self.perimeters.iter().chain(by_group).collect()
+    }
+
+    fn add(&mut self, event: &Event, before: &State) {
+        match event {
+            Event::TermStarted { .. } | Event::MeshFounded { .. } => self.everyone = true,
+            Event::PerimeterCreated { perimeter, .. }
+            | Event::PerimeterChanged { perimeter, .. }
+            | Event::PerimeterRemoved { perimeter, .. }
+            | Event::BlockAdded { perimeter, .. }
+            | Event::RulesExpired { perimeter, .. } => {
+                self.perimeters.insert(perimeter.clone());
+            }
+            Event::MemberJoined {
+                perimeter, member, ..
+            }
+            | Event::MemberLeft {
+                perimeter, member, ..
+            } => {
+                self.groups.insert((perimeter.clone(), *member));
+            }
+            Event::NodeLabelled { node, .. } => {
+                let perimeters = before.nodes.get(node).map(|node| node.perimeters.clone());
+                let each = perimeters.into_iter().flatten();
+                self.groups.extend(each.map(|name| (name, *node)));
+            }
+            Event::NodeRenamed { node, .. } | Event::KeyRegistered { node, .. } => {
+                self.facts.insert(*node);
+            }
+            Event::DeviceAdded { device } => {
+                self.groups.insert((device.perimeter.clone(), device.id));
+            }
+            Event::DeviceRemoved { before } | Event::DeviceExpired { before } => {
+                self.groups.insert((before.perimeter.clone(), before.id));
+            }
+            Event::NodeRemoved { before } => {
+                self.facts.insert(before.id);
+            }
+            Event::TokenCreated { .. }
+            | Event::TokenUsed { .. }
+            | Event::TokenRevoked { .. }
+            | Event::TokenExpired { .. }
+            | Event::TokenForgotten { .. }
+            | Event::NodeEnrolled { .. }
+            | Event::CertificateIssued { .. }
+            | Event::Refused { .. } => {}
+        }
+    }
+}

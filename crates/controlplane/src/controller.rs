@@ -1,0 +1,182 @@
+//! The controller as a value: what the log says, what was compiled from it, and who is connected.
+//!
+//! **Invariant:** the state and the views come from the log alone, so replaying it gives the same controller; what
+//! is not in the log (presence, receipts) decides nothing about access.
+
+use std::collections::BTreeSet;
+
+use ringfence_model::{Name, NodeId, Revision, UnixMillis};
+
+use crate::apply::ApplyError;
+use crate::change::{Body, ChainHead};
+use crate::compile::{Touched, Views};
+use crate::presence::Presence;
+use crate::receipt::Receipts;
+use crate::state::{Mesh, State};
+use crate::{Actor, Change, Event, TokenState, address};
+
+/// A controller. Contract: [`Self::propose`], store the change durably, [`Self::apply`], tell the nodes it names.
+#[derive(Clone, Debug)]
+pub struct Controller {
+    state: State,
+    views: Views,
+    pub(crate) presence: Presence,
+    pub(crate) receipts: Receipts,
+}
+
+/// A node whose netmap may have changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Push {
+    /// Which.
+    pub node: NodeId,
+    /// What became of it.
+    pub kind: PushKind,
+}
+
+/// What to tell a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PushKind {
+    /// Its netmap: see [`Controller::netmap`].
+    Netmap,
+    /// That it was removed. It has no netmap any more.
+    Removed,
+}
+
+impl Controller {
+    /// Founds a mesh: the first entry of its log, and the controller after it. Store the entry before using it.
+    pub fn found(mesh: Name, actor: &Actor, wall: UnixMillis, entropy: [u8; 32]) -> (Self, Change) {
+        let [a, b, c, d, e, ..] = entropy;
+        let body = Body {
+            actor: actor.clone(),
+            method: "mesh.found",
+            events: vec![Event::MeshFounded {
+                mesh,
+                prefix: address::ula_prefix([a, b, c, d, e]),
+            }],
+        };
+        let change = Change::seal(ChainHead::GENESIS, FIRST_REVISION, wall, body);
+        let state = founded(&change).expect("the entry was just made to found a mesh");
+        (Self::of(state), change)
+    }
+
+    pub(crate) fn of(state: State) -> Self {
+        Self {
+            views: Views::of(&state),
+            state,
+            presence: Presence::default(),
+            receipts: Receipts::default(),
+        }
+    }
+
+    /// Applies a change that was proposed to this state and is stored. All of it, or nothing.
+    ///
+    /// # Errors
+    /// [`ApplyError`] if it does not follow the last one applied.
+    pub fn apply(&mut self, change: &Change) -> Result<Vec<Push>, ApplyError> {
+        let mut next = self.state.clone();
+        advance(&mut next, change)?;
+        let touched = Touched::by(change, &self.state);
+        let mut concerned = self.views.concerned(&self.state, &touched);
+        self.views.update(&next, &touched);
+        concerned.extend(self.views.concerned(&next, &touched));
+        let removed = std::mem::replace(&mut self.state, next);
+        let pushes = self.pushes(&removed, &concerned);
+        self.receipts.applied(change.revision, change.at);
+        for push in &pushes {
+            match push.kind {
+                PushKind::Netmap => self.presence.touch(push.node, change.revision),
+                PushKind::Removed => self.presence.forget(push.node),
+            }
+        }
+        Ok(pushes)
+    }
+
+    /// Devices have no control channel: who is left are nodes, those just removed among them.
+    fn pushes(&self, before: &State, concerned: &BTreeSet<NodeId>) -> Vec<Push> {
+        let mut pushes = Vec::new();
+        for &node in concerned {
+            if self.state.nodes.contains_key(&node) {
+                pushes.push(Push {
+                    node,
+                    kind: PushKind::Netmap,
+                });
+            } else if before.nodes.contains_key(&node) {
+                pushes.push(Push {
+                    node,
+                    kind: PushKind::Removed,
+                });
+            }
+        }
+        pushes
+    }
+
+    /// When something ends next: propose [`crate::Command::Tick`] then. `None` if nothing will.
+    pub fn poll_timeout(&self) -> Option<UnixMillis> {
+        let tokens = self.state.tokens.values();
+        let tokens = tokens.filter(|token| token.state == TokenState::Active);
+        let devices = self.state.devices.values();
+        let ends = tokens.map(|token| token.expires);
+        let ends = ends.chain(devices.filter_map(|device| device.expires));
+        ends.chain(self.views.next_expiry()).min()
+    }
+
+    /// The newest revision.
+    pub fn revision(&self) -> Revision {
+        self.state.revision
+    }
+
+    /// The newest entry of the log: what the next one follows.
+    pub fn chain_head(&self) -> ChainHead {
+        self.state.chain_head()
+    }
+
+    /// What never changes about this mesh.
+    pub fn mesh(&self) -> &Mesh {
+        &self.state.mesh
+    }
+
+    pub(crate) fn state(&self) -> &State {
+        &self.state
+    }
+
+    pub(crate) fn views(&self) -> &Views {
+        &self.views
+    }
+}
+
+/// The state after the first entry of a log.
+pub(crate) fn founded(change: &Change) -> Result<State, ApplyError> {
+    let head = change.verify_after(ChainHead::GENESIS)?;
+    let impossible = |why| ApplyError::Impossible {
+        revision: change.revision,
+        event: "mesh-founded",
+        why,
+    };
+    let [Event::MeshFounded { mesh, prefix }] = change.events.as_slice() else {
+        return Err(impossible(
+            "the first entry of a log founds a mesh, and nothing else",
+        ));
+    };
+    let mut state = State::new(Mesh {
+        name: mesh.clone(),
+        prefix: *prefix,
+        founded_at: change.at,
+    });
+    state.revision = head.revision;
+    state.head = head.hash;
+    Ok(state)
+}
+
+/// Moves a state past one entry. On an error the state is of no use.
+pub(crate) fn advance(state: &mut State, change: &Change) -> Result<(), ApplyError> {
+    let head = change.verify_after(state.chain_head())?;
+    for event in &change.events {
+        let applied = state.apply_event(event, change.revision, change.at);
+        applied.map_err(|misfit| misfit.at(change.revision, event.kind()))?;
+    }
+    state.revision = head.revision;
+    state.head = head.hash;
+    Ok(())
+}
+
+const FIRST_REVISION: Revision = Revision { term: 1, n: 1 };

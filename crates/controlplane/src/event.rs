@@ -1,0 +1,230 @@
+//! What became of a command: facts, each with what was there before.
+//!
+//! **Invariant:** an event holds every decision that was made, drawn ids and addresses included. Applying it decides
+//! nothing, so a log gives the same state in every later version.
+
+use ipnetwork::{Ipv4Network, Ipv6Network};
+use ringfence_model::{Labels, Name, NodeId, OverlayAddresses, PublicKey, RuleId, TokenId};
+use serde::{Deserialize, Serialize};
+
+use crate::{Certificate, Device, Node, PolicyFile, Token};
+
+/// One fact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// The first of every log.
+    MeshFounded {
+        /// The mesh.
+        mesh: Name,
+        /// Its ULA /48, drawn at random (RFC 4193).
+        prefix: Ipv6Network,
+    },
+    /// Everything said from here on is newer than what any backup's future said.
+    TermStarted {
+        /// The term before.
+        before: u64,
+        /// The new one.
+        after: u64,
+    },
+    /// A perimeter that was not there before.
+    PerimeterCreated {
+        /// Which.
+        perimeter: Name,
+        /// Its /64.
+        v6: Ipv6Network,
+        /// Its first IPv4 block.
+        v4: Ipv4Network,
+        /// Its policy.
+        after: PolicyFile,
+    },
+    /// A perimeter's policy was replaced.
+    PerimeterChanged {
+        /// Which.
+        perimeter: Name,
+        /// The policy before.
+        before: PolicyFile,
+        /// The policy now.
+        after: PolicyFile,
+    },
+    /// A perimeter is gone, with all memberships, keys and addresses in it.
+    PerimeterRemoved {
+        /// Which.
+        perimeter: Name,
+        /// The policy it had.
+        before: PolicyFile,
+    },
+    /// A perimeter's IPv4 blocks were full: it got another.
+    BlockAdded {
+        /// Which perimeter.
+        perimeter: Name,
+        /// The block.
+        v4: Ipv4Network,
+    },
+    /// Rules reached their expiry.
+    RulesExpired {
+        /// Of which perimeter.
+        perimeter: Name,
+        /// Which.
+        rules: Vec<RuleId>,
+    },
+    /// A node or device came into a perimeter.
+    MemberJoined {
+        /// Which perimeter.
+        perimeter: Name,
+        /// Who.
+        member: NodeId,
+        /// What it is called.
+        name: Name,
+        /// Its addresses there, its own for life.
+        addresses: OverlayAddresses,
+    },
+    /// A node or device left a perimeter: its key there is forgotten.
+    MemberLeft {
+        /// Which perimeter.
+        perimeter: Name,
+        /// Who.
+        member: NodeId,
+        /// What it is called.
+        name: Name,
+        /// The key it had there.
+        key: Option<PublicKey>,
+    },
+    /// A token was made.
+    TokenCreated {
+        /// It, without its secret.
+        token: Token,
+    },
+    /// A token admitted a node.
+    TokenUsed {
+        /// Which.
+        token: TokenId,
+        /// Uses left before.
+        before: u32,
+        /// Uses left now.
+        after: u32,
+    },
+    /// A token was revoked.
+    TokenRevoked {
+        /// Which.
+        token: TokenId,
+        /// Uses left before.
+        before: u32,
+    },
+    /// A token's time ran out.
+    TokenExpired {
+        /// Which.
+        token: TokenId,
+        /// Uses left before.
+        before: u32,
+    },
+    /// The record of a dead token made room for new ones.
+    TokenForgotten {
+        /// Which.
+        token: TokenId,
+    },
+    /// A node was admitted.
+    NodeEnrolled {
+        /// It.
+        node: Node,
+    },
+    /// A node got another name.
+    NodeRenamed {
+        /// Which.
+        node: NodeId,
+        /// Its name before.
+        before: Name,
+        /// Its name now.
+        after: Name,
+    },
+    /// A node's labels changed.
+    NodeLabelled {
+        /// Which.
+        node: NodeId,
+        /// Its labels before.
+        before: Labels,
+        /// Its labels now.
+        after: Labels,
+    },
+    /// A node is gone.
+    NodeRemoved {
+        /// What it was.
+        before: Node,
+    },
+    /// A node got a certificate.
+    CertificateIssued {
+        /// Whose.
+        node: NodeId,
+        /// The one it replaces.
+        before: Option<Certificate>,
+        /// The new one.
+        after: Certificate,
+    },
+    /// A node's key for one segment.
+    KeyRegistered {
+        /// Which node.
+        node: NodeId,
+        /// In which perimeter.
+        perimeter: Name,
+        /// The key before.
+        before: Option<PublicKey>,
+        /// The key now.
+        after: PublicKey,
+    },
+    /// A device was admitted.
+    DeviceAdded {
+        /// It.
+        device: Device,
+    },
+    /// A device was removed.
+    DeviceRemoved {
+        /// What it was.
+        before: Device,
+    },
+    /// A device's time ran out.
+    DeviceExpired {
+        /// What it was.
+        before: Device,
+    },
+    /// An attempt was refused.
+    Refused {
+        /// What was asked.
+        method: String,
+        /// Whom or what it concerned.
+        subject: String,
+        /// Why it was refused.
+        reason: String,
+    },
+}
+
+impl Event {
+    /// The word for it, as in the log.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::MeshFounded { .. } => "mesh-founded",
+            Self::TermStarted { .. } => "term-started",
+            Self::PerimeterCreated { .. } => "perimeter-created",
+            Self::PerimeterChanged { .. } => "perimeter-changed",
+            Self::PerimeterRemoved { .. } => "perimeter-removed",
+            Self::BlockAdded { .. } => "block-added",
+            Self::RulesExpired { .. } => "rules-expired",
+            Self::MemberJoined { .. } => "member-joined",
+            Self::MemberLeft { .. } => "member-left",
+            Self::TokenCreated { .. } => "token-created",
+            Self::TokenUsed { .. } => "token-used",
+            Self::TokenRevoked { .. } => "token-revoked",
+            Self::TokenExpired { .. } => "token-expired",
+            Self::TokenForgotten { .. } => "token-forgotten",
+            Self::NodeEnrolled { .. } => "node-enrolled",
+            Self::NodeRenamed { .. } => "node-renamed",
+            Self::NodeLabelled { .. } => "node-labelled",
+            Self::NodeRemoved { .. } => "node-removed",
+            Self::CertificateIssued { .. } => "certificate-issued",
+            Self::KeyRegistered { .. } => "key-registered",
+            Self::DeviceAdded { .. } => "device-added",
+            Self::DeviceRemoved { .. } => "device-removed",
+            Self::DeviceExpired { .. } => "device-expired",
+            Self::Refused { .. } => "refused",
+        }
+    }
+}

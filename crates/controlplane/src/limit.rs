@@ -1,0 +1,34 @@
+//! The bounds of a mesh. Whoever asks past one is refused; nothing is dropped to make room.
+
+use std::time::Duration;
+
+/// Nodes in a mesh.
+pub const NODES_MAX: usize = 20_000;
+/// Devices in a mesh.
+pub const DEVICES_MAX: usize = 20_000;
+/// Perimeters in a mesh: each takes an IPv4 block of the 4,096 there are, and some take more.
+pub const PERIMETERS_MAX: usize = 1_024;
+/// Members of one perimeter: with everyone allowed to everyone, a netmap still fits one message of 1 MiB.
+pub const MEMBERS_PER_PERIMETER_MAX: usize = 4_096;
+/// Join tokens, dead ones included. Dead ones are forgotten to make room, oldest first.
+pub const TOKENS_MAX: usize = 4_096;
+/// Uses of one join token.
+pub const TOKEN_USES_MAX: u32 = 10_000;
+/// The longest life of a join token.
+pub const TOKEN_TTL_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+/// Policy files in one apply.
+pub const FILES_PER_APPLY_MAX: usize = PERIMETERS_MAX;
+/// Bytes of the policy files of one apply.
+pub const APPLY_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of a policy file's name.
+pub const FILE_NAME_BYTES_MAX: usize = 255;
+/// Refusals written down per hour: past it they are counted by the shell alone, so that guessing tokens cannot fill
+/// the disk.
+pub const REFUSALS_PER_HOUR_MAX: u32 = 600;
+/// Bytes of each text in a recorded refusal.
+pub const REFUSAL_TEXT_BYTES_MAX: usize = 512;
+/// Bytes of a certificate's serial number in hex: 20 octets (RFC 5280 section 4.1.2.2).
+pub const SERIAL_BYTES_MAX: usize = 40;
+/// How long a released address, block or /64 rests before someone else gets it: longer than any lease, so that no
+/// node still holds the one before under it.
+pub const ADDRESS_REST: Duration = Duration::from_secs(48 * 3600);

@@ -1,0 +1,119 @@
+//! Who is a member of which perimeter, by labels; members get their addresses at once.
+
+use ringfence_model::{Labels, Name, NodeId, SEGMENTS_PER_NODE_MAX};
+use ringfence_policy::Policy;
+
+use crate::address::{self, V4_BLOCKS};
+use crate::draft::Draft;
+use crate::limit::MEMBERS_PER_PERIMETER_MAX;
+use crate::{Event, Refusal};
+
+/// Whether someone with these labels is a member of the policy's perimeter.
+pub(crate) fn selects(policy: &Policy, labels: &Labels) -> bool {
+    policy.groups.values().any(|group| group.members.matches(labels))
+}
+
+/// Brings a node's memberships in line with its labels.
+pub(crate) fn settle_node(draft: &mut Draft, id: NodeId) -> Result<(), Refusal> {
+    let labels = draft.node(id)?.labels.clone();
+    let mut leaves = Vec::new();
+    let mut joins = Vec::new();
+    for perimeter in draft.state.perimeters.values() {
+        match (perimeter.seat(id).is_some(), selects(perimeter.policy(), &labels)) {
+            (true, false) => leaves.push(perimeter.name.clone()),
+            (false, true) => joins.push(perimeter.name.clone()),
+            (true, true) | (false, false) => {}
+        }
+    }
+    // Removals before additions: the bound on perimeters counts what is left.
+    for name in &leaves {
+        leave(draft, name, id);
+    }
+    for name in &joins {
+        join(draft, name, id)?;
+    }
+    Ok(())
+}
+
+/// Brings a perimeter's members in line with its policy.
+pub(crate) fn settle_perimeter(draft: &mut Draft, name: &Name) -> Result<(), Refusal> {
+    let candidates = draft.state.members_for(name);
+    let perimeter = draft.perimeter(name)?;
+    let mut leaves = Vec::new();
+    let mut joins = Vec::new();
+    for candidate in &candidates {
+        let is_member = perimeter.seat(candidate.id).is_some();
+        match (is_member, selects(perimeter.policy(), &candidate.labels)) {
+            (true, false) => leaves.push(candidate.id),
+            (false, true) => joins.push(candidate.id),
+            (true, true) | (false, false) => {}
+        }
+    }
+    for id in leaves {
+        leave(draft, name, id);
+    }
+    for id in joins {
+        join(draft, name, id)?;
+    }
+    Ok(())
+}
+
+/// Takes someone in, with the addresses it had here before or new ones.
+pub(crate) fn join(draft: &mut Draft, name: &Name, id: NodeId) -> Result<(), Refusal> {
+    let perimeter = draft.perimeter(name)?;
+    if perimeter.members().count() >= MEMBERS_PER_PERIMETER_MAX {
+        return Err(Refusal::Limit {
+            what: "members of one perimeter",
+            max: MEMBERS_PER_PERIMETER_MAX,
+        });
+    }
+    let addresses = match perimeter.place_for(id, draft.wall) {
+        Some(addresses) => addresses,
+        None => {
+            add_block(draft, name)?;
+            let place = draft.perimeter(name)?.place_for(id, draft.wall);
+            place.ok_or(Refusal::AddressesExhausted("address"))?
+        }
+    };
+    let member_name = draft.state.name_of(id).ok_or(Refusal::NoNode(id))?.clone();
+    draft.record(Event::MemberJoined {
+        perimeter: name.clone(),
+        member: id,
+        name: member_name.clone(),
+        addresses,
+    });
+    let count = draft.state.nodes.get(&id).map_or(0, |node| node.perimeters.len());
+    if count > SEGMENTS_PER_NODE_MAX {
+        return Err(Refusal::TooManySegments {
+            name: member_name,
+            count,
+        });
+    }
+    Ok(())
+}
+
+/// Lets someone go who is a member.
+pub(crate) fn leave(draft: &mut Draft, name: &Name, id: NodeId) {
+    let perimeter = draft.state.perimeters.get(name);
+    let seat = perimeter.and_then(|perimeter| perimeter.seat(id));
+    let (Some(seat), Some(member_name)) = (seat, draft.state.name_of(id)) else {
+        return;
+    };
+    let left = Event::MemberLeft {
+        perimeter: name.clone(),
+        member: id,
+        name: member_name.clone(),
+        key: seat.key,
+    };
+    draft.record(left);
+}
+
+fn add_block(draft: &mut Draft, name: &Name) -> Result<(), Refusal> {
+    let block = draft.state.v4_blocks.next(V4_BLOCKS, draft.wall, |_| true);
+    let block = block.ok_or(Refusal::AddressesExhausted("IPv4 block"))?;
+    draft.record(Event::BlockAdded {
+        perimeter: name.clone(),
+        v4: address::v4_block(block),
+    });
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! Who is connected, and where peers may reach them: facts that change too often for the log and die with the process.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use ringfence_model::{Candidate, NodeId, Revision, UnixMillis};
+
+use crate::Controller;
+
+/// What is known about every node that was seen since the controller started.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Presence {
+    by_node: BTreeMap<NodeId, NodePresence>,
+}
+
+/// What is known about one node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodePresence {
+    /// Its control connection, while there is one.
+    pub connection: Option<Connection>,
+    /// When the controller last heard from it.
+    pub last_seen: Option<UnixMillis>,
+    /// Its agent's version.
+    pub version: Option<String>,
+    /// Where its peers may reach it, best first.
+    pub candidates: Vec<Candidate>,
+    /// The newest revision it enforces.
+    pub enforced: Option<Enforcement>,
+    /// The newest revision that may have changed its netmap.
+    pub(crate) touched: Option<Revision>,
+}
+
+/// A node's control connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// Counted by the shell: a connection that closes late does not end a newer one.
+    pub id: u64,
+    /// Where it comes from.
+    pub remote: SocketAddr,
+    /// Since when.
+    pub since: UnixMillis,
+}
+
+/// A node's word that it enforces a revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Enforcement {
+    /// The revision.
+    pub revision: Revision,
+    /// When the controller heard it.
+    pub at: UnixMillis,
+    /// What the node itself needed, in microseconds.
+    pub took_us: u64,
+}
+
+impl Controller {
+    /// A node's control connection is up. Call once it is authorized. Replaces an older connection.
+    pub fn connected(&mut self, node: NodeId, connection: Connection, version: &str) {
+        if !self.state().nodes.contains_key(&node) {
+            return;
+        }
+        let presence = self.presence.by_node.entry(node).or_default();
+        let end = version.floor_char_boundary(VERSION_BYTES_MAX);
+        presence.last_seen = Some(connection.since);
+        presence.connection = Some(connection);
+        presence.version = Some(version[..end].to_owned());
+        // What it says of itself is what counts: it may come back without what it once enforced.
+        presence.enforced = None;
+    }
+
+    /// A node's control connection is gone. One that was replaced already is nobody's loss.
+    pub fn disconnected(&mut self, node: NodeId, connection_id: u64, wall: UnixMillis) {
+        let Some(presence) = self.presence.by_node.get_mut(&node) else {
+            return;
+        };
+        if presence
+            .connection
+            .is_some_and(|connection| connection.id == connection_id)
+        {
+            presence.connection = None;
+            presence.last_seen = Some(wall);
+        }
+    }
+
+    /// A node was heard from.
+    pub fn seen(&mut self, node: NodeId, wall: UnixMillis) {
+        if let Some(presence) = self.presence.by_node.get_mut(&node) {
+            presence.last_seen = Some(wall);
+        }
+    }
+
+    /// A node said where it may be reached: at most [`CANDIDATES_MAX`] count, the first ones. Who is to be told, if
+    /// anything is new.
+    pub fn set_candidates(&mut self, node: NodeId, candidates: &[Candidate]) -> BTreeSet<NodeId> {
+        if !self.state().nodes.contains_key(&node) {
+            return BTreeSet::new();
+        }
+        let mut kept: Vec<Candidate> = Vec::new();
+        for candidate in candidates {
+            if kept.len() < CANDIDATES_MAX && !kept.contains(candidate) && is_usable(candidate) {
+                kept.push(*candidate);
+            }
+        }
+        let presence = self.presence.by_node.entry(node).or_default();
+        if presence.candidates == kept {
+            return BTreeSet::new();
+        }
+        presence.candidates = kept;
+        self.listing(node)
+    }
+
+    /// Where everyone on `node`'s allowlist may be reached, as far as it is known.
+    pub fn candidates_for(&self, node: NodeId) -> BTreeMap<NodeId, Vec<Candidate>> {
+        let known = |peer: NodeId| {
+            let candidates = &self.presence.by_node.get(&peer)?.candidates;
+            (!candidates.is_empty()).then(|| (peer, candidates.clone()))
+        };
+        self.listing(node).into_iter().filter_map(known).collect()
+    }
+
+    /// The nodes that may talk to `node`, in any perimeter. Devices are none.
+    fn listing(&self, node: NodeId) -> BTreeSet<NodeId> {
+        let peers = self.views().peers(self.state(), node).into_iter();
+        peers
+            .filter(|peer| self.state().nodes.contains_key(peer))
+            .collect()
+    }
+
+    /// What is known about a node besides the log.
+    pub fn presence(&self, node: NodeId) -> Option<&NodePresence> {
+        self.presence.by_node.get(&node)
+    }
+
+    /// The nodes that are connected.
+    pub fn connected_nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let all = self.presence.by_node.iter();
+        all.filter(|(_, presence)| presence.connection.is_some())
+            .map(|(id, _)| *id)
+    }
+}
+
+impl Presence {
+    pub(crate) fn touch(&mut self, node: NodeId, revision: Revision) {
+        self.by_node.entry(node).or_default().touched = Some(revision);
+    }
+
+    pub(crate) fn forget(&mut self, node: NodeId) {
+        self.by_node.remove(&node);
+    }
+
+    pub(crate) fn node_mut(&mut self, node: NodeId) -> Option<&mut NodePresence> {
+        self.by_node.get_mut(&node)
+    }
+}
+
+/// Whether peers could send there: a candidate of nowhere or everywhere would aim every peer at something else.
+fn is_usable(candidate: &Candidate) -> bool {
+    let ip = candidate.address.ip();
+    let broadcast = match ip {
+        std::net::IpAddr::V4(v4) => v4.is_broadcast(),
+        std::net::IpAddr::V6(_) => false,
+    };
+    candidate.address.port() != 0
+        && !ip.is_unspecified()
+        && !ip.is_multicast()
+        && !ip.is_loopback()
+        && !broadcast
+}
+
+/// Candidates kept of one node.
+pub const CANDIDATES_MAX: usize = 16;
+
+const VERSION_BYTES_MAX: usize = 64;

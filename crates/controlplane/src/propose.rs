@@ -1,0 +1,129 @@
+//! Turns a command into a change, or says why not.
+//!
+//! **Invariant:** proposing changes nothing, and what it answers depends on its arguments and the state alone.
+
+mod devices;
+mod keys;
+mod nodes;
+mod perimeters;
+mod time;
+mod tokens;
+
+use ringfence_model::UnixMillis;
+
+use crate::draft::Draft;
+use crate::limit::{REFUSAL_TEXT_BYTES_MAX, REFUSALS_PER_HOUR_MAX};
+use crate::{Actor, Change, Command, Controller, Event, Refusal, access};
+
+impl Controller {
+    /// What `command` would change, ready to be stored and applied; or why it is refused.
+    ///
+    /// `entropy` is drawn afresh by the caller for each call: ids come out of it.
+    ///
+    /// # Errors
+    /// [`Refusal`]. [`Refusal::Unchanged`] if everything is as asked already. One that [`Refusal::is_auditable`]
+    /// belongs in the log: propose [`Refusal::record`] then.
+    pub fn propose(
+        &self,
+        actor: &Actor,
+        command: Command,
+        wall: UnixMillis,
+        entropy: [u8; 32],
+    ) -> Result<Change, Refusal> {
+        access::permit(actor, &command)?;
+        let method = command.method();
+        let mut draft = Draft::new(self.state(), actor, wall, entropy);
+        dispatch(&mut draft, command)?;
+        draft.seal(self.state(), method)
+    }
+}
+
+fn dispatch(draft: &mut Draft, command: Command) -> Result<(), Refusal> {
+    match command {
+        Command::ApplyPerimeters { files, prune, base } => {
+            perimeters::check_base(draft, base)?;
+            perimeters::apply(draft, files, prune.then_some(perimeters::Prune))
+        }
+        Command::RemovePerimeter { name } => perimeters::remove(draft, &name),
+        Command::CreateToken {
+            labels,
+            ttl,
+            uses,
+            secret_hash,
+        } => tokens::create(draft, labels, ttl, uses, secret_hash),
+        Command::RevokeToken { token } => tokens::revoke(draft, token),
+        Command::Enroll {
+            token,
+            secret_hash,
+            name,
+            identity,
+        } => {
+            tokens::admit(draft, token, &secret_hash)?;
+            nodes::enroll(draft, token, name, identity)
+        }
+        Command::UpdateNode {
+            node,
+            name,
+            set,
+            remove,
+        } => nodes::update(draft, node, name, &set, &remove),
+        Command::RemoveNode { node } => nodes::remove(draft, node),
+        Command::RegisterKey {
+            node,
+            perimeter,
+            public_key,
+        } => keys::register(draft, node, perimeter, public_key),
+        Command::AddDevice {
+            name,
+            perimeter,
+            public_key,
+            labels,
+            expires,
+        } => {
+            let device = devices::NewDevice {
+                name,
+                perimeter,
+                public_key,
+                labels,
+                expires,
+            };
+            devices::add(draft, device)
+        }
+        Command::RemoveDevice { name } => devices::remove(draft, &name),
+        Command::RecordCertificate {
+            node,
+            serial,
+            not_after,
+        } => nodes::record_certificate(draft, node, serial, not_after),
+        Command::RecordRefusal {
+            method,
+            subject,
+            reason,
+        } => record_refusal(draft, [method, subject, reason]),
+        Command::StartTerm => time::start_term(draft),
+        Command::Tick => time::tick(draft),
+    }
+}
+
+/// Notes an attempt that was refused, within [`REFUSALS_PER_HOUR_MAX`]: whoever guesses tokens must not fill the disk.
+fn record_refusal(draft: &mut Draft, texts: [String; 3]) -> Result<(), Refusal> {
+    if draft.state.refusals.at(draft.wall).count >= REFUSALS_PER_HOUR_MAX {
+        return Err(Refusal::Limit {
+            what: "refusals recorded in an hour",
+            max: REFUSALS_PER_HOUR_MAX as usize,
+        });
+    }
+    let [method, subject, reason] = texts.map(|text| cut(text, REFUSAL_TEXT_BYTES_MAX));
+    draft.record(Event::Refused {
+        method,
+        subject,
+        reason,
+    });
+    Ok(())
+}
+
+/// At most `bytes_max` bytes of a text, whole characters.
+fn cut(mut text: String, bytes_max: usize) -> String {
+    text.truncate(text.floor_char_boundary(bytes_max));
+    text
+}

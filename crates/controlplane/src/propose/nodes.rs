@@ -1,0 +1,118 @@
+//! Nodes: admitted, renamed, labelled, removed.
+
+use std::collections::BTreeSet;
+
+use ringfence_model::{Labels, Name, NodeId, TokenId, UnixMillis};
+
+use super::tokens;
+use crate::draft::Draft;
+use crate::limit::{NODES_MAX, SERIAL_BYTES_MAX};
+use crate::{Certificate, Event, Identity, Node, Refusal, membership};
+
+/// Admits a node by a token that was checked, and counts the use in the same change (red line 7).
+pub(super) fn enroll(
+    draft: &mut Draft,
+    token: TokenId,
+    name: Name,
+    identity: Identity,
+) -> Result<(), Refusal> {
+    if draft.state.nodes.len() >= NODES_MAX {
+        return Err(Refusal::Limit {
+            what: "nodes",
+            max: NODES_MAX,
+        });
+    }
+    draft.check_name(&name)?;
+    let twin = draft.state.nodes.values().find(|node| node.identity == identity);
+    if let Some(twin) = twin {
+        return Err(Refusal::IdentityTaken(twin.id));
+    }
+    let labels = draft.state.tokens.get(&token).map(|token| token.labels.clone());
+    let node = Node {
+        id: draft.draw_member_id(),
+        name,
+        labels: labels.ok_or(Refusal::NoToken(token))?,
+        identity,
+        enrolled_at: draft.wall,
+        token,
+        certificate: None,
+        perimeters: BTreeSet::new(),
+    };
+    let id = node.id;
+    draft.record(Event::NodeEnrolled { node });
+    tokens::consume(draft, token)?;
+    membership::settle_node(draft, id)
+}
+
+pub(super) fn update(
+    draft: &mut Draft,
+    id: NodeId,
+    name: Option<Name>,
+    set: &Labels,
+    remove: &[String],
+) -> Result<(), Refusal> {
+    let node = draft.node(id)?.clone();
+    if let Some(after) = name
+        && after != node.name
+    {
+        draft.check_name(&after)?;
+        draft.record(Event::NodeRenamed {
+            node: id,
+            before: node.name.clone(),
+            after,
+        });
+    }
+    let after = relabel(&node.labels, set, remove)?;
+    if after != node.labels {
+        draft.record(Event::NodeLabelled {
+            node: id,
+            before: node.labels.clone(),
+            after,
+        });
+        membership::settle_node(draft, id)?;
+    }
+    Ok(())
+}
+
+/// Ends a node. Needs nothing but its id (red line 2: removing needs less than granting).
+pub(super) fn remove(draft: &mut Draft, id: NodeId) -> Result<(), Refusal> {
+    let perimeters = draft.node(id)?.perimeters.clone();
+    for name in &perimeters {
+        membership::leave(draft, name, id);
+    }
+    let before = draft.node(id)?.as_ref().clone();
+    draft.record(Event::NodeRemoved { before });
+    Ok(())
+}
+
+pub(super) fn record_certificate(
+    draft: &mut Draft,
+    id: NodeId,
+    serial: String,
+    not_after: UnixMillis,
+) -> Result<(), Refusal> {
+    let is_hex = serial.bytes().all(|b| b.is_ascii_hexdigit());
+    if !(1..=SERIAL_BYTES_MAX).contains(&serial.len()) || !is_hex {
+        return Err(Refusal::Serial);
+    }
+    let before = draft.node(id)?.certificate.clone();
+    draft.record(Event::CertificateIssued {
+        node: id,
+        before,
+        after: Certificate { serial, not_after },
+    });
+    Ok(())
+}
+
+/// Removes keys, then sets pairs: a key in both ends up set.
+fn relabel(before: &Labels, set: &Labels, remove: &[String]) -> Result<Labels, Refusal> {
+    let mut after = before.clone();
+    for key in remove {
+        after.remove(key);
+    }
+    for (key, value) in set.iter() {
+        after.remove(key);
+        after.add(key, value)?;
+    }
+    Ok(after)
+}

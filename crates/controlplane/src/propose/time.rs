@@ -1,0 +1,48 @@
+//! What time itself ends: tokens, devices, rules; and the terms in which the controller speaks.
+
+use ringfence_model::{Name, RuleId};
+
+use crate::draft::Draft;
+use crate::{Event, Refusal, TokenState};
+
+/// Ends everything that is due. Refused as unchanged if nothing is.
+pub(super) fn tick(draft: &mut Draft) -> Result<(), Refusal> {
+    let wall = draft.wall;
+    let tokens = draft.state.tokens.values();
+    let due = tokens.filter(|token| token.state == TokenState::Active && token.expires <= wall);
+    let mut events: Vec<Event> = due
+        .map(|token| Event::TokenExpired {
+            token: token.id,
+            before: token.uses_left,
+        })
+        .collect();
+    let devices = draft.state.devices.values();
+    let due = devices.filter(|device| device.expires.is_some_and(|expires| expires <= wall));
+    events.extend(due.map(|device| Event::DeviceExpired {
+        before: device.as_ref().clone(),
+    }));
+    events.extend(expired_rules(draft).map(|(perimeter, rules)| Event::RulesExpired { perimeter, rules }));
+    for event in events {
+        draft.record(event);
+    }
+    Ok(())
+}
+
+/// Rules that ended since their perimeter was last judged.
+fn expired_rules(draft: &Draft) -> impl Iterator<Item = (Name, Vec<RuleId>)> {
+    draft.state.perimeters.values().filter_map(|perimeter| {
+        let rules = perimeter.policy().rules.iter();
+        let ended = rules.filter(|rule| rule.is_live(perimeter.judged_at) && !rule.is_live(draft.wall));
+        let ended: Vec<RuleId> = ended.map(|rule| rule.id).collect();
+        (!ended.is_empty()).then(|| (perimeter.name.clone(), ended))
+    })
+}
+
+pub(super) fn start_term(draft: &mut Draft) -> Result<(), Refusal> {
+    let before = draft.state.revision.term;
+    draft.record(Event::TermStarted {
+        before,
+        after: before + 1,
+    });
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! Why one member may reach another, or not.
+
+use std::collections::BTreeSet;
+
+use ringfence_control::api;
+use ringfence_model::{Name, NodeId};
+use ringfence_policy::{Explanation, Member, Verdict, explain};
+
+use crate::Controller;
+
+/// Why a question has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AskError {
+    /// Nobody is called that.
+    #[error("there is no node or device {0:?}")]
+    Nobody(String),
+    /// No such perimeter.
+    #[error("there is no perimeter {0}")]
+    NoPerimeter(Name),
+}
+
+impl Controller {
+    /// Why `from` may open a service towards `to`, or not: in the perimeter asked about, else in each that both are
+    /// in, else in each that one of them is in.
+    ///
+    /// # Errors
+    /// [`AskError`] if one of them, or the perimeter, is not there.
+    pub fn explain(&self, request: &api::ExplainRequest) -> Result<api::ExplainReport, AskError> {
+        let from = self.ask_member(&request.from)?;
+        let to = self.ask_member(&request.to)?;
+        let names = match &request.perimeter {
+            Some(name) => BTreeSet::from([name.clone()]),
+            None => self.shared_perimeters(from.id, to.id),
+        };
+        let mut perimeters = Vec::new();
+        for name in names {
+            let (Some(policy), Some(compiled)) = (self.policy(&name), self.compiled(&name)) else {
+                return Err(AskError::NoPerimeter(name));
+            };
+            let explanation = explain(policy, compiled, &from, &to, &request.service);
+            perimeters.push(explained(name, explanation));
+        }
+        let allowed = perimeters
+            .iter()
+            .any(|explained| explained.verdict == api::Verdict::Allow);
+        Ok(api::ExplainReport {
+            from: from.name,
+            to: to.name,
+            service: request.service,
+            verdict: if allowed {
+                api::Verdict::Allow
+            } else {
+                api::Verdict::Deny
+            },
+            perimeters,
+        })
+    }
+
+    fn ask_member(&self, text: &str) -> Result<Member, AskError> {
+        let id = self.find(text);
+        let member = id.and_then(|id| self.state().member(id));
+        member.ok_or_else(|| AskError::Nobody(text.chars().take(ASKED_CHARS_MAX).collect()))
+    }
+
+    fn shared_perimeters(&self, from: NodeId, to: NodeId) -> BTreeSet<Name> {
+        let (from, to) = (self.perimeters_of(from), self.perimeters_of(to));
+        let both: BTreeSet<Name> = from.intersection(&to).cloned().collect();
+        if both.is_empty() {
+            from.union(&to).cloned().collect()
+        } else {
+            both
+        }
+    }
+
+    fn perimeters_of(&self, id: NodeId) -> BTreeSet<Name> {
+        if let Some(node) = self.state().nodes.get(&id) {
+            return node.perimeters.clone();
+        }
+        let device = self.state().devices.get(&id);
+        device
+            .map(|device| device.perimeter.clone())
+            .into_iter()
+            .collect()
+    }
+}
+
+fn explained(perimeter: Name, explanation: Explanation) -> api::Explained {
+    api::Explained {
+        perimeter,
+        verdict: match explanation.verdict {
+            Verdict::Allow => api::Verdict::Allow,
+            Verdict::Deny => api::Verdict::Deny,
+        },
+        rule: explanation.rule,
+        file: Some(explanation.file),
+        line: explanation.line,
+        reason: explanation.reason,
+        missing: explanation.missing,
+    }
+}
+
+/// How much of a name that nobody has is repeated.
+const ASKED_CHARS_MAX: usize = 80;

@@ -1,0 +1,148 @@
+//! Perimeters: at a glance and in full.
+
+use ringfence_control::{PeerKind, api};
+use ringfence_model::{Name, NodeId};
+use ringfence_policy::{Compiled, Diagnostic, Policy};
+
+use super::count;
+use crate::Controller;
+use crate::compile::compile_perimeter;
+use crate::perimeter::{Perimeter, Seat};
+
+impl Controller {
+    /// A perimeter's policy.
+    pub fn policy(&self, name: &Name) -> Option<&Policy> {
+        self.state()
+            .perimeters
+            .get(name)
+            .map(|perimeter| perimeter.policy())
+    }
+
+    /// A perimeter's policy, compiled for the members there are: what the nodes enforce.
+    pub fn compiled(&self, name: &Name) -> Option<&Compiled> {
+        self.views().perimeter(name)
+    }
+
+    /// Every perimeter, in order of name.
+    pub fn perimeter_summaries(&self) -> Vec<api::PerimeterSummary> {
+        self.state()
+            .perimeters
+            .values()
+            .map(|perimeter| summary(perimeter))
+            .collect()
+    }
+
+    /// One perimeter in full.
+    pub fn perimeter_detail(&self, name: &Name) -> Option<api::PerimeterDetail> {
+        let perimeter = self.state().perimeters.get(name)?;
+        let compiled = self.compiled(name)?;
+        let file = perimeter.source.file();
+        let members = perimeter.members();
+        let mut members: Vec<_> = members
+            .filter_map(|(id, seat)| self.member_view(perimeter, id, seat))
+            .collect();
+        members.sort_by(|a, b| a.name.cmp(&b.name));
+        // Compiled anew: names of nodes that a check speaks of may have come and gone since.
+        let warnings = compile_perimeter(self.state(), name)?.warnings;
+        Some(api::PerimeterDetail {
+            summary: summary(perimeter),
+            file: api::PolicyFile {
+                name: file.file.clone(),
+                text: file.text.clone(),
+            },
+            groups: self.group_views(perimeter.policy(), compiled),
+            members,
+            rules: rule_views(perimeter, compiled),
+            warnings: warnings.iter().map(finding).collect(),
+        })
+    }
+
+    fn member_view(&self, perimeter: &Perimeter, id: NodeId, seat: &Seat) -> Option<api::MemberView> {
+        let compiled = self.compiled(&perimeter.name)?;
+        let peers = compiled.allowlist(id).peers;
+        let reachable = peers.iter().filter(|peer| has_key(perimeter, **peer));
+        Some(api::MemberView {
+            id,
+            name: self.name_of(id)?.clone(),
+            kind: match self.node(id) {
+                Some(_) => PeerKind::Node,
+                None => PeerKind::Device,
+            },
+            addresses: perimeter.addresses(seat).both().to_vec(),
+            public_key: seat.key,
+            peers: count(reachable.count()),
+        })
+    }
+
+    fn group_views(&self, policy: &Policy, compiled: &Compiled) -> Vec<api::GroupView> {
+        let each = policy.groups.iter();
+        each.map(|(name, group)| {
+            let inside: Vec<NodeId> = compiled.groups.get(name).into_iter().flatten().copied().collect();
+            let mut members = self.names(&inside);
+            members.sort();
+            api::GroupView {
+                name: name.clone(),
+                selector: group.members.to_string(),
+                members,
+            }
+        })
+        .collect()
+    }
+}
+
+fn has_key(perimeter: &Perimeter, member: NodeId) -> bool {
+    perimeter.seat(member).is_some_and(|seat| seat.key.is_some())
+}
+
+fn summary(perimeter: &Perimeter) -> api::PerimeterSummary {
+    let policy = perimeter.policy();
+    api::PerimeterSummary {
+        name: perimeter.name.clone(),
+        description: policy.description.clone(),
+        owners: policy.owners.clone(),
+        criticality: policy.criticality.to_string(),
+        review_seconds: policy.review.map(|review| review.as_secs()),
+        lease_seconds: policy.lease.as_secs(),
+        members: count(perimeter.members().count()),
+        rules: count(policy.rules.len()),
+        changed_ms: perimeter.applied_at,
+        revision: perimeter.revision,
+    }
+}
+
+fn rule_views(perimeter: &Perimeter, compiled: &Compiled) -> Vec<api::RuleView> {
+    let policy = perimeter.policy();
+    let each = policy.rules.iter();
+    each.map(|rule| {
+        let live = compiled.rules.iter().any(|live| live.id == rule.id);
+        let inactive = match (live, policy.grants(rule)) {
+            (true, _) => None,
+            (false, false) => Some("it needs people or conditions that nothing verifies yet".to_owned()),
+            (false, true) => Some("it has expired".to_owned()),
+        };
+        api::RuleView {
+            id: rule.id,
+            line: rule.place.line,
+            from: rule.from.clone(),
+            to: rule.to.clone(),
+            services: rule.services.clone(),
+            reason: rule.reason.clone().unwrap_or_default(),
+            expires_ms: rule.expires,
+            inactive,
+        }
+    })
+    .collect()
+}
+
+/// A finding about a policy file, as the API tells it.
+pub(crate) fn finding(diagnostic: &Diagnostic) -> api::Finding {
+    api::Finding {
+        file: diagnostic.file.clone(),
+        line: diagnostic.line,
+        column: diagnostic.column,
+        offset: diagnostic.offset,
+        length: diagnostic.length,
+        message: diagnostic.message.clone(),
+        help: diagnostic.help.clone(),
+    }
+}

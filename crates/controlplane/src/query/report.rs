@@ -1,0 +1,132 @@
+//! What a change would open and close, before it is made.
+
+use ringfence_control::api;
+use ringfence_model::{Name, NodeId, Revision, UnixMillis};
+use ringfence_policy::{Change as FlowEnd, FlowChange, Policy, diff};
+
+use super::perimeter::finding;
+use crate::apply::ApplyError;
+use crate::compile::{Touched, compile_perimeter};
+use crate::controller::advance;
+use crate::state::State;
+use crate::{Actor, Change, Command, Controller, Event, PolicyFile, Refusal};
+
+/// An apply that is ready: report it for a dry run, or store and apply its change.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ApplyPlan {
+    /// The change; `None` if everything is as the files say already.
+    pub change: Option<Change>,
+    /// What it does. Its revision is the one it leads to, and `dry_run` is for the caller to set.
+    pub report: api::ApplyReport,
+}
+
+impl Controller {
+    /// Everything that policy files would do.
+    ///
+    /// # Errors
+    /// [`Refusal`], as for [`Self::propose`]; an apply that changes nothing is a plan without a change.
+    pub fn plan_apply(
+        &self,
+        actor: &Actor,
+        files: Vec<PolicyFile>,
+        options: ApplyOptions,
+        wall: UnixMillis,
+    ) -> Result<ApplyPlan, Refusal> {
+        let command = Command::ApplyPerimeters {
+            files: files.clone(),
+            prune: options.prune,
+            base: options.base,
+        };
+        // Applying draws no ids, so it needs no entropy.
+        let change = match self.propose(actor, command, wall, [0; 32]) {
+            Ok(change) => Some(change),
+            Err(Refusal::Unchanged) => None,
+            Err(refusal) => return Err(refusal),
+        };
+        let mut report = api::ApplyReport {
+            revision: change.as_ref().map_or(self.revision(), |change| change.revision),
+            dry_run: false,
+            applied: Vec::new(),
+            removed: Vec::new(),
+            changes: Vec::new(),
+            warnings: Vec::new(),
+        };
+        let after = self.after(change.as_ref()).map_err(|_| Refusal::Unchanged)?;
+        for file in &files {
+            let Ok(checked) = Policy::parse(&file.file, &file.text) else {
+                continue;
+            };
+            report.warnings.extend(checked.warnings.iter().map(finding));
+            let compiled = compile_perimeter(&after, &checked.policy.name);
+            let odd = compiled.map(|compiled| compiled.warnings).unwrap_or_default();
+            report.warnings.extend(odd.iter().map(finding));
+            report.applied.push(checked.policy.name);
+        }
+        report.warnings.dedup();
+        if let Some(change) = &change {
+            report.removed = removed_perimeters(change);
+            report.changes = self.flow_changes(change);
+        }
+        Ok(ApplyPlan { change, report })
+    }
+
+    /// The flows that a proposed change opens and closes; ask before it is applied. Expensive for large groups:
+    /// every pair is looked at.
+    pub fn flow_changes(&self, change: &Change) -> Vec<api::FlowChangeView> {
+        let Ok(after) = self.after(Some(change)) else {
+            return Vec::new();
+        };
+        let touched = Touched::by(change, self.state());
+        let mut views = Vec::new();
+        for name in touched.recompiled() {
+            let new = compile_perimeter(&after, name).unwrap_or_default();
+            let flows = diff(self.compiled(name), &new);
+            views.extend(flows.iter().filter_map(|flow| self.flow_view(name, flow, &after)));
+        }
+        views.sort();
+        views
+    }
+
+    /// The state that a change leads to.
+    fn after(&self, change: Option<&Change>) -> Result<State, ApplyError> {
+        let mut after = self.state().clone();
+        if let Some(change) = change {
+            advance(&mut after, change)?;
+        }
+        Ok(after)
+    }
+
+    fn flow_view(&self, perimeter: &Name, flow: &FlowChange, after: &State) -> Option<api::FlowChangeView> {
+        let name = |id: NodeId| after.name_of(id).or_else(|| self.name_of(id)).cloned();
+        Some(api::FlowChangeView {
+            perimeter: perimeter.clone(),
+            from: name(flow.from)?,
+            to: name(flow.to)?,
+            service: flow.service,
+            change: match flow.change {
+                FlowEnd::Opens => api::FlowChangeKind::Opens,
+                FlowEnd::Closes => api::FlowChangeKind::Closes,
+            },
+            rule: flow.rule,
+        })
+    }
+}
+
+/// How an apply treats what is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ApplyOptions {
+    /// Whether perimeters in none of the files are removed.
+    pub prune: bool,
+    /// The state the files were written against.
+    pub base: Option<Revision>,
+}
+
+fn removed_perimeters(change: &Change) -> Vec<Name> {
+    let mut removed = Vec::new();
+    for event in &change.events {
+        if let Event::PerimeterRemoved { perimeter, .. } = event {
+            removed.push(perimeter.clone());
+        }
+    }
+    removed
+}

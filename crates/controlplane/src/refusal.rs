@@ -1,0 +1,265 @@
+//! Why a command is refused.
+
+use ringfence_model::{Name, NodeId, Revision, SEGMENTS_PER_NODE_MAX, TokenId, UnixMillis};
+use ringfence_policy::Diagnostic;
+
+use crate::limit;
+
+/// Why a command is refused. Nothing of it has happened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Everything is as asked already: nothing to record.
+    #[error("nothing to change")]
+    Unchanged,
+    /// The actor's kind may not ask for this, or a node asks for another.
+    #[error("{actor} may not ask for {method}")]
+    NotPermitted {
+        /// Who asked.
+        actor: String,
+        /// For what.
+        method: &'static str,
+    },
+    /// Policy files with errors, or failing expectations.
+    #[error("{}", first_of(.0))]
+    Policy(Vec<Diagnostic>),
+    /// No file at all.
+    #[error("there is no policy file to apply")]
+    NoFiles,
+    /// A policy changed since the files were written.
+    #[error(
+        "the policy was changed at revision {current}, after {base}, which this change was made against: look at it again"
+    )]
+    Stale {
+        /// What the change was made against.
+        base: Revision,
+        /// When policy last changed.
+        current: Revision,
+    },
+    /// A base revision that has not been.
+    #[error("revision {base} has not been yet: the newest is {current}")]
+    FutureBase {
+        /// What the change claims to be made against.
+        base: Revision,
+        /// The newest there is.
+        current: Revision,
+    },
+    /// No such perimeter.
+    #[error("there is no perimeter {0}")]
+    NoPerimeter(Name),
+    /// No such node.
+    #[error("there is no node {0}")]
+    NoNode(NodeId),
+    /// No such device.
+    #[error("there is no device {0}")]
+    NoDevice(Name),
+    /// A name that someone else has.
+    #[error("the name {name} is taken by {holder}: choose another")]
+    NameTaken {
+        /// The name.
+        name: Name,
+        /// Who has it.
+        holder: NodeId,
+    },
+    /// A label that cannot be.
+    #[error("{0}")]
+    Label(#[from] ringfence_model::LabelError),
+    /// A token that never was, or is long forgotten.
+    #[error("there is no join token {0}: ask for a new one")]
+    NoToken(TokenId),
+    /// A token with the wrong secret.
+    #[error("the secret of join token {token} is wrong: it was mistyped or forged")]
+    TokenForged {
+        /// Which.
+        token: TokenId,
+    },
+    /// A token without uses left.
+    #[error("join token {token} is used up: ask for a new one")]
+    TokenUsed {
+        /// Which.
+        token: TokenId,
+    },
+    /// A token past its time.
+    #[error("join token {token} has expired: ask for a new one")]
+    TokenExpired {
+        /// Which.
+        token: TokenId,
+        /// When.
+        expired_at: UnixMillis,
+    },
+    /// A token that an administrator ended.
+    #[error("join token {token} was revoked: ask for a new one")]
+    TokenRevoked {
+        /// Which.
+        token: TokenId,
+    },
+    /// A use count of none or too many.
+    #[error("a join token has 1 to {max} uses, not {0}", max = limit::TOKEN_USES_MAX)]
+    TokenUses(u32),
+    /// A life of no time or too long.
+    #[error("a join token lives for 1 second to 365 days")]
+    TokenTtl,
+    /// An identity key that another node has.
+    #[error("this identity key belongs to node {0} already: enrol with a new state directory")]
+    IdentityTaken(NodeId),
+    /// A key for a perimeter the node is not in.
+    #[error("node {node} is not a member of perimeter {perimeter}")]
+    NotMember {
+        /// Which node.
+        node: NodeId,
+        /// Which perimeter.
+        perimeter: Name,
+    },
+    /// A WireGuard key of low order (RFC 7748 section 6.1).
+    #[error("this public key is a point of low order, which no client makes: generate a new one")]
+    LowOrderKey,
+    /// A WireGuard key that is in use.
+    #[error(
+        "this public key is in use in this mesh already: every segment and device needs a key of its own"
+    )]
+    KeyTaken,
+    /// A device that no member group selects.
+    #[error(
+        "the labels {labels:?} match no member group of perimeter {perimeter}: the device could reach nobody"
+    )]
+    NoGroup {
+        /// Which perimeter.
+        perimeter: Name,
+        /// The labels.
+        labels: String,
+    },
+    /// An expiry date in the past.
+    #[error("the expiry date has passed already")]
+    ExpiryPast,
+    /// A node in too many perimeters.
+    #[error(
+        "{name} would be a member of {count} perimeters: a node can be in at most {SEGMENTS_PER_NODE_MAX}"
+    )]
+    TooManySegments {
+        /// Which node.
+        name: Name,
+        /// How many.
+        count: usize,
+    },
+    /// A bound of [`crate::limit`] is reached.
+    #[error("{what} would be too many: at most {max}")]
+    Limit {
+        /// What of.
+        what: &'static str,
+        /// The bound.
+        max: usize,
+    },
+    /// No address is left to give.
+    #[error("no {0} is left in this mesh")]
+    AddressesExhausted(&'static str),
+    /// A serial number that is none.
+    #[error("a certificate's serial number is 1 to {max} hex digits", max = limit::SERIAL_BYTES_MAX)]
+    Serial,
+}
+
+/// What a refusal means to the one who asked: which status an API answers with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalKind {
+    /// Nothing to do: a success to most.
+    Unchanged,
+    /// The request itself is wrong.
+    Invalid,
+    /// It names something that is not there.
+    NotFound,
+    /// It does not fit what is there.
+    Conflict,
+    /// Whoever asks may not.
+    Denied,
+    /// It would exceed a bound.
+    Limit,
+}
+
+impl Refusal {
+    /// What it means to the one who asked.
+    pub fn kind(&self) -> RefusalKind {
+        match self {
+            Self::Unchanged => RefusalKind::Unchanged,
+            Self::NotPermitted { .. }
+            | Self::NoToken(_)
+            | Self::TokenForged { .. }
+            | Self::TokenUsed { .. }
+            | Self::TokenExpired { .. }
+            | Self::TokenRevoked { .. } => RefusalKind::Denied,
+            Self::Policy(_)
+            | Self::NoFiles
+            | Self::FutureBase { .. }
+            | Self::Label(_)
+            | Self::TokenUses(_)
+            | Self::TokenTtl
+            | Self::LowOrderKey
+            | Self::NoGroup { .. }
+            | Self::ExpiryPast
+            | Self::Serial => RefusalKind::Invalid,
+            Self::NoPerimeter(_) | Self::NoNode(_) | Self::NoDevice(_) => RefusalKind::NotFound,
+            Self::Stale { .. }
+            | Self::NameTaken { .. }
+            | Self::IdentityTaken(_)
+            | Self::NotMember { .. }
+            | Self::KeyTaken => RefusalKind::Conflict,
+            Self::TooManySegments { .. } | Self::Limit { .. } | Self::AddressesExhausted(_) => {
+                RefusalKind::Limit
+            }
+        }
+    }
+
+    /// A stable word for it, for machines.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unchanged => "unchanged",
+            Self::NotPermitted { .. } => "not-permitted",
+            Self::Policy(_) => "policy",
+            Self::NoFiles => "no-files",
+            Self::Stale { .. } => "stale-base",
+            Self::FutureBase { .. } => "future-base",
+            Self::NoPerimeter(_) => "no-perimeter",
+            Self::NoNode(_) => "no-node",
+            Self::NoDevice(_) => "no-device",
+            Self::NameTaken { .. } => "name-taken",
+            Self::Label(_) => "label",
+            Self::NoToken(_) => "token-unknown",
+            Self::TokenForged { .. } => "token-forged",
+            Self::TokenUsed { .. } => "token-used",
+            Self::TokenExpired { .. } => "token-expired",
+            Self::TokenRevoked { .. } => "token-revoked",
+            Self::TokenUses(_) => "token-uses",
+            Self::TokenTtl => "token-ttl",
+            Self::IdentityTaken(_) => "identity-taken",
+            Self::NotMember { .. } => "not-member",
+            Self::LowOrderKey => "low-order-key",
+            Self::KeyTaken => "key-taken",
+            Self::NoGroup { .. } => "no-group",
+            Self::ExpiryPast => "expiry-past",
+            Self::TooManySegments { .. } => "too-many-segments",
+            Self::Limit { .. } => "limit",
+            Self::AddressesExhausted(_) => "addresses-exhausted",
+            Self::Serial => "serial",
+        }
+    }
+
+    /// The command that writes it down: propose it for the same actor. `subject` says whom or what it concerned.
+    pub fn record(&self, method: &str, subject: &str) -> crate::Command {
+        crate::Command::RecordRefusal {
+            method: method.to_owned(),
+            subject: subject.to_owned(),
+            reason: self.to_string(),
+        }
+    }
+
+    /// Whether it belongs in the audit trail: someone tried what they may not. See [`Self::record`].
+    pub fn is_auditable(&self) -> bool {
+        self.kind() == RefusalKind::Denied
+            || matches!(self, Self::KeyTaken | Self::LowOrderKey | Self::NotMember { .. })
+    }
+}
+
+fn first_of(diagnostics: &[Diagnostic]) -> String {
+    match diagnostics {
+        [] => "the policy is refused".to_owned(),
+        [only] => only.to_string(),
+        [first, rest @ ..] => format!("{first}\n(and {} more)", rest.len()),
+    }
+}

@@ -1,0 +1,127 @@
+//! Everything the log says, as it stands at one revision.
+//!
+//! **Invariant:** a state is made by applying events in order, and by nothing else; two states that applied the same
+//! log are equal. Names are unique among nodes and devices, WireGuard keys among all segments and devices.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ipnetwork::Ipv6Network;
+use ringfence_model::{Name, NodeId, PublicKey, Revision, TokenId, UnixMillis};
+use ringfence_policy::Member;
+use serde::{Deserialize, Serialize};
+
+use crate::address::Pool;
+use crate::change::{ChainHash, ChainHead};
+use crate::perimeter::Perimeter;
+use crate::{Device, Node, Token};
+
+/// Everything the log says. Records are shared: a draft costs a reference each, not a copy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct State {
+    pub(crate) mesh: Mesh,
+    pub(crate) revision: Revision,
+    pub(crate) head: ChainHash,
+    /// The revision that last changed any policy: what a base revision is judged against.
+    pub(crate) policy_revision: Revision,
+    pub(crate) nodes: BTreeMap<NodeId, Arc<Node>>,
+    pub(crate) devices: BTreeMap<NodeId, Arc<Device>>,
+    pub(crate) perimeters: BTreeMap<Name, Arc<Perimeter>>,
+    pub(crate) tokens: BTreeMap<TokenId, Arc<Token>>,
+    /// Who has which name.
+    pub(crate) names: BTreeMap<Name, NodeId>,
+    /// Who has which WireGuard key.
+    pub(crate) keys: BTreeMap<PublicKey, NodeId>,
+    pub(crate) v4_blocks: Pool,
+    pub(crate) v6_subnets: Pool,
+    pub(crate) refusals: RefusalWindow,
+}
+
+/// What never changes about a mesh.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mesh {
+    /// Its name.
+    pub name: Name,
+    /// Its ULA /48.
+    pub prefix: Ipv6Network,
+    /// When it was founded.
+    pub founded_at: UnixMillis,
+}
+
+/// How many refusals were recorded in the hour that began at `since`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RefusalWindow {
+    pub(crate) since: UnixMillis,
+    pub(crate) count: u32,
+}
+
+impl State {
+    pub(crate) fn new(mesh: Mesh) -> Self {
+        Self {
+            mesh,
+            revision: Revision::ZERO,
+            head: ChainHash::GENESIS,
+            policy_revision: Revision::ZERO,
+            nodes: BTreeMap::new(),
+            devices: BTreeMap::new(),
+            perimeters: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            names: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            v4_blocks: Pool::default(),
+            v6_subnets: Pool::default(),
+            refusals: RefusalWindow::default(),
+        }
+    }
+
+    pub(crate) fn chain_head(&self) -> ChainHead {
+        ChainHead {
+            revision: self.revision,
+            hash: self.head,
+        }
+    }
+
+    /// A node or device as policy sees it.
+    pub(crate) fn member(&self, id: NodeId) -> Option<Member> {
+        if let Some(node) = self.nodes.get(&id) {
+            return Some(node.as_member());
+        }
+        self.devices.get(&id).map(|device| device.as_member())
+    }
+
+    /// Everyone a perimeter's policy may speak about: every node, and the devices added to it.
+    pub(crate) fn members_for(&self, perimeter: &Name) -> Vec<Member> {
+        let nodes = self.nodes.values().map(|node| node.as_member());
+        let devices = self.devices.values();
+        let devices = devices.filter(|device| device.perimeter == *perimeter);
+        nodes.chain(devices.map(|device| device.as_member())).collect()
+    }
+
+    /// What someone is called.
+    pub(crate) fn name_of(&self, id: NodeId) -> Option<&Name> {
+        if let Some(node) = self.nodes.get(&id) {
+            return Some(&node.name);
+        }
+        self.devices.get(&id).map(|device| &device.name)
+    }
+}
+
+impl Node {
+    pub(crate) fn as_member(&self) -> Member {
+        Member {
+            id: self.id,
+            name: self.name.clone(),
+            labels: self.labels.clone(),
+        }
+    }
+}
+
+impl Device {
+    pub(crate) fn as_member(&self) -> Member {
+        Member {
+            id: self.id,
+            name: self.name.clone(),
+            labels: self.labels.clone(),
+        }
+    }
+}
