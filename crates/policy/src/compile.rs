@@ -159,11 +159,10 @@ impl Compiled {
     /// The pairs of nodes a rule joins; nobody is joined to itself.
     pub(crate) fn pairs(&self, rule: &LiveRule) -> impl Iterator<Item = (NodeId, NodeId)> {
         let (from, to) = (self.groups.get(&rule.from), self.groups.get(&rule.to));
-        let each = from.into_iter().flatten().flat_map(move |&from| {
+        from.into_iter().flatten().flat_map(move |&from| {
             let others = to.into_iter().flatten().filter(move |&&to| to != from);
             others.map(move |&to| (from, to))
-        });
-        each
+        })
     }
 
     /// All that `from` may open to `to`, whichever rule opens it.

@@ -236,7 +236,7 @@ fn obstacles(
         && policy.grants(rule)
         && !is_compiled
     {
-        obstacles.push(format!("it expired at {}", moment(expires)));
+        obstacles.push(format!("the rule expired at {}", moment(expires)));
     }
     if obstacles.is_empty() {
         obstacles.push("their labels match, but one of them is not known to this perimeter".to_owned());
@@ -288,7 +288,7 @@ impl fmt::Display for UsersUnverified<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "group {} is made of users, and nothing vouches for users yet: it is empty",
+            "group {} is made of users, for whom nothing vouches yet, so it is empty",
             self.0
         )
     }
@@ -296,7 +296,7 @@ impl fmt::Display for UsersUnverified<'_> {
 
 impl fmt::Display for Unverified<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "it requires {}, which nothing verifies yet", self.0)
+        write!(f, "the rule requires {}, which nothing verifies yet", self.0)
     }
 }
 

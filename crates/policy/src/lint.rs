@@ -34,8 +34,9 @@ fn unused_groups(policy: &Policy, warnings: &mut Vec<Diagnostic>) {
 
 fn powerless_rules(policy: &Policy, warnings: &mut Vec<Diagnostic>) {
     for rule in &policy.rules {
-        for obstacle in unverified(policy, rule) {
-            let message = format!("rule {} opens nothing: {obstacle}", rule.id);
+        let obstacles = unverified(policy, rule);
+        if !obstacles.is_empty() {
+            let message = format!("rule {} opens nothing: {}", rule.id, obstacles.join("; "));
             warnings.push(Diagnostic::new(&policy.file, rule.place, message));
         }
     }

@@ -26,6 +26,7 @@ pub(crate) struct Fields<'r, 't> {
     table: &'r DeTable<'t>,
     pub(crate) span: Range<usize>,
     title: &'static str,
+    misspelt: Vec<&'static str>,
 }
 
 impl<'t> Reader<'t> {
@@ -87,37 +88,53 @@ impl<'t> Reader<'t> {
         &mut self,
         value: &'r Value<'t>,
         title: &'static str,
-        keys: &[&str],
+        keys: &[&'static str],
     ) -> Option<Fields<'r, 't>> {
         let Some(table) = value.get_ref().as_table() else {
             self.wrong_type(value, title, "a table");
             return None;
         };
-        self.known_keys(table, title, keys);
+        let misspelt = self.known_keys(table, title, keys);
         let span = value.span();
-        Some(Fields { table, span, title })
+        Some(Fields {
+            table,
+            span,
+            title,
+            misspelt,
+        })
     }
 
-    pub(crate) fn known_keys(&mut self, table: &DeTable<'_>, title: &str, keys: &[&str]) {
+    /// Reports keys that are none of `keys`; gives those that seem to be meant by them.
+    pub(crate) fn known_keys(
+        &mut self,
+        table: &DeTable<'_>,
+        title: &str,
+        keys: &[&'static str],
+    ) -> Vec<&'static str> {
+        let mut meant = Vec::new();
         for key in table.keys() {
             let word = key.get_ref().as_ref();
             if keys.contains(&word) {
                 continue;
             }
             let help = match nearest(word, keys.iter().copied()) {
-                Some(nearest) => format!("did you mean {nearest}?"),
+                Some(nearest) => {
+                    meant.extend(keys.iter().filter(|key| **key == nearest));
+                    format!("did you mean {nearest}?")
+                }
                 None => format!("{title} takes {}", keys.join(", ")),
             };
             let shown = shorten(word);
-            self.error_with_help(key.span(), format!("{title} has no key {shown:?}"), help);
+            self.error_with_help(key.span(), format!("unknown key {shown:?} in {title}"), help);
         }
+        meant
     }
 
     /// The value of a key that must be there.
     pub(crate) fn required<'r>(&mut self, fields: &Fields<'r, 't>, key: &str) -> Option<&'r Value<'t>> {
         let value = fields.optional(key);
-        if value.is_none() {
-            self.error(fields.span.clone(), format!("{} has no {key}", fields.title));
+        if value.is_none() && !fields.is_misspelt(key) {
+            self.error(fields.span.clone(), format!("{} lacks {key}", fields.title));
         }
         value
     }
@@ -199,8 +216,7 @@ impl<'t> Reader<'t> {
             if bounds.contains(&duration) {
                 return Ok(duration);
             }
-            let (min, max) = (bounds.start(), bounds.end());
-            let (min, max) = (humantime::format_duration(*min), humantime::format_duration(*max));
+            let (min, max) = (short_duration(*bounds.start()), short_duration(*bounds.end()));
             Err(format!(
                 "{:?} is out of bounds: from {min} to {max} is allowed",
                 shorten(text)
@@ -231,6 +247,68 @@ impl<'r, 't> Fields<'r, 't> {
     pub(crate) fn optional(&self, key: &str) -> Option<&'r Value<'t>> {
         self.table.get(key)
     }
+
+    /// Whether an unknown key, which has left its own error, seems to mean `key`.
+    pub(crate) fn is_misspelt(&self, key: &str) -> bool {
+        self.misspelt.contains(&key)
+    }
+}
+
+/// Reads each `[[key]]`; `index` counts from 1.
+pub(crate) fn read_each<'t, T>(
+    reader: &mut Reader<'t>,
+    root: &DeTable<'t>,
+    key: &str,
+    max: usize,
+    mut read: impl FnMut(&mut Reader<'t>, &Value<'t>, u32) -> Option<T>,
+) -> Option<Vec<T>> {
+    let Some(value) = root.get(key) else {
+        return Some(Vec::new());
+    };
+    if value.get_ref().is_table() {
+        let help = format!("write [[{key}]], with two brackets");
+        reader.error_with_help(
+            value.span(),
+            format!("{key} is a list of tables, not a table"),
+            help,
+        );
+        return None;
+    }
+    let mut index = 0;
+    reader.list(value, key, max, |reader, item| {
+        index += 1;
+        read(reader, item, index)
+    })
+}
+
+/// One of a few words.
+pub(crate) fn read_word<'t, T: Copy>(
+    reader: &mut Reader<'t>,
+    value: &Value<'t>,
+    key: &str,
+    words: &[(&str, T)],
+) -> Option<T> {
+    let text = reader.string(value, key)?;
+    if let Some((_, found)) = words.iter().find(|(word, _)| *word == text) {
+        return Some(*found);
+    }
+    let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+    let help = match nearest(text, known.iter().copied()) {
+        Some(nearest) => format!("did you mean {nearest}?"),
+        None => format!("use one of {}", known.join(", ")),
+    };
+    reader.error_with_help(value.span(), format!("{key} cannot be {:?}", shorten(text)), help);
+    None
+}
+
+/// `default` if the key is absent, what `read` makes of it otherwise.
+pub(crate) fn optional<'r, 't, T>(
+    fields: &Fields<'r, 't>,
+    key: &str,
+    default: T,
+    read: impl FnOnce(&'r Value<'t>) -> Option<T>,
+) -> Option<T> {
+    fields.optional(key).map_or(Some(default), read)
 }
 
 /// The candidate that `word` is likely a misspelling of.
@@ -247,6 +325,19 @@ pub(crate) fn nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>)
 /// What of a text from the file fits in a message.
 pub(crate) fn shorten(text: &str) -> &str {
     &text[..text.floor_char_boundary(WORD_BYTES_MAX)]
+}
+
+/// A duration as the file would write it: whole days, hours, minutes or seconds.
+pub(crate) fn short_duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let units = [(24 * 60 * 60, "d"), (60 * 60, "h"), (60, "m")];
+    match units
+        .into_iter()
+        .find(|(unit, _)| seconds >= *unit && seconds.is_multiple_of(*unit))
+    {
+        Some((unit, letter)) => format!("{}{letter}", seconds / unit),
+        None => format!("{seconds}s"),
+    }
 }
 
 /// Characters that make text read otherwise than it is stored (CVE-2021-42574).

@@ -9,6 +9,8 @@ use jiff::civil::Weekday;
 use jiff::tz::TimeZoneDatabase;
 use ringfence_model::Name;
 
+use crate::reader::{nearest, short_duration};
+
 /// The `require` of a rule. Never empty in a policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Requirement {
@@ -135,7 +137,7 @@ fn parse_zone(text: &str) -> Result<String, HoursError> {
         .available()
         .map(|zone| zone.as_str().to_owned())
         .collect();
-    let nearest = crate::reader::nearest(text, names.iter().map(String::as_str));
+    let nearest = nearest(text, names.iter().map(String::as_str));
     Err(HoursError::Zone {
         name: text.to_owned(),
         nearest: nearest.map(str::to_owned),
@@ -144,9 +146,7 @@ fn parse_zone(text: &str) -> Result<String, HoursError> {
 
 impl fmt::Display for Requirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mfa = self
-            .mfa
-            .map(|age| format!("mfa within {}", humantime::format_duration(age)));
+        let mfa = self.mfa.map(|age| format!("mfa within {}", short_duration(age)));
         let posture = self.posture.iter().map(|posture| format!("posture {posture}"));
         let hours = self.hours.as_ref().map(|hours| format!("hours {hours}"));
         let parts: Vec<String> = mfa.into_iter().chain(posture).chain(hours).collect();
@@ -156,10 +156,17 @@ impl fmt::Display for Requirement {
 
 impl fmt::Display for Hours {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let days = DAYS.iter().filter(|(_, day)| self.days.contains(day));
-        let days: Vec<&str> = days.map(|(name, _)| *name).collect();
+        let on: Vec<usize> = (0..DAYS.len())
+            .filter(|&at| self.days.contains(&DAYS[at].1))
+            .collect();
+        let runs = on.chunk_by(|day, next| day + 1 == *next);
+        let runs = runs.map(|run| match *run {
+            [first, .., last] if run.len() > 2 => format!("{}-{}", DAYS[first].0, DAYS[last].0),
+            _ => run.iter().map(|&at| DAYS[at].0).collect::<Vec<_>>().join(","),
+        });
+        let days = runs.collect::<Vec<_>>().join(",");
         let (start, end) = (self.start_minute, self.end_minute);
-        write!(f, "{} ", days.join(","))?;
+        write!(f, "{days} ")?;
         write!(
             f,
             "{:02}:{:02}-{:02}:{:02} ",
@@ -194,7 +201,7 @@ mod tests {
     fn hours_read_as_written_and_read_back() {
         let hours: Hours = "Fri-Mon,Wed 22:00-06:30 Europe/Berlin".parse().unwrap();
 
-        assert_eq!(hours.to_string(), "Mon,Wed,Fri,Sat,Sun 22:00-06:30 Europe/Berlin");
+        assert_eq!(hours.to_string(), "Mon,Wed,Fri-Sun 22:00-06:30 Europe/Berlin");
         assert_eq!(hours.to_string().parse(), Ok(hours));
         assert!("Mon 00:00-24:00 UTC".parse::<Hours>().is_ok());
     }
