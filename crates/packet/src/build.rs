@@ -215,3 +215,6 @@ const ICMP_CHECKSUM_AT: usize = 2;
 const IPV4_CHECKSUM_AT: usize = 10;
 const DONT_FRAGMENT: u8 = 0x40;
 const HOPS_MAX: u8 = 64;
+
+#[cfg(test)]
+mod tests;

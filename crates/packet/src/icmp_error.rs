@@ -13,7 +13,7 @@ pub fn administratively_prohibited(original: &[u8], from: IpAddr) -> Option<Vec<
     error(
         original,
         from,
-        Message {
+        &Message {
             v4: [3, 13],
             v6: [1, 1],
             field: 0,
@@ -47,7 +47,7 @@ pub fn packet_too_big(original: &[u8], from: IpAddr, mtu: u32) -> Option<Vec<u8>
     error(
         original,
         from,
-        Message {
+        &Message {
             v4: [3, 4],
             v6: [2, 0],
             field: mtu,
@@ -62,7 +62,7 @@ struct Message {
     field: u32,
 }
 
-fn error(original: &[u8], from: IpAddr, message: Message) -> Option<Vec<u8>> {
+fn error(original: &[u8], from: IpAddr, message: &Message) -> Option<Vec<u8>> {
     let packet = Packet::parse(original).ok()?;
     let about_error = matches!(packet.icmp, Some(IcmpKind::Error { .. } | IcmpKind::Other));
     let about_later = matches!(packet.position, Position::Later(_));

@@ -50,7 +50,7 @@ fn walk(bytes: &[u8], first: u8) -> Result<Chain, Malformed> {
             FRAGMENT => {
                 let header = chunk(bytes, at, fragment.as_ref())?;
                 seen_fragment_header = true;
-                fragment = fragment_field(header);
+                fragment = fragment_field(*header);
                 next = header[0];
                 at += FRAGMENT_HEADER_BYTES;
                 fragment_end = at;
@@ -112,7 +112,7 @@ fn cut_off(fragment: Option<&FragmentField>) -> Malformed {
     }
 }
 
-fn fragment_field(header: &[u8; FRAGMENT_HEADER_BYTES]) -> Option<FragmentField> {
+fn fragment_field(header: [u8; FRAGMENT_HEADER_BYTES]) -> Option<FragmentField> {
     let field = u16::from_be_bytes([header[2], header[3]]);
     let offset_bytes = u32::from(field & 0xfff8);
     let tail = match field & 1 {

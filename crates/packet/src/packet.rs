@@ -213,7 +213,7 @@ impl IpHeader {
         let bytes = payload_bytes + field.inner_header_bytes;
         let start = field.offset_bytes;
         let end = start + u32::try_from(bytes).map_err(|_| Malformed::FragmentBounds)?;
-        let ragged = field.tail == Tail::More && bytes % FRAGMENT_UNIT_BYTES != 0;
+        let ragged = field.tail == Tail::More && !bytes.is_multiple_of(FRAGMENT_UNIT_BYTES);
         if bytes == 0 || ragged || end > FRAGMENT_END_MAX {
             return Err(Malformed::FragmentBounds);
         }
@@ -277,3 +277,6 @@ impl Malformed {
 /// Reassembled packets end at 64 KiB: one that ends later is the "ping of death".
 const FRAGMENT_END_MAX: u32 = 65_535;
 const FRAGMENT_UNIT_BYTES: usize = 8;
+
+#[cfg(test)]
+mod tests;
