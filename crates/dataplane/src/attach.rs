@@ -1,0 +1,229 @@
+//! Which peers have a place in WireGuard: those of open segments that have a key, and no others.
+//!
+//! **Invariant:** a slot is in `slots` exactly while its peer is in WireGuard, so a datagram that opens always has an
+//! owner, and a peer that is gone cannot be reached by an index it once had.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use ringfence_model::{Candidate, Name, NodeId, PrivateKey};
+use ringfence_wg::{Destination, MessageKind, PeerSlot, WgEvent, WgTransmit};
+
+use crate::pending::PeerKey;
+use crate::segment::{Gate, Peer};
+use crate::{Dataplane, DropReason, Event, SegmentId};
+
+impl Dataplane {
+    /// Gives a perimeter's segment its key pair, now or when it comes. A new key ends every session of the old one.
+    ///
+    /// Answers [`Event::KeyNeeded`]; [`Event::RegisterKey`] follows unless the controller holds its public key.
+    pub fn set_key(&mut self, perimeter: &Name, key: PrivateKey, now: Instant) {
+        if self.keys.get(perimeter) == Some(&key) {
+            return;
+        }
+        self.keys.insert(perimeter.clone(), key);
+        let Some(id) = self.perimeters.get(perimeter).copied() else {
+            return;
+        };
+        self.detach_all(id, now);
+        if let Some(handle) = self
+            .segments
+            .get_mut(&id)
+            .and_then(|segment| segment.handle.take())
+        {
+            self.wireguard.remove_segment(handle, now);
+        }
+        self.ask_for_key(id);
+        self.attach_all(id, now);
+        self.drain_wireguard(now);
+    }
+
+    /// Where a peer may be reached, as the controller heard it. Strangers' candidates wait for the netmap that makes
+    /// them peers.
+    pub fn handle_peer_candidates(&mut self, peer: NodeId, candidates: &[Candidate], now: Instant) {
+        let room = self.candidates.len() < CANDIDATE_LISTS_MAX || self.candidates.contains_key(&peer);
+        if !room {
+            return;
+        }
+        self.candidates.insert(peer, candidates.to_vec());
+        for segment in self.segments.values_mut() {
+            let Some(known) = segment.peers.get_mut(&peer) else {
+                continue;
+            };
+            known.path.set_candidates(candidates);
+            if let Some(slot) = known.slot
+                && self.pending.is_waiting((segment.id, peer))
+            {
+                self.wireguard.start_handshake(slot, now);
+            }
+        }
+        self.drain_wireguard(now);
+    }
+
+    /// Tells the shell what is missing for this segment's key.
+    pub(crate) fn ask_for_key(&mut self, id: SegmentId) {
+        let Some(segment) = self.segments.get(&id) else {
+            return;
+        };
+        let perimeter = segment.perimeter.clone();
+        let Some(key) = self.keys.get(&perimeter) else {
+            self.outbox.event(Event::KeyNeeded { perimeter });
+            return;
+        };
+        let public_key = key.public_key();
+        if segment.registered_key != Some(public_key) {
+            self.outbox.event(Event::RegisterKey {
+                perimeter,
+                public_key,
+            });
+        }
+    }
+
+    /// Gives every peer of an open segment its place.
+    pub(crate) fn attach_all(&mut self, id: SegmentId, now: Instant) {
+        let Some(segment) = self.segments.get_mut(&id) else {
+            return;
+        };
+        let (Gate::Open, Some(key)) = (segment.gate, self.keys.get(&segment.perimeter)) else {
+            return;
+        };
+        let handle = match segment.handle {
+            Some(handle) => handle,
+            None => match self.wireguard.add_segment(key) {
+                Ok(handle) => *segment.handle.insert(handle),
+                // A netmap holds at most as many segments as WireGuard takes.
+                Err(_) => return,
+            },
+        };
+        for (node, peer) in &mut segment.peers {
+            if peer.slot.is_some() {
+                continue;
+            }
+            let added = self
+                .wireguard
+                .add_peer(handle, peer.map.public_key, self.config.keepalive, now);
+            match added {
+                Ok(slot) => {
+                    peer.slot = Some(slot);
+                    self.slots.insert(slot, (id, *node));
+                }
+                // Without a place it has no key: closed, and the count says so.
+                Err(_) => self.drops.count(DropReason::NoSlot),
+            }
+        }
+    }
+
+    /// Takes a peer's keys away at once. What waits for a session with it is dropped.
+    pub(crate) fn detach(&mut self, id: SegmentId, node: NodeId, now: Instant) {
+        let peer = self
+            .segments
+            .get_mut(&id)
+            .and_then(|segment| segment.peers.get_mut(&node));
+        if let Some(slot) = peer.and_then(|peer| peer.slot.take()) {
+            self.wireguard.remove_peer(slot, now);
+            self.slots.remove(&slot);
+        }
+        while let Some(held) = self.pending.pop((id, node)) {
+            self.drops.count(DropReason::Revoked);
+            self.outbox.recycle(held.packet);
+        }
+    }
+
+    pub(crate) fn detach_all(&mut self, id: SegmentId, now: Instant) {
+        let Some(segment) = self.segments.get(&id) else {
+            return;
+        };
+        let nodes: Vec<NodeId> = segment.peers.keys().copied().collect();
+        for node in nodes {
+            self.detach(id, node, now);
+        }
+    }
+
+    /// Passes on what WireGuard made: handshake messages, keepalives, news of sessions.
+    pub(crate) fn drain_wireguard(&mut self, now: Instant) {
+        loop {
+            // The response that makes a session goes out before the first packet in it.
+            while let Some(transmit) = self.wireguard.poll_transmit() {
+                self.route(transmit, now);
+            }
+            let Some(event) = self.wireguard.poll_event() else {
+                return;
+            };
+            let Some(peer) = self.slots.get(&event.slot()).copied() else {
+                continue;
+            };
+            match event {
+                WgEvent::SessionEstablished { slot } => self.session_established(peer, slot, now),
+                WgEvent::HandshakeFailed { .. } => self.handshake_failed(peer),
+                // The next packet starts a handshake.
+                WgEvent::SessionExpired { .. } => {}
+            }
+        }
+    }
+
+    fn route(&mut self, transmit: WgTransmit, now: Instant) {
+        let datagram = transmit.datagram;
+        let slot = match (transmit.to, transmit.slot) {
+            (Destination::Address(address), _) => {
+                self.outbox.transmit(address, datagram);
+                return;
+            }
+            (Destination::Peer, Some(slot)) => slot,
+            (Destination::Peer, None) => return,
+        };
+        let Some(peer) = self.peer_at(slot) else {
+            return;
+        };
+        let endpoints: Vec<SocketAddr> = match transmit.kind {
+            MessageKind::HandshakeInitiation => {
+                let endpoints = peer.path.handshake_endpoints(now);
+                peer.path.handshake_sent();
+                endpoints
+            }
+            MessageKind::HandshakeResponse | MessageKind::CookieReply | MessageKind::Data => {
+                peer.path.data_endpoint().into_iter().collect()
+            }
+        };
+        let Some((last, others)) = endpoints.split_last() else {
+            self.drops.count(DropReason::NoEndpoint);
+            return;
+        };
+        for endpoint in others {
+            self.outbox.transmit(*endpoint, datagram.clone());
+        }
+        self.outbox.transmit(*last, datagram);
+    }
+
+    fn session_established(&mut self, peer: PeerKey, slot: PeerSlot, now: Instant) {
+        let (id, node) = peer;
+        if let Some(segment) = self.segments.get(&id) {
+            let perimeter = segment.perimeter.clone();
+            self.outbox.event(Event::SessionEstablished {
+                perimeter,
+                peer: node,
+            });
+        }
+        self.ping_reached(peer, now);
+        while let Some(held) = self.pending.pop(peer) {
+            if self.seal(slot, &held.packet, now).is_err() {
+                self.drops.count(DropReason::NoSessionInTime);
+            }
+            self.outbox.recycle(held.packet);
+        }
+    }
+
+    fn handshake_failed(&mut self, peer: PeerKey) {
+        while let Some(held) = self.pending.pop(peer) {
+            self.drops.count(DropReason::NoSessionInTime);
+            self.outbox.recycle(held.packet);
+        }
+    }
+
+    pub(crate) fn peer_at(&mut self, slot: PeerSlot) -> Option<&mut Peer> {
+        let (id, node) = self.slots.get(&slot)?;
+        self.segments.get_mut(id)?.peers.get_mut(node)
+    }
+}
+
+/// The most members whose candidates are remembered.
+const CANDIDATE_LISTS_MAX: usize = 8192;
