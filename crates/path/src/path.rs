@@ -115,7 +115,7 @@ pub const CANDIDATES_MAX: usize = 16;
 /// Handshakes to a proven address that may go unanswered before the others are tried as well: 10 s.
 const UNANSWERED_MAX: u32 = 2;
 /// After this much silence no session is left (`REJECT_AFTER_TIME`), and the peer may have moved.
-const SILENCE_MAX: Duration = Duration::from_secs(180);
+const SILENCE_MAX: Duration = Duration::from_mins(3);
 
 #[cfg(test)]
 mod tests {

@@ -46,9 +46,17 @@
 //! | an expired tunnel does not come back by itself | own keepalive and handshake start |
 //! | persistent keepalive although traffic flows | own keepalive: only after silence |
 //!
-//! What stays, stated: the replay window is 1,024 packets wide (so a datagram that is overtaken by more than that is
-//! lost); a cookie binds the IP address, not the port; and a removed session's ChaCha20 keys are freed at once but,
-//! unlike the Curve25519 secrets, not overwritten, because `ring` does not wipe them.
+//! What stays, stated:
+//! - The replay window is 1,024 packets wide: a datagram that more than that many overtake is lost.
+//! - `Tunn` keeps eight sessions. When the eighth response in a row is lost on a path that still carries data the
+//!   other way, that data is lost too, until a response arrives again or the initiator gives up.
+//! - A cookie binds the sender's IP address, not its port.
+//! - A peer that is removed and added again has a new `Tunn`, which does not know the newest stamp the old one saw:
+//!   an initiation recorded before would be answered once more. No session comes of it without the sender's
+//!   ephemeral key.
+//! - When a peer is removed, its Curve25519 secrets are wiped. Its ChaCha20 session keys are freed at once and out
+//!   of reach, but not overwritten, because `ring` does not wipe them.
+//! - boringtun logs an ordinary expiry as an error: filter its target out.
 
 mod bucket;
 mod clock;

@@ -384,3 +384,70 @@ const REKEY_AFTER_MESSAGES: u64 = 1 << 60;
 const REFUSE_FROM_MESSAGES: u64 = 1 << 62;
 /// Responses looked at for each initiation: a duplicate or two, not a flood.
 const RESPONSES_MAX: u8 = 8;
+
+#[cfg(test)]
+mod tests {
+    use ringfence_model::PrivateKey;
+
+    use super::*;
+    use crate::WireGuard;
+    use crate::clock::tests::start;
+
+    fn carry(from: &mut WireGuard, to: &mut WireGuard, now: Instant) -> usize {
+        let mut carried = 0;
+        while let Some(transmit) = from.poll_transmit() {
+            let mut buf = vec![0; transmit.datagram.len()];
+            to.open(
+                SocketAddr::from(([192, 0, 2, 1], 1)),
+                &transmit.datagram,
+                &mut buf,
+                now,
+            )
+            .unwrap();
+            carried += 1;
+        }
+        carried
+    }
+
+    fn connected(now: Instant) -> (WireGuard, PeerSlot, WireGuard) {
+        let [a_key, b_key] = [1, 2].map(|n| PrivateKey::from_random([n; 32]));
+        let [mut a, mut b] = [1, 2].map(|n| WireGuard::new([n; 32]));
+        let a_segment = a.add_segment(&a_key).unwrap();
+        let b_segment = b.add_segment(&b_key).unwrap();
+        let slot = a.add_peer(a_segment, b_key.public_key(), None, now).unwrap();
+        b.add_peer(b_segment, a_key.public_key(), None, now).unwrap();
+        a.start_handshake(slot, now);
+        while carry(&mut a, &mut b, now) + carry(&mut b, &mut a, now) > 0 {}
+        (a, slot, b)
+    }
+
+    #[test]
+    fn a_session_that_sent_enough_is_renewed_and_one_that_sent_too_much_is_refused() {
+        let now = start();
+        let (mut a, slot, mut b) = connected(now);
+        // The handshake's keepalive was message 0.
+        a.peers.get_mut(&slot).unwrap().limits = CounterLimits {
+            rekey_after: 3,
+            refuse_from: 5,
+        };
+        let later = now + REKEY_TIMEOUT;
+        let mut out = Vec::new();
+
+        let mut seal = |a: &mut WireGuard| {
+            let sealed = a.seal(slot, &[0x45; 32], &mut out, later);
+            (sealed, out.len(), a.poll_transmit())
+        };
+        assert_eq!(seal(&mut a), (Ok(()), 64, None));
+        assert_eq!(seal(&mut a), (Ok(()), 64, None));
+        let (sealed, _, initiation) = seal(&mut a);
+        assert_eq!(sealed, Ok(()));
+        let initiation = initiation.unwrap();
+        assert_eq!(initiation.kind, MessageKind::HandshakeInitiation);
+        assert_eq!(seal(&mut a), (Ok(()), 64, None));
+        assert_eq!(seal(&mut a), (Err(SealError::CounterExhausted), 0, None));
+
+        a.outbox.send(initiation);
+        while carry(&mut a, &mut b, later) + carry(&mut b, &mut a, later) > 0 {}
+        assert_eq!(seal(&mut a), (Ok(()), 64, None));
+    }
+}

@@ -73,7 +73,7 @@ impl Slots {
 }
 
 /// How long a slot rests after its peer left: no session lives longer (3 × `REJECT_AFTER_TIME`, whitepaper 6.3).
-pub const SLOT_REST: Duration = Duration::from_secs(540);
+pub const SLOT_REST: Duration = Duration::from_mins(9);
 
 /// The slot of [`crate::initiation_to`]: never a peer's.
 pub(crate) const STRANGER_SLOT: PeerSlot = PeerSlot(0);
@@ -96,7 +96,7 @@ mod tests {
         let slot = slots.take(now).unwrap();
 
         slots.release(slot, now);
-        slots.wake(now + SLOT_REST - Duration::from_millis(1));
+        slots.wake(now + Duration::from_millis(539_999));
         assert!(slots.taken.contains(&slot));
 
         slots.wake(now + SLOT_REST);

@@ -52,7 +52,7 @@ struct Source(u64);
 impl Source {
     fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
-            // 0.0.0.0/8 upward as an IPv6 prefix is `::/64`, which nobody sends from: the two never meet.
+            // As prefixes these would begin with 32 zero bits, which no global IPv6 address does: they never meet.
             IpAddr::V4(v4) => Self(u64::from(u32::from(v4))),
             IpAddr::V6(v6) => Self((u128::from(v6) >> 64) as u64),
         }

@@ -172,7 +172,7 @@ impl WireGuard {
 
     /// Starts a handshake with a peer, unless one was started in the last 5 s. Retries by itself for 90 s.
     pub fn start_handshake(&mut self, slot: PeerSlot, now: Instant) {
-        self.with_peer(slot, now, |peer, call| peer.start_handshake(call));
+        self.with_peer(slot, now, Peer::start_handshake);
         self.wake(slot, now);
     }
 
@@ -194,7 +194,7 @@ impl WireGuard {
             return;
         }
         for slot in std::mem::take(&mut self.awake) {
-            self.with_peer(slot, now, |peer, call| peer.tick(call));
+            self.with_peer(slot, now, Peer::tick);
             if self.peers.get(&slot).is_some_and(|peer| peer.is_awake(now)) {
                 self.awake.insert(slot);
             }
