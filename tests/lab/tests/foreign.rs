@@ -33,6 +33,28 @@ fn two_hosts_run_stock_wireguard_with_interfaces_of_the_same_name() {
 }
 
 #[test]
+fn wg_quick_brings_a_configuration_up_and_down() {
+    let lab = Lab::new("wgquick").unwrap();
+    let host = lab.host("a").unwrap();
+    let key = host.command("wg").arg("genkey").text().unwrap();
+    let file = format!("[Interface]\nPrivateKey = {key}\nAddress = 10.9.0.1/24, fd09::1/64\nMTU = 1400\n");
+    host.command("sh")
+        .args(["-c", "umask 077; cat > /etc/wireguard/wg0.conf"])
+        .input(&file)
+        .text()
+        .unwrap();
+    let links = || host.command("ip").args(["-br", "addr"]).text().unwrap();
+
+    host.command("wg-quick").args(["up", "wg0"]).text().unwrap();
+    let up = links();
+    host.command("wg-quick").args(["down", "wg0"]).text().unwrap();
+
+    assert!(up.contains("10.9.0.1/24") && up.contains("fd09::1/64"), "{up}");
+    assert!(!links().contains("wg0"), "{}", links());
+    assert!(!std::path::Path::new("/etc/wireguard/wg0.conf").exists());
+}
+
+#[test]
 fn postgresql_serves_a_host_as_a_user_without_rights() {
     let lab = Lab::new("postgres").unwrap();
     let lan = lab.network("lan").unwrap();

@@ -132,11 +132,12 @@ fn masquerade_keeps_the_port_and_lets_in_only_answers() {
     let wan = Wan::new("masquerade");
     wan.router.nat(&wan.internet, Nat::Masquerade).unwrap();
 
-    let seen = wan.mappings();
+    let socket = wan.socket();
+    let seen = wan.mappings(&socket);
 
     assert_eq!(seen[0], at("192.0.2.254:5000"));
     assert_eq!(seen[0], seen[1]);
-    assert!(!wan.stranger_gets_in(seen[0]));
+    assert!(!wan.stranger_gets_in(&socket, seen[0]));
 }
 
 #[test]
@@ -144,10 +145,11 @@ fn an_endpoint_independent_nat_lets_strangers_in() {
     let wan = Wan::new("cone");
     wan.router.nat(&wan.internet, Nat::EndpointIndependent).unwrap();
 
-    let seen = wan.mappings();
+    let socket = wan.socket();
+    let seen = wan.mappings(&socket);
 
     assert_eq!(seen[0], seen[1]);
-    assert!(wan.stranger_gets_in(seen[0]));
+    assert!(wan.stranger_gets_in(&socket, seen[0]));
 }
 
 #[test]
@@ -157,7 +159,8 @@ fn an_address_and_port_dependent_nat_has_another_port_for_every_destination() {
         .nat(&wan.internet, Nat::AddressAndPortDependent)
         .unwrap();
 
-    let seen = wan.mappings();
+    let socket = wan.socket();
+    let seen = wan.mappings(&socket);
 
     assert_eq!(seen[0].ip(), seen[1].ip());
     assert_ne!(seen[0], seen[1]);
@@ -215,17 +218,19 @@ impl Wan {
         }
     }
 
-    /// The addresses that two ports of the server see when one socket inside sends to both.
-    fn mappings(&self) -> Vec<SocketAddr> {
-        let socket = self.inside.udp_bind(at("10.0.0.2:5000")).unwrap();
+    fn socket(&self) -> UdpSocket {
+        self.inside.udp_bind(at("10.0.0.2:5000")).unwrap()
+    }
+
+    /// The addresses that two ports of the server see when this socket inside sends to both.
+    fn mappings(&self, socket: &UdpSocket) -> Vec<SocketAddr> {
         ["192.0.2.1:7000", "192.0.2.1:7001"]
             .into_iter()
-            .map(|to| source_seen(&socket, &self.server.udp_bind(at(to)).unwrap(), at(to)))
+            .map(|to| source_seen(socket, &self.server.udp_bind(at(to)).unwrap(), at(to)))
             .collect()
     }
 
-    fn stranger_gets_in(&self, mapped: SocketAddr) -> bool {
-        let inside = self.inside.udp_bind(at("10.0.0.2:5000")).unwrap();
+    fn stranger_gets_in(&self, inside: &UdpSocket, mapped: SocketAddr) -> bool {
         inside.set_read_timeout(Some(BRIEFLY)).unwrap();
         self.stranger
             .udp_bind(at("192.0.2.66:9"))
