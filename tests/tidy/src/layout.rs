@@ -52,7 +52,7 @@ pub fn names(files: &[Source]) -> Vec<Complaint> {
     files.iter().filter_map(vague).collect()
 }
 
-const HEAD_LEN_MIN: usize = 12;
+const HEAD_LEN_MIN: usize = 8;
 const FILE_LINES_MAX: usize = 500;
 const VAGUE_NAMES: [&str; 12] = [
     "util", "utils", "helper", "helpers", "common", "manager", "managers", "service", "services", "misc",

@@ -49,7 +49,7 @@ impl Source {
 
     /// Whether the file holds nothing but tests.
     pub fn is_test(&self) -> bool {
-        self.path.contains("/tests/") && !self.path.contains("/src/") || self.path.ends_with("/tests.rs")
+        self.path.contains("/tests/") || self.path.ends_with("/tests.rs")
     }
 
     /// `dir/file.rs:12`, as editors understand it.
@@ -162,6 +162,7 @@ mod tests {
         assert_eq!(source.shipped_lines().count(), 2);
         assert!(!source.is_test());
         assert!(Source::new("tests/e2e/tests/flows.rs", "").is_test());
+        assert!(Source::new("crates/a/src/b/tests/bounds.rs", "").is_test());
         assert!(!Source::new("tests/lab/src/lib.rs", "").is_test());
     }
 }
