@@ -74,8 +74,9 @@ fn rules_under_others(policy: &Policy, warnings: &mut Vec<Diagnostic>) {
                 .filter(|(twin, _)| twin.id != rule.id && joins_no_more(policy, rule, twin))
         };
         let shadow = wider().find_map(|(twin, twin_opens)| shadow(policy, (rule, opens), (twin, twin_opens)));
-        let message = shadow
-            .or_else(|| wider().find_map(|(twin, twin_opens)| overlap((rule, opens), (twin, twin_opens))));
+        let overlap =
+            || wider().find_map(|(twin, twin_opens)| overlap(policy, (rule, opens), (twin, twin_opens)));
+        let message = shadow.or_else(overlap);
         warnings.extend(message.map(|message| Diagnostic::new(&policy.file, rule.place, message)));
     }
 }
@@ -123,17 +124,18 @@ fn shadow(policy: &Policy, rule: (&AllowRule, &Coverage), twin: (&AllowRule, &Co
     ))
 }
 
-/// Says what two rules open both, to the later one: closing it takes both.
-fn overlap(rule: (&AllowRule, &Coverage), twin: (&AllowRule, &Coverage)) -> Option<String> {
-    let ((rule, opens), (twin, twin_opens)) = (rule, twin);
-    let common = opens.common(twin_opens).services();
-    let is_said_there = rule.from == twin.from && rule.to == twin.to && rule.id < twin.id;
-    if common.is_empty() || is_said_there {
+/// Says what two rules open both, to the later or narrower one: closing it takes both.
+fn overlap(policy: &Policy, rule: (&AllowRule, &Coverage), twin: (&AllowRule, &Coverage)) -> Option<String> {
+    let common = rule.1.common(twin.1).services();
+    let is_same_pair = joins_no_more(policy, twin.0, rule.0);
+    let is_said_there = is_same_pair && (rule.0.id < twin.0.id || shadow(policy, twin, rule).is_some());
+    let both_grant = policy.grants(rule.0) && policy.grants(twin.0);
+    if common.is_empty() || is_said_there || !both_grant {
         return None;
     }
-    let (id, line, both) = (twin.id, twin.place.line, list(&common));
+    let (id, line, both) = (twin.0.id, twin.0.place.line, list(&common));
     Some(format!(
         "rule {id} (line {line}) opens {both} too: taking it out of rule {} leaves it open",
-        rule.id
+        rule.0.id
     ))
 }

@@ -322,6 +322,20 @@ fn an_expectation_looks_at_every_member_of_a_group() {
     );
 }
 
+#[test]
+fn an_expectation_within_one_group_is_about_two_of_its_members() {
+    let text = "[perimeter]\nname=\"p\"\n[members]\na={nodes=\"r=a\"}\n\
+                [[allow]]\nfrom=\"a\"\nto=\"a\"\nports=[\"any\"]\n\
+                [[expect]]\nfrom=\"a\"\nto=\"a\"\nport=\"any\"\nverdict=\"deny\"\n";
+    let (alone, pair) = (
+        members(&[("a-1", "r=a")]),
+        members(&[("a-1", "r=a"), ("a-2", "r=a")]),
+    );
+
+    assert_eq!(failures(&parse(text), &alone), [""; 0]);
+    assert!(failures(&parse(text), &pair)[0].contains("any is open from a-1 to a-2"));
+}
+
 fn changes(old: &str, new: &str) -> Vec<String> {
     let compiled = |text: &str| compile(&parse(text), &mesh(), NOW);
     let shown = |change: Change| match change {
