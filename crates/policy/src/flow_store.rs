@@ -16,7 +16,7 @@ use ringfence_model::NodeId;
 use ringfence_packet::{Flow, Protocol};
 use siphasher::sip::SipHasher13;
 
-use crate::FlowRecord;
+use crate::flow_record::FlowRecord;
 
 /// The records of one segment.
 #[derive(Debug)]
@@ -177,17 +177,7 @@ impl FlowStore {
             before: None,
             after: None,
         };
-        let place = match self.free {
-            Some(place) => {
-                self.free = self.slots[place as usize].after;
-                self.slots[place as usize] = slot;
-                place
-            }
-            None => {
-                self.slots.push(slot);
-                (self.slots.len() - 1) as u32
-            }
-        };
+        let place = self.place(slot);
         self.peers.entry(peer).or_default().count += 1;
         self.link(place);
         let (hasher, slots) = (self.hasher, &self.slots);
@@ -268,6 +258,16 @@ impl FlowStore {
         self.record(place).map(|record| FlowKey::of(record.flow))
     }
 
+    fn place(&mut self, slot: Slot) -> u32 {
+        let Some(place) = self.free else {
+            self.slots.push(slot);
+            return (self.slots.len() - 1) as u32;
+        };
+        self.free = self.slots[place as usize].after;
+        self.slots[place as usize] = slot;
+        place
+    }
+
     fn list_of(&mut self, place: u32) -> Option<&mut List> {
         let slot = &self.slots[place as usize];
         let peer = slot.record.as_ref()?.peer;
@@ -345,17 +345,17 @@ pub const FLOWS_PER_PEER_MAX: usize = 4_096;
 pub const FLOWS_MAX: usize = 65_536;
 
 /// 2 hours and 4 minutes: a TCP keepalive every 2 hours holds the flow (RFC 5382 section 5).
-pub const TCP_ESTABLISHED_TIMEOUT: Duration = Duration::from_secs(2 * 3600 + 4 * 60);
+pub const TCP_ESTABLISHED_TIMEOUT: Duration = Duration::from_mins(124);
 /// A handshake must be done by then.
-pub const TCP_OPENING_TIMEOUT: Duration = Duration::from_secs(60);
+pub const TCP_OPENING_TIMEOUT: Duration = Duration::from_mins(1);
 /// One end has closed and the other is silent.
-pub const TCP_HALF_CLOSED_TIMEOUT: Duration = Duration::from_secs(120);
+pub const TCP_HALF_CLOSED_TIMEOUT: Duration = Duration::from_mins(2);
 /// Both ends have closed: last retransmissions.
 pub const TCP_CLOSED_TIMEOUT: Duration = Duration::from_secs(30);
 /// UDP without an answer.
 pub const UDP_OPENING_TIMEOUT: Duration = Duration::from_secs(30);
 /// UDP in both directions.
-pub const UDP_ANSWERED_TIMEOUT: Duration = Duration::from_secs(180);
+pub const UDP_ANSWERED_TIMEOUT: Duration = Duration::from_mins(3);
 /// Echo requests and their replies.
 pub const ECHO_TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -10,14 +10,14 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use ringfence_model::{NodeId, Revision, RuleId, UnixMillis};
-use ringfence_packet::{Flow, Fragment, IcmpKind, Packet, Position, Protocol, TcpView};
+use ringfence_model::{NodeId, RuleId, UnixMillis};
+use ringfence_packet::{Flow, Fragment, IcmpKind, Packet, Position};
 
 use crate::closed_flow::{CloseReason, ClosedFlow};
-use crate::flow_store::{FlowKey, FlowStore, Phase};
+use crate::flow_record::{FlowOpening, FlowRecord, Track};
+use crate::flow_store::{FlowKey, FlowStore};
 use crate::fragments::{First, Fragments, REASSEMBLY_TIME};
 use crate::ruleset::Grant;
-use crate::tcp_track::{Side, TcpState, TcpTrack};
 use crate::{Direction, RuleSet};
 
 /// The live flows of one segment.
@@ -30,43 +30,6 @@ pub struct FlowTable {
     closed_unreported: u64,
     /// No flow and no fragmented packet times out before this.
     next_timeout: Option<Instant>,
-}
-
-/// One live flow.
-#[derive(Clone, Debug)]
-pub struct FlowRecord {
-    /// Initiator to responder.
-    pub flow: Flow,
-    /// Which way its opener's packets go.
-    pub opened_by: Direction,
-    /// Who is at the other end.
-    pub peer: NodeId,
-    /// The rule that allows it.
-    pub rule: RuleId,
-    /// The revision whose rules judged it last.
-    pub revision: Revision,
-    /// What has passed.
-    pub counters: FlowCounters,
-    expires: Option<UnixMillis>,
-    track: Track,
-}
-
-/// What has passed of a flow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FlowCounters {
-    /// From the initiator.
-    pub to_responder: Traffic,
-    /// From the responder.
-    pub to_initiator: Traffic,
-}
-
-/// Packets and their bytes, IP headers included.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traffic {
-    /// Packets.
-    pub packets: u64,
-    /// Bytes.
-    pub bytes: u64,
 }
 
 /// Why a packet may not pass.
@@ -90,19 +53,6 @@ pub enum Refusal {
     /// No room, and the peer has nothing that could give way.
     #[error("no room for another")]
     TableFull,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Track {
-    Tcp(TcpTrack),
-    Udp(Answer),
-    Echo,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Answer {
-    Awaited,
-    Seen,
 }
 
 /// One packet and what it is judged by.
@@ -301,21 +251,7 @@ impl FlowTable {
         let Some(record) = self.store.record_mut(place) else {
             return Ok(());
         };
-        let expired = record.expires.is_some_and(|expires| expires <= wall);
-        if record.revision == rules.revision() && !expired {
-            return Ok(());
-        }
-        let flow = record.flow;
-        match rules.grant(record.opened_by, record.peer, flow.protocol, flow.dst_port, wall) {
-            Some(grant) => {
-                record.rule = grant.rule;
-                record.expires = grant.expires;
-                record.revision = rules.revision();
-                Ok(())
-            }
-            None if expired => Err(CloseReason::Expired),
-            None => Err(CloseReason::Revoked),
-        }
+        record.judge_again(rules, wall)
     }
 
     /// Lets a packet of a live flow pass, if its part in the conversation fits.
@@ -343,13 +279,12 @@ impl FlowTable {
     fn open(&mut self, question: &Question<'_>) -> Result<RuleId, Refusal> {
         let packet = question.packet;
         let grant = question.grant();
-        let track = match (packet.flow.protocol, packet.tcp, packet.icmp) {
-            (Protocol::TCP, Some(tcp), None) if tcp.opens() => Track::Tcp(TcpTrack::opened_by(&tcp)),
-            (Protocol::UDP, None, None) => Track::Udp(Answer::Awaited),
-            (_, None, Some(IcmpKind::EchoRequest)) => Track::Echo,
-            (Protocol::TCP, Some(_), None) if grant.is_some() => return Err(Refusal::UnsolicitedReply),
-            (_, None, Some(IcmpKind::EchoReply)) => return Err(Refusal::UnsolicitedReply),
-            _ => return Err(Refusal::NotAllowed),
+        let track = match Track::opened_by(packet) {
+            Some(track) => track,
+            None if is_reply(packet) && (grant.is_some() || packet.tcp.is_none()) => {
+                return Err(Refusal::UnsolicitedReply);
+            }
+            None => return Err(Refusal::NotAllowed),
         };
         let Some(grant) = grant else {
             return Err(Refusal::NotAllowed);
@@ -359,17 +294,14 @@ impl FlowTable {
         {
             self.report(closed);
         }
-        let mut record = FlowRecord {
+        let opening = FlowOpening {
             flow: packet.flow,
-            opened_by: question.direction,
+            direction: question.direction,
             peer: question.peer,
-            rule: grant.rule,
+            grant,
             revision: question.rules.revision(),
-            counters: FlowCounters::default(),
-            expires: grant.expires,
-            track,
         };
-        record.count(Side::Initiator, packet);
+        let record = FlowRecord::new(opening, track, packet);
         let phase = record.phase();
         self.store.insert(record, phase, question.now);
         self.expect_timeout(question.now + phase.timeout());
@@ -432,19 +364,7 @@ impl FlowTable {
 
     fn take(&mut self, place: u32, why: CloseReason) -> Option<ClosedFlow> {
         let record = self.store.remove(place)?;
-        let resets = match record.track {
-            Track::Tcp(track) => track.resets(),
-            Track::Udp(_) | Track::Echo => None,
-        };
-        Some(ClosedFlow {
-            flow: record.flow,
-            opened_by: record.opened_by,
-            peer: record.peer,
-            rule: record.rule,
-            why,
-            resets,
-            counters: record.counters,
-        })
+        Some(record.close(why))
     }
 
     fn report(&mut self, closed: ClosedFlow) {
@@ -457,63 +377,6 @@ impl FlowTable {
 
     fn expect_timeout(&mut self, at: Instant) {
         self.next_timeout = Some(self.next_timeout.map_or(at, |next| next.min(at)));
-    }
-}
-
-impl FlowRecord {
-    /// Which end sent a packet of `flow` that travels in `direction`; `None` if that end cannot have.
-    fn side(&self, flow: Flow, direction: Direction) -> Option<Side> {
-        let forward = direction == self.opened_by;
-        if flow == self.flow && forward {
-            Some(Side::Initiator)
-        } else if flow == self.flow.reversed() && !forward {
-            Some(Side::Responder)
-        } else {
-            None
-        }
-    }
-
-    /// Whether the responder opens a connection of its own with the ports of this one. Only while the first is being
-    /// opened is that part of it (simultaneous open, RFC 9293 section 3.5); else rules decide.
-    fn turns_around(&self, side: Side, tcp: &TcpView) -> bool {
-        let opening = self.phase() == Phase::TcpOpening;
-        side == Side::Responder && tcp.opens() && !opening
-    }
-
-    fn observe(&mut self, side: Side, packet: &Packet<'_>) {
-        self.count(side, packet);
-        match (&mut self.track, packet.tcp, side) {
-            (Track::Tcp(track), Some(tcp), Side::Initiator | Side::Responder) => track.observe(side, &tcp),
-            (Track::Udp(answer), _, Side::Responder) => *answer = Answer::Seen,
-            (Track::Tcp(_) | Track::Echo, _, _) | (Track::Udp(_), _, Side::Initiator) => {}
-        }
-    }
-
-    fn count(&mut self, side: Side, packet: &Packet<'_>) {
-        let traffic = match side {
-            Side::Initiator => &mut self.counters.to_responder,
-            Side::Responder => &mut self.counters.to_initiator,
-        };
-        traffic.packets += 1;
-        traffic.bytes += packet.bytes.len() as u64;
-    }
-
-    fn phase(&self) -> Phase {
-        match self.track {
-            Track::Tcp(track) => match track.state() {
-                TcpState::Opening => Phase::TcpOpening,
-                TcpState::Established => Phase::TcpEstablished,
-                TcpState::HalfClosed => Phase::TcpHalfClosed,
-                TcpState::Closed => Phase::TcpClosed,
-            },
-            Track::Udp(Answer::Awaited) => Phase::UdpOpening,
-            Track::Udp(Answer::Seen) => Phase::UdpAnswered,
-            Track::Echo => Phase::Echo,
-        }
-    }
-
-    fn is_tcp_closed(&self) -> bool {
-        self.phase() == Phase::TcpClosed
     }
 }
 
@@ -558,6 +421,11 @@ impl Refusal {
     }
 }
 
+/// A segment or echo reply that can only belong to a conversation under way.
+fn is_reply(packet: &Packet<'_>) -> bool {
+    packet.tcp.is_some() || packet.icmp == Some(IcmpKind::EchoReply)
+}
+
 /// A packet's flow as the opener of its conversation wrote it, as far as the packet alone tells.
 fn conversation(packet: &Packet<'_>) -> Flow {
     match packet.icmp {
@@ -570,3 +438,6 @@ fn conversation(packet: &Packet<'_>) -> Flow {
 const SWEEP_STEP: Duration = Duration::from_secs(1);
 /// Closed flows that wait to be fetched.
 pub const CLOSED_FLOWS_MAX: usize = 1_024;
+
+#[cfg(test)]
+mod tests;

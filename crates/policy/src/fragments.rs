@@ -187,7 +187,7 @@ impl Reassembly {
 
 /// How long a packet may take to arrive: the longest any receiver waits (RFC 8200 section 4.5), so that we never
 /// forget a first fragment which it still holds.
-pub(crate) const REASSEMBLY_TIME: Duration = Duration::from_secs(60);
+pub(crate) const REASSEMBLY_TIME: Duration = Duration::from_mins(1);
 /// Fragmented packets under way from and to one peer; when full, its oldest goes.
 pub(crate) const FRAGMENTED_PACKETS_PER_PEER_MAX: usize = 64;
 /// Fragmented packets under way in a segment; when full, the peer's oldest goes, and a peer with none is refused.

@@ -12,6 +12,7 @@ mod diagnostic;
 mod diff;
 mod expect;
 mod explain;
+mod flow_record;
 mod flow_store;
 mod flow_table;
 mod fragments;
@@ -32,11 +33,12 @@ pub use diagnostic::{Diagnostic, Place, PolicyErrors};
 pub use diff::{Change, FlowChange, diff};
 pub use expect::check_expectations;
 pub use explain::{Explanation, explain};
+pub use flow_record::{FlowCounters, FlowRecord, Traffic};
 pub use flow_store::{
-    ECHO_TIMEOUT, FLOWS_MAX, FLOWS_PER_PEER_MAX, TCP_CLOSED_TIMEOUT, TCP_ESTABLISHED_TIMEOUT, TCP_HALF_CLOSED_TIMEOUT,
-    TCP_OPENING_TIMEOUT, UDP_ANSWERED_TIMEOUT, UDP_OPENING_TIMEOUT,
+    ECHO_TIMEOUT, FLOWS_MAX, FLOWS_PER_PEER_MAX, TCP_CLOSED_TIMEOUT, TCP_ESTABLISHED_TIMEOUT,
+    TCP_HALF_CLOSED_TIMEOUT, TCP_OPENING_TIMEOUT, UDP_ANSWERED_TIMEOUT, UDP_OPENING_TIMEOUT,
 };
-pub use flow_table::{CLOSED_FLOWS_MAX, FlowCounters, FlowRecord, FlowTable, Refusal, Traffic};
+pub use flow_table::{CLOSED_FLOWS_MAX, FlowTable, Refusal};
 pub use policy::{
     AllowRule, Checked, Criticality, Endpoint, Expectation, Group, GroupMembers, Member, Policy, UserKey,
     UserSelector, Verdict,

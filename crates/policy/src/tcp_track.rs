@@ -74,7 +74,7 @@ struct End {
     /// Its last acknowledgement number.
     acked: Option<u32>,
     /// Where the window it has announced ends.
-    window_end: Option<u32>,
+    window_limit: Option<u32>,
     window_scale: Option<u8>,
     fin: FinSeen,
 }
@@ -125,7 +125,7 @@ impl TcpTrack {
         if tcp.flags.has(TcpFlags::ACK) {
             sender.observe_ack(tcp, receiver);
         }
-        sender.observe_data(tcp, receiver.window_end);
+        sender.observe_data(tcp, receiver.window_limit);
     }
 
     pub(crate) fn state(&self) -> TcpState {
@@ -196,7 +196,7 @@ impl End {
             receiver.next = Some(tcp.ack);
             receiver.islands = [None; ISLANDS_MAX];
             self.acked = Some(tcp.ack);
-            self.window_end = Some(tcp.ack.wrapping_add(u32::from(tcp.window)));
+            self.window_limit = Some(tcp.ack.wrapping_add(u32::from(tcp.window)));
         }
     }
 
@@ -209,8 +209,8 @@ impl End {
             (Some(_) | None, None) | (None, Some(_)) => 0,
         };
         let window_end = tcp.ack.wrapping_add(u32::from(tcp.window) << shift);
-        if self.window_end.is_none_or(|end| is_after(window_end, end)) {
-            self.window_end = Some(window_end);
+        if self.window_limit.is_none_or(|end| is_after(window_end, end)) {
+            self.window_limit = Some(window_end);
         }
         if receiver.next.is_some_and(|next| is_after(tcp.ack, next)) {
             receiver.reach(tcp.ack);

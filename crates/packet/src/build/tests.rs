@@ -45,9 +45,10 @@ fn ones_complement(words: &[u8]) -> u16 {
 /// Whether the IP header and the transport checksum hold: both sums come to all ones.
 fn checksums_hold(bytes: &[u8]) -> bool {
     let is_v4 = bytes[0] >> 4 == 4;
-    let (header, protocol, addresses) = match is_v4 {
-        true => (20, bytes[9], &bytes[12..20]),
-        false => (40, bytes[6], &bytes[8..40]),
+    let (header, protocol, addresses) = if is_v4 {
+        (20, bytes[9], &bytes[12..20])
+    } else {
+        (40, bytes[6], &bytes[8..40])
     };
     let payload = &bytes[header..];
     let mut covered = Vec::new();
@@ -204,9 +205,10 @@ proptest! {
             prop_assert_eq!(packet.icmp, Some(IcmpKind::Error { quoted: flow }));
             prop_assert!(bytes.len() <= bytes_max);
         }
-        let (kind, field) = match flow.src.is_ipv4() {
-            true => ([[3, 13], [3, 4]], &too_big[24..28]),
-            false => ([[1, 1], [2, 0]], &too_big[44..48]),
+        let (kind, field) = if flow.src.is_ipv4() {
+            ([[3, 13], [3, 4]], &too_big[24..28])
+        } else {
+            ([[1, 1], [2, 0]], &too_big[44..48])
         };
         let start = if flow.src.is_ipv4() { 20 } else { 40 };
         prop_assert_eq!(&prohibited[start..start + 2], &kind[0]);
