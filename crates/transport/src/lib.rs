@@ -1,1 +1,37 @@
-//! Placeholder.
+//! QUIC client and server of the control channel, the identities on both ends, join tokens, and the CLI's HTTPS client.
+//!
+//! **Invariant:** TLS 1.3 only, no 0-RTT, no resumption: every connection proves its identity anew, and identity is the
+//! leaf certificate that signed the handshake, nothing else (red line 6).
+#![deny(missing_docs)]
+
+mod admission;
+mod certificate;
+mod client;
+mod enroll;
+mod error;
+mod https;
+mod identity;
+mod link;
+mod pin;
+mod secret_file;
+mod server;
+mod spiffe;
+mod tls;
+mod token;
+
+pub use admission::{AttemptLimiter, Source};
+pub use certificate::{PeerIdentity, certificates_from_pem, fingerprint, pem_of, verify_signature};
+pub use client::{ControlClient, ControlConfig};
+pub use enroll::{
+    EnrollError, EnrollRefusal, EnrollRefusalCode, EnrollRequest, EnrollResponse, Enrolled, enroll,
+};
+pub use error::TransportError;
+pub use https::{ApiClient, ApiError, ApiResponse};
+pub use hyper::Method;
+pub use identity::{IdentityError, IdentityKey};
+pub use link::{CloseReason, LinkHandle, Receiver, Sender};
+pub use secret_file::write_secret;
+pub use server::{ControlRequest, EnrollAnswer, EnrollAttempt, Incoming, Server, ServerConfig, ServerLimits};
+pub use spiffe::{SpiffeError, SpiffeId};
+pub use tls::{SERVER_NAME, https_server_config};
+pub use token::{JoinToken, TokenError, TokenSecret};
