@@ -377,6 +377,13 @@ fn an_icmp_error_passes_only_with_a_live_flow_that_it_answers() {
 
     let other_flow = administratively_prohibited(&datagram(udp(US, PEER, 54)), address(PEER)).unwrap();
     assert_eq!(node.receive(&other_flow), Err(Refusal::IcmpErrorWithoutFlow));
+    let mut to_another = error.clone();
+    to_another[19] = 9;
+    assert_eq!(
+        node.receive(&to_another),
+        Err(Refusal::IcmpErrorWithoutFlow),
+        "goes to somebody else than whom it quotes"
+    );
     let mut own_packet = administratively_prohibited(&datagram(query.reversed()), address(PEER)).unwrap();
     own_packet[16..20].copy_from_slice(&[100, 64, 0, US]);
     assert_eq!(

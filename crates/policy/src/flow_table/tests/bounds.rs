@@ -85,7 +85,11 @@ fn a_full_table_takes_from_the_peers_that_filled_it() {
     let newcomer = udp(31, US, 7_000);
     assert_eq!(node.receive(&datagram(newcomer)), Ok(RuleId(1)));
 
-    assert!(node.table.contains(newcomer) && node.table.contains(quiet));
+    let second = udp(30, US, 7_001);
+    assert_eq!(node.receive(&datagram(second)), Ok(RuleId(1)));
+    for flow in [newcomer, quiet, second] {
+        assert!(node.table.contains(flow), "{flow}");
+    }
     assert_eq!(node.table.len(), FLOWS_MAX);
 }
 
