@@ -181,6 +181,27 @@ fn forged_responses_to_one_initiation_cost_a_bounded_number_of_handshakes() {
 }
 
 #[test]
+fn responses_without_a_valid_mac1_do_not_use_up_that_number() {
+    let mut pair = Pair::new();
+    let initiation = pair.a.initiation(pair.now);
+    pair.b.receive(pair.a.address, &initiation, pair.now).unwrap();
+    let response = pair.b.transmits().remove(0).datagram;
+    let mut forgery = response.clone();
+    forgery[50] ^= 1;
+    for _ in 0..100 {
+        assert_eq!(
+            pair.a.receive(forged(1), &forgery, pair.now),
+            Err(WgDrop::NotAuthentic)
+        );
+    }
+
+    assert_eq!(
+        pair.a.receive(pair.b.address, &response, pair.now),
+        Ok(Arrival::Handshake)
+    );
+}
+
+#[test]
 fn a_flood_from_one_source_is_cut_off_and_delays_no_member() {
     let mut pair = Pair::connected();
     let flood: Vec<Vec<u8>> = (0..500)

@@ -153,6 +153,26 @@ fn a_rekey_loses_nothing_that_is_on_its_way() {
 }
 
 #[test]
+fn both_ends_tell_of_a_rekey() {
+    let mut pair = Pair::connected();
+    pair.now += Duration::from_secs(5);
+
+    pair.a.wg.start_handshake(pair.a.slot, pair.now);
+    pair.drive();
+
+    assert_eq!(
+        pair.a.events(),
+        [WgEvent::SessionEstablished { slot: pair.a.slot }]
+    );
+    assert_eq!(
+        pair.b.events(),
+        [WgEvent::SessionEstablished { slot: pair.b.slot }]
+    );
+    let stats = pair.b.wg.stats(pair.b.slot, pair.now).unwrap();
+    assert_eq!(stats.latest_handshake, Some(Duration::ZERO));
+}
+
+#[test]
 fn a_removed_peer_loses_its_session_and_gets_silence() {
     let mut pair = Pair::connected();
     let late = pair.a.seal(&packet(84), pair.now);
