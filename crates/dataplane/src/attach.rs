@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use ringfence_model::{Candidate, Name, NodeId, PrivateKey};
+use ringfence_path::CANDIDATES_MAX;
 use ringfence_wg::{Destination, MessageKind, PeerSlot, WgEvent, WgTransmit};
 
 use crate::pending::PeerKey;
@@ -45,12 +46,14 @@ impl Dataplane {
         if !room {
             return;
         }
+        let candidates = &candidates[..candidates.len().min(CANDIDATES_PER_PEER_MAX)];
         self.candidates.insert(peer, candidates.to_vec());
+        let candidates = self.underlay(candidates);
         for segment in self.segments.values_mut() {
             let Some(known) = segment.peers.get_mut(&peer) else {
                 continue;
             };
-            known.path.set_candidates(candidates);
+            known.path.set_candidates(&candidates);
             if let Some(slot) = known.slot
                 && self.pending.is_waiting((segment.id, peer))
             {
@@ -58,6 +61,18 @@ impl Dataplane {
             }
         }
         self.drain_wireguard(now);
+    }
+
+    /// Those candidates that are not overlay addresses: a peer that lists those of its TUN devices would have us send
+    /// the tunnel through itself.
+    pub(crate) fn underlay(&self, candidates: &[Candidate]) -> Vec<Candidate> {
+        let mut underlay = candidates.to_vec();
+        underlay.retain(|candidate| {
+            let address = candidate.address.ip().to_canonical();
+            let mut prefixes = self.segments.values().flat_map(|segment| segment.prefixes.iter());
+            !prefixes.any(|prefix| prefix.contains(address))
+        });
+        underlay
     }
 
     /// Tells the shell what is missing for this segment's key.
@@ -227,3 +242,6 @@ impl Dataplane {
 
 /// The most members whose candidates are remembered.
 const CANDIDATE_LISTS_MAX: usize = 8192;
+
+/// The most candidates remembered of one member; a path uses fewer.
+const CANDIDATES_PER_PEER_MAX: usize = 4 * CANDIDATES_MAX;

@@ -59,11 +59,11 @@ pub enum NetmapRefused {
 
 /// Checks a netmap against itself and against the one in force.
 ///
-/// `is_trusted` tells which keys passed before: finding out whether one is of low order costs a key exchange.
+/// `is_trusted` tells whose keys passed before: finding out whether one is of low order costs a key exchange.
 pub(crate) fn check(
     netmap: &Netmap,
     in_force: Option<&InForce>,
-    is_trusted: impl Fn(&Name, PublicKey) -> bool,
+    is_trusted: impl Fn(&Name, NodeId, PublicKey) -> bool,
 ) -> Result<(), NetmapRefused> {
     if let Some(in_force) = in_force {
         check_succession(netmap, in_force)?;
@@ -97,7 +97,7 @@ fn check_succession(netmap: &Netmap, in_force: &InForce) -> Result<(), NetmapRef
 fn check_peers(
     perimeter: &Name,
     segment: &SegmentMap,
-    is_trusted: impl Fn(&Name, PublicKey) -> bool,
+    is_trusted: impl Fn(&Name, NodeId, PublicKey) -> bool,
 ) -> Result<(), NetmapRefused> {
     if segment.peers.len() > PEERS_PER_SEGMENT_MAX {
         return Err(NetmapRefused::TooManyPeers {
@@ -108,7 +108,7 @@ fn check_peers(
     let new = segment
         .peers
         .iter()
-        .filter(|(_, peer)| !is_trusted(perimeter, peer.public_key));
+        .filter(|(node, peer)| !is_trusted(perimeter, **node, peer.public_key));
     for (node, peer) in new {
         if peer.public_key.is_low_order() {
             return Err(NetmapRefused::LowOrderKey {

@@ -58,7 +58,7 @@ impl DropReason {
             Self::Malformed(malformed) => malformed.as_str(),
             Self::Refused(refusal) => refusal.as_str(),
             Self::WireGuard(drop) => drop.as_str(),
-            Self::NoSegment => "no_segment",
+            Self::NoSegment => "segment_gone",
             Self::SegmentClosed => "segment_closed",
             Self::SourceNotOurs => "source_not_ours",
             Self::Multicast => "multicast",

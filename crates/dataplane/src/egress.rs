@@ -119,12 +119,11 @@ impl Dataplane {
             return Err(error);
         }
         let endpoint = self.peer_at(slot).and_then(|peer| peer.path.data_endpoint());
-        match endpoint {
-            Some(endpoint) => self.outbox.transmit(endpoint, datagram),
-            None => {
-                self.drops.count(DropReason::NoEndpoint);
-                self.outbox.recycle(datagram);
-            }
+        if let Some(endpoint) = endpoint {
+            self.outbox.transmit(endpoint, datagram);
+        } else {
+            self.drops.count(DropReason::NoEndpoint);
+            self.outbox.recycle(datagram);
         }
         Ok(())
     }
@@ -151,14 +150,14 @@ impl Dataplane {
 
 /// The peer that a packet may go to, by its addresses alone.
 fn addressee(segment: &Segment, flow: Flow) -> Result<NodeId, DropReason> {
+    if is_multicast(flow.dst) {
+        return Err(DropReason::Multicast);
+    }
     if !segment.addresses.contains(flow.src) {
         return Err(DropReason::SourceNotOurs);
     }
     if segment.gate == Gate::Closed {
         return Err(DropReason::SegmentClosed);
-    }
-    if is_multicast(flow.dst) {
-        return Err(DropReason::Multicast);
     }
     segment.owners.owner(flow.dst).ok_or(DropReason::NoRoute)
 }

@@ -14,6 +14,7 @@ pub(crate) struct Lease {
 impl Lease {
     /// One of which `spent` is gone already.
     pub(crate) fn new(length: Duration, spent: Duration, now: Instant) -> Self {
+        let length = length.min(LEASE_MAX);
         Self {
             length,
             ends: now + length.saturating_sub(spent),
@@ -40,3 +41,6 @@ impl Lease {
         self.ends.saturating_duration_since(now)
     }
 }
+
+/// The longest lease a policy may ask for is a day; one that never ends would be no lease.
+const LEASE_MAX: Duration = Duration::from_hours(24);

@@ -40,8 +40,8 @@ pub use dataplane::Dataplane;
 pub use drop::{DropCounters, DropReason};
 pub use event::{Event, FlowClosed, Pong, SegmentFacts, SegmentId, Transmit, TunPacket};
 pub use netmap::Restored;
-pub use ping::{PING_WAIT_MAX, PINGS_MAX, PingError};
+pub use ping::{PING_WAIT_MAX, PINGS_MAX, PingError, PingTarget};
 
 // What the shell needs of the parts, so that it depends on the core alone.
 pub use ringfence_packet::{Flow, Protocol};
-pub use ringfence_wg::{initiation_to, is_answer};
+pub use ringfence_wg::initiation_to;

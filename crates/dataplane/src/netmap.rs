@@ -73,9 +73,11 @@ impl Dataplane {
     }
 
     fn put_in_force(&mut self, netmap: Netmap, heard: Restored, now: Instant) -> Result<(), NetmapRefused> {
-        check(&netmap, self.in_force.as_ref(), |perimeter, key| {
-            self.segment_of(perimeter)
-                .is_some_and(|segment| segment.peers.values().any(|peer| peer.map.public_key == key))
+        check(&netmap, self.in_force.as_ref(), |perimeter, node, key| {
+            let peer = self
+                .segment_of(perimeter)
+                .and_then(|segment| segment.peers.get(&node));
+            peer.is_some_and(|peer| peer.map.public_key == key)
         })?;
         self.remove_what_is_gone(&netmap.segments, now);
         self.in_force = Some(InForce {
@@ -173,14 +175,12 @@ impl Dataplane {
 
     fn add_what_is_new(&mut self, perimeter: Name, map: SegmentMap, spent: Duration, now: Instant) {
         let lease = Lease::new(Duration::from_millis(map.lease_ms), spent, now);
-        let id = match self.perimeters.get(&perimeter) {
-            Some(id) => *id,
-            None => {
-                let id = self.add_segment(perimeter, &map, lease);
-                self.change_rules(id, &map, now);
-                id
-            }
-        };
+        let id = self.perimeters.get(&perimeter).copied().unwrap_or_else(|| {
+            let id = self.add_segment(perimeter, &map, lease);
+            self.change_rules(id, &map, now);
+            id
+        });
+        let mut paths = self.new_paths(&map);
         let mtu_bytes = self.config.mtu_bytes;
         let Some(segment) = self.segments.get_mut(&id) else {
             return;
@@ -195,7 +195,7 @@ impl Dataplane {
                 Peer {
                     map: new.clone(),
                     slot: None,
-                    path: Path::new(self.candidates.get(&node).map_or(&[], Vec::as_slice)),
+                    path: paths.remove(&node).unwrap_or_default(),
                 }
             });
             known.map = new;
@@ -216,6 +216,16 @@ impl Dataplane {
         self.perimeters.insert(perimeter, id);
         self.outbox.event(Event::SegmentAdded(facts));
         id
+    }
+
+    fn new_paths(&self, map: &SegmentMap) -> BTreeMap<NodeId, Path> {
+        let known = map
+            .peers
+            .keys()
+            .filter_map(|node| Some((*node, self.candidates.get(node)?)));
+        known
+            .map(|(node, candidates)| (node, Path::new(&self.underlay(candidates))))
+            .collect()
     }
 
     /// Forgets candidates of strangers: only members of some segment are worth the memory.

@@ -39,6 +39,17 @@ pub enum PingError {
     TooMany,
 }
 
+/// What a ping went to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PingTarget {
+    /// In which perimeter.
+    pub perimeter: Name,
+    /// The peer's overlay address there.
+    pub address: Ipv6Addr,
+    /// A device answers by a handshake, once in 5 s: space pings to it accordingly.
+    pub kind: PeerKind,
+}
+
 /// The pings under way.
 #[derive(Default)]
 pub(crate) struct Pings(Vec<Ping>);
@@ -84,7 +95,7 @@ impl Dataplane {
         perimeter: Option<&Name>,
         id: u64,
         now: Instant,
-    ) -> Result<(), PingError> {
+    ) -> Result<PingTarget, PingError> {
         self.close_what_has_ended(now);
         let mut segments = self.perimeters.iter().filter_map(|(name, id)| {
             let wanted = perimeter.is_none_or(|perimeter| perimeter == name);
@@ -100,6 +111,11 @@ impl Dataplane {
         if self.pings.0.len() >= PINGS_MAX {
             return Err(PingError::TooMany);
         }
+        let target = PingTarget {
+            perimeter: segment.perimeter.clone(),
+            address: known.map.addresses.v6,
+            kind: known.map.kind,
+        };
         let key = (segment.id, peer);
         let (src, dst, kind) = (segment.addresses.v6, known.map.addresses.v6, known.map.kind);
         let awaits = match kind {
@@ -120,7 +136,7 @@ impl Dataplane {
             awaits,
         });
         self.drain_wireguard(now);
-        Ok(())
+        Ok(target)
     }
 
     fn send_ping(&mut self, peer: PeerKey, packet: &[u8; MESSAGE_BYTES], now: Instant) {

@@ -1,7 +1,5 @@
 //! A segment closes when the controller falls silent, and opens when it speaks.
 
-use std::time::Duration;
-
 use ringfence_dataplane::{DropReason, Event, Restored};
 use ringfence_packet::{Protocol, TcpFlags, udp_datagram};
 
@@ -88,8 +86,8 @@ fn heartbeats_keep_a_segment_open() {
     mesh.allow("db", 0, 1, "udp/53");
     mesh.push();
 
-    for _ in 0..5 {
-        mesh.pass(LEASE - Duration::from_secs(1));
+    for _ in 0..6 {
+        mesh.pass(LEASE / 2);
         for host in [0, 1] {
             let now = mesh.now;
             mesh.hosts[host].dataplane.handle_lease(now);
@@ -108,7 +106,7 @@ fn a_restored_netmap_counts_for_what_is_left_of_its_lease() {
     let (netmap, wall) = (mesh.netmap(0), mesh.wall());
     mesh.restart(0);
     let restored = Restored {
-        since_word: LEASE - Duration::from_secs(60),
+        since_word: LEASE / 10 * 9,
         wall,
     };
     let now = mesh.now;
@@ -123,7 +121,7 @@ fn a_restored_netmap_counts_for_what_is_left_of_its_lease() {
     );
     let lease_left = mesh.hosts[0].dataplane.status(mesh.now)[0].lease_seconds;
     assert_eq!(lease_left, 60);
-    mesh.pass(Duration::from_secs(60));
+    mesh.pass(LEASE / 10);
     assert!(!mesh.udp_arrives("db", 0, 1, 53));
 }
 
@@ -152,4 +150,18 @@ fn a_restored_netmap_whose_lease_is_over_opens_nothing_but_holds_its_routes() {
     mesh.received(0, "db");
     mesh.connect("db", 0, 1, 5432);
     assert!(mesh.hosts[0].dataplane.public_key(&name("db")).is_some());
+}
+
+#[test]
+fn a_lease_without_end_is_no_lease() {
+    let mut mesh = Mesh::with_hosts("db", 2);
+    mesh.allow("db", 0, 1, "udp/53");
+    mesh.push();
+    let mut netmap = mesh.netmap(0);
+    netmap.segments.get_mut(&name("db")).unwrap().lease_ms = u64::MAX;
+
+    let now = mesh.now;
+    mesh.hosts[0].dataplane.handle_netmap(netmap, now).unwrap();
+
+    assert_eq!(mesh.hosts[0].dataplane.status(now)[0].lease_seconds, 24 * 3600);
 }

@@ -129,8 +129,9 @@ fn a_ping_measures_the_tunnel_whatever_policy_opens() {
     let mut mesh = pair();
     for id in [1, 2] {
         let now = mesh.now;
-        mesh.hosts[0].dataplane.ping(NodeId(2), None, id, now).unwrap();
+        let target = mesh.hosts[0].dataplane.ping(NodeId(2), None, id, now).unwrap();
         mesh.settle();
+        assert_eq!(target.address, mesh.address("db", 1).v6);
 
         let address = mesh.hosts[1].address;
         assert!(mesh.has_event(0, |event| matches!(
@@ -161,7 +162,7 @@ fn a_ping_that_is_not_answered_times_out() {
     let nowhere = mesh.hosts[0]
         .dataplane
         .ping(NodeId(2), Some(&name("web")), 11, now);
-    assert_eq!([nobody, nowhere], [Err(PingError::NoPeer); 2]);
+    assert_eq!([nobody, nowhere], [const { Err(PingError::NoPeer) }; 2]);
 }
 
 #[test]
@@ -202,4 +203,36 @@ fn a_node_at_rest_needs_no_timer_but_its_lease() {
     let due = mesh.hosts[1].dataplane.poll_timeout();
 
     assert_eq!(due, Some(mesh.now + crate::mesh::LEASE));
+}
+
+#[test]
+fn candidates_inside_the_overlay_are_not_used() {
+    let mut mesh = pair();
+    let inside = SocketAddr::from((mesh.address("db", 1).v4, 51820));
+    let candidate = ringfence_model::Candidate {
+        address: inside,
+        kind: ringfence_model::CandidateKind::Configured,
+    };
+    let now = mesh.now;
+    mesh.hosts[0]
+        .dataplane
+        .handle_peer_candidates(NodeId(2), &[candidate], now);
+
+    assert!(!mesh.udp_arrives("db", 0, 1, 53));
+
+    assert!(mesh.log.is_empty(), "a tunnel through itself");
+}
+
+#[test]
+fn two_nodes_that_call_each_other_at_once_get_through() {
+    let mut mesh = pair();
+    mesh.allow("db", 1, 0, "udp/54");
+    mesh.push();
+    let there = udp_datagram(mesh.flow_v4("db", 0, 1, (Protocol::UDP, 53)), b"x");
+    let back = udp_datagram(mesh.flow_v4("db", 1, 0, (Protocol::UDP, 54)), b"y");
+
+    mesh.send_at_once(&[(0, &there), (1, &back)]);
+
+    assert_eq!(mesh.received(1, "db"), [there]);
+    assert_eq!(mesh.received(0, "db"), [back]);
 }

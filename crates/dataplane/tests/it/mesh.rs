@@ -307,6 +307,8 @@ impl Mesh {
         }];
         self.hosts[from].dataplane.handle_netmap(netmap, now).unwrap();
         self.settle();
+        // Its flows under the old lie ended; their notices are no part of the attack.
+        self.received(to, perimeter);
         self.send(from, perimeter, packet).unwrap();
         assert!(
             self.log.last().unwrap().bytes.len() >= packet.len(),
@@ -321,6 +323,19 @@ impl Mesh {
         let result = self.hosts[from].dataplane.handle_tun(segment, packet, now);
         self.settle();
         result
+    }
+
+    /// Packets in "db" from several hosts before anything is carried.
+    pub(crate) fn send_at_once(&mut self, packets: &[(usize, &[u8])]) {
+        for (from, packet) in packets {
+            let segment = self.hosts[*from].segments[&name("db")].id;
+            let now = self.now;
+            self.hosts[*from]
+                .dataplane
+                .handle_tun(segment, packet, now)
+                .unwrap();
+        }
+        self.settle();
     }
 
     /// Carries datagrams until nothing moves.

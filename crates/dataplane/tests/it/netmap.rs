@@ -149,3 +149,43 @@ fn a_peer_with_a_new_key_gets_no_second_session_under_the_old_one() {
         mesh.hosts[0].dataplane.public_key(&name("db"))
     );
 }
+
+#[test]
+fn the_same_revision_with_fewer_rules_still_ends_flows() {
+    let mut mesh = pair();
+    assert!(mesh.udp_arrives("db", 0, 1, 53));
+    let mut netmap = mesh.netmap(0);
+    netmap.segments.get_mut(&name("db")).unwrap().rules.clear();
+
+    let now = mesh.now;
+    mesh.hosts[0].dataplane.handle_netmap(netmap, now).unwrap();
+    mesh.settle();
+
+    assert!(!mesh.udp_arrives("db", 0, 1, 53));
+    assert!(mesh.has_event(0, |event| matches!(event, Event::FlowClosed(_))));
+}
+
+#[test]
+fn a_perimeter_that_grows_changes_the_routes_and_nothing_else() {
+    let mut mesh = pair();
+    assert!(mesh.udp_arrives("db", 0, 1, 53));
+    let mut netmap = mesh.netmap(0);
+    let prefixes = &mut netmap.segments.get_mut(&name("db")).unwrap().prefixes;
+    prefixes.v4.push("100.64.9.0/24".parse().unwrap());
+    let grown = prefixes.clone();
+    let sent = mesh.log.len();
+
+    let now = mesh.now;
+    mesh.hosts[0].dataplane.handle_netmap(netmap, now).unwrap();
+    mesh.settle();
+
+    assert!(mesh.has_event(
+        0,
+        |event| matches!(event, Event::SegmentChanged(facts) if facts.prefixes == grown)
+    ));
+    assert!(mesh.udp_arrives("db", 0, 1, 53));
+    assert!(
+        mesh.log[sent..].iter().all(|datagram| datagram.bytes[0] == 4),
+        "no new handshake"
+    );
+}

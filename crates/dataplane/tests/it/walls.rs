@@ -147,11 +147,12 @@ fn a_peer_cannot_wear_another_peers_address() {
     };
 
     for spoofed in [victim, victim_v6, nobody] {
+        let before = mesh.drops(1, DropReason::SourceNotPeers);
         mesh.forge("db", 2, 1, &udp_datagram(spoofed, b"I am host 0"));
-    }
 
-    assert_eq!(mesh.drops(1, DropReason::SourceNotPeers), 3);
-    assert!(mesh.received(1, "db").is_empty());
+        assert!(mesh.drops(1, DropReason::SourceNotPeers) > before);
+        assert!(mesh.received(1, "db").is_empty());
+    }
 }
 
 #[test]
