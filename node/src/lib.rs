@@ -1,1 +1,64 @@
-//! Placeholder.
+//! The Ringfence agent: TUN, UDP and netlink around [`ringfence_dataplane`], and the control connection.
+//!
+//! ```text
+//! packets thread   packet_loop.rs   owns the data plane; tun.rs, udp.rs
+//!      ▲ command.rs ▼
+//! control side     control.rs       owns the session; link.rs ⇄ controller, netlink.rs, state.rs, saved.rs
+//!      ▲ report.rs, pings.rs
+//! local askers     local.rs (ringfence status), uapi.rs (wg show)
+//! ```
+//!
+//! The control side may be slow or gone: the packets thread goes on without it.
+#![deny(missing_docs)]
+
+mod agent;
+pub mod arguments;
+mod candidates;
+mod command;
+mod control;
+mod echo;
+mod enroll;
+mod failure;
+mod identity;
+mod link;
+mod local;
+pub mod logging;
+mod netlink;
+mod packet_loop;
+mod pings;
+mod probe;
+mod report;
+mod saved;
+mod state;
+mod sys;
+mod tun;
+mod uapi;
+mod udp;
+mod unix;
+
+pub use failure::Failure;
+
+use arguments::Command;
+use state::StateDir;
+
+/// Does what the command line asks.
+///
+/// # Errors
+/// [`Failure`], with the exit code that says what kind it is.
+pub async fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Enroll(enroll) => {
+            let state = StateDir::create(&enroll.state.state_dir)?;
+            enroll::enroll(&state, &enroll.join).await?;
+            Ok(())
+        }
+        Command::Run(run) => agent::run(StateDir::open(&run.state.state_dir)?, &run.agent).await,
+        Command::Up(up) => {
+            let state = StateDir::create(&up.state.state_dir)?;
+            if state.check_vacant().is_ok() {
+                enroll::enroll(&state, &up.join).await?;
+            }
+            agent::run(state, &up.agent).await
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! The whole agent: starts every part in order, and takes it down again without a trace.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use rustix::thread::CapabilitySet;
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use ringfence_control::NodeSession;
+use ringfence_control::local::ControllerStatus;
+use ringfence_dataplane::DataplaneConfig;
+
+use crate::arguments::AgentArguments;
+use crate::command::{Command, LoopEvent};
+use crate::control::{Control, Ended, Memory};
+use crate::failure::Failure;
+use crate::identity::Identity;
+use crate::link::{self, LinkEvent, Target};
+use crate::local::{self, Desk};
+use crate::netlink::Netlink;
+use crate::packet_loop::{self, LoopEnded, LoopHandle, Running};
+use crate::pings::Pings;
+use crate::report::{ChangingFacts, NodeFacts, Reporter};
+use crate::state::{NodeFile, StateDir};
+use crate::uapi::Uapi;
+use crate::udp::Udp;
+use crate::unix::Listener;
+
+/// Runs the agent until SIGTERM or SIGINT, or until the mesh removes this node.
+///
+/// # Errors
+/// If a part of it cannot start, or the packet loop ends.
+pub(crate) async fn run(state: StateDir, arguments: &AgentArguments) -> Result<(), Failure> {
+    let node = state.node()?;
+    let identity = Identity::load(&state)?;
+    check_privileges()?;
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    let listener =
+        Listener::bind(&arguments.socket, SOCKET_MODE).map_err(|error| bind_failure(arguments, &error))?;
+    let udp =
+        Udp::bind(arguments.listen_port).with_context(|| format!("UDP port {}", arguments.listen_port))?;
+    let listen_port = udp.port();
+    let Running {
+        handle,
+        events,
+        thread,
+    } = packet_loop::spawn(udp, config(arguments), seed()?).context("starting the packet loop")?;
+    let parts = Parts {
+        state,
+        node,
+        identity,
+        arguments,
+        listen_port,
+        packets: handle.clone(),
+    };
+    let Assembled {
+        mut control,
+        desk,
+        target,
+        link_queue,
+    } = parts.assemble(events)?;
+    let link = link::keep(target, link_queue);
+    let local = tokio::spawn(local::serve(listener, desk));
+    control.restore().await.map_err(anyhow::Error::new)?;
+    tell_systemd(&[NotifyState::Ready]);
+    tracing::info!(node = %control.node.name, mesh = %control.node.mesh, listen_port, "running");
+    let stop = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    let ended = tokio::select! {
+        ended = control.run(stop) => ended,
+        () = link => Err(LoopEnded),
+    };
+    tell_systemd(&[NotifyState::Stopping]);
+    local.abort();
+    // Its socket's file goes with the task.
+    let _ = local.await;
+    control.uapi.close().await;
+    control.save_for_restart();
+    // Fails only if the loop has ended already.
+    let _ = handle.send(Command::Shutdown).await;
+    let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+    // The connection's last word leaves meanwhile: the controller need not wait for its idle timeout.
+    tokio::time::sleep(GOODBYE_TIME).await;
+    if !matches!(joined, Ok(Ok(()))) {
+        return Err(anyhow!("the packet loop panicked").into());
+    }
+    match ended.map_err(anyhow::Error::new)? {
+        Ended::Stopped => {
+            tracing::info!("stopped");
+            Ok(())
+        }
+        Ended::Removed(reason) => Err(Failure::Denied(format!(
+            "this node was removed from the mesh: {reason}"
+        ))),
+    }
+}
+
+struct Parts<'a> {
+    state: StateDir,
+    node: NodeFile,
+    identity: Identity,
+    arguments: &'a AgentArguments,
+    listen_port: u16,
+    packets: LoopHandle,
+}
+
+/// The parts, wired to each other.
+struct Assembled {
+    control: Control,
+    desk: Desk,
+    target: Target,
+    link_queue: mpsc::Sender<LinkEvent>,
+}
+
+impl Parts<'_> {
+    fn assemble(self, loop_events: mpsc::Receiver<LoopEvent>) -> Result<Assembled, Failure> {
+        let node = self.node;
+        let controller = ControllerStatus {
+            address: node.controllers.first().cloned(),
+            ..ControllerStatus::default()
+        };
+        let (changing, changed) = watch::channel(ChangingFacts {
+            name: node.name.clone(),
+            controller,
+        });
+        let facts = NodeFacts {
+            mesh: node.mesh.clone(),
+            id: node.node,
+            listen_port: self.listen_port,
+        };
+        let reporter = Reporter::new(self.packets.clone(), facts, changed);
+        let pings = Pings::new(self.packets.clone());
+        let (identity, newest) = watch::channel(Arc::new(self.identity));
+        let (link_queue, link_events) = mpsc::channel(LINK_EVENTS_MAX);
+        let target = Target {
+            controllers: node.controllers.clone(),
+            mesh: node.mesh.clone(),
+            identity: newest,
+        };
+        let control = Control {
+            session: NodeSession::new(node.mesh.clone(), node.node, None),
+            state: self.state,
+            node,
+            identity,
+            packets: self.packets,
+            loop_events,
+            link_events,
+            netlink: Netlink::connect().context("connecting to netlink")?,
+            uapi: Uapi::new(reporter.clone()),
+            pings: pings.clone(),
+            changing,
+            configured: self.arguments.endpoints.clone(),
+            listen_port: self.listen_port,
+            memory: Memory::default(),
+        };
+        Ok(Assembled {
+            control,
+            desk: Desk { reporter, pings },
+            target,
+            link_queue,
+        })
+    }
+}
+
+fn config(arguments: &AgentArguments) -> DataplaneConfig {
+    let default = DataplaneConfig::default();
+    DataplaneConfig {
+        mtu_bytes: arguments.mtu.unwrap_or(default.mtu_bytes),
+        ..default
+    }
+}
+
+fn seed() -> Result<[u8; 32], Failure> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| anyhow!("the kernel gives no randomness: {error}"))?;
+    Ok(seed)
+}
+
+/// Says at once what would otherwise be an error for each segment.
+fn check_privileges() -> Result<(), Failure> {
+    let sets = rustix::thread::capabilities(None).context("reading this process's capabilities")?;
+    if !sets.effective.contains(CapabilitySet::NET_ADMIN) {
+        return Err(anyhow!("CAP_NET_ADMIN is needed to make TUN devices: run as root, or grant it").into());
+    }
+    std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/net/tun")
+        .context("/dev/net/tun cannot be opened: is the `tun` module loaded?")?;
+    Ok(())
+}
+
+fn bind_failure(arguments: &AgentArguments, error: &io::Error) -> Failure {
+    let path = arguments.socket.display();
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            anyhow!("{path}: another ringfence-node answers there: choose another --socket")
+        }
+        _ => anyhow!("{path}: {error}"),
+    }
+    .into()
+}
+
+fn tell_systemd(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "systemd was not told");
+    }
+}
+
+/// Root, this user and its group may ask; who exactly is checked on each connection.
+const SOCKET_MODE: u32 = 0o660;
+/// Messages from the controller that may wait; then its connection does.
+const LINK_EVENTS_MAX: usize = 64;
+const GOODBYE_TIME: Duration = Duration::from_millis(50);

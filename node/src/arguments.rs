@@ -1,0 +1,209 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use ringfence_model::Name;
+
+/// The Ringfence agent: makes this machine a member of the perimeters that policy puts it in.
+#[derive(Debug, Parser)]
+#[command(name = "ringfence-node", version, propagate_version = true)]
+pub struct Arguments {
+    /// How much to log to standard error. `RINGFENCE_LOG` takes finer directives, as in `info,ringfence_node=debug`.
+    #[arg(long, global = true, value_enum, default_value_t = LogLevel::Info)]
+    pub log_level: LogLevel,
+    /// How to write the log.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Take an identity in a mesh with a join token, and exit.
+    Enroll(EnrollArguments),
+    /// Run the agent on an identity taken before.
+    Run(RunArguments),
+    /// Enrol if that has not been done, then run.
+    Up(UpArguments),
+}
+
+/// Of `enroll`.
+#[derive(Debug, Args)]
+pub struct EnrollArguments {
+    /// Where the identity is.
+    #[command(flatten)]
+    pub state: StateArguments,
+    /// The token and the name.
+    #[command(flatten)]
+    pub join: JoinArguments,
+}
+
+/// Of `run`.
+#[derive(Debug, Args)]
+pub struct RunArguments {
+    /// Where the identity is.
+    #[command(flatten)]
+    pub state: StateArguments,
+    /// How the agent runs.
+    #[command(flatten)]
+    pub agent: AgentArguments,
+}
+
+/// Of `up`.
+#[derive(Debug, Args)]
+pub struct UpArguments {
+    /// Where the identity is.
+    #[command(flatten)]
+    pub state: StateArguments,
+    /// The token and the name.
+    #[command(flatten)]
+    pub join: JoinArguments,
+    /// How the agent runs.
+    #[command(flatten)]
+    pub agent: AgentArguments,
+}
+
+/// Where the node keeps its identity.
+#[derive(Debug, Args)]
+pub struct StateArguments {
+    /// Directory for identity, keys and the saved netmap; only its owner may read it.
+    #[arg(long, env = "RINGFENCE_STATE_DIR", default_value = STATE_DIR_DEFAULT, value_name = "DIR")]
+    pub state_dir: PathBuf,
+}
+
+/// How to join.
+#[derive(Debug, Args)]
+pub struct JoinArguments {
+    /// File that holds the join token; `-` is standard input.
+    #[arg(long, value_name = "FILE", conflicts_with = "token")]
+    pub token_file: Option<PathBuf>,
+    /// The join token itself. Other users can see it in the process list: prefer a file or `RINGFENCE_TOKEN`.
+    #[arg(long, env = "RINGFENCE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub token: Option<Secret>,
+    /// Name for this node; the host's name if absent.
+    #[arg(long, value_name = "NAME", value_parser = Name::parse)]
+    pub name: Option<Name>,
+}
+
+/// How the agent runs.
+#[derive(Debug, Args)]
+pub struct AgentArguments {
+    /// UDP port of the tunnels; 0 takes any free one.
+    #[arg(long, default_value_t = LISTEN_PORT_DEFAULT, value_name = "PORT")]
+    pub listen_port: u16,
+    /// Unix socket that answers `ringfence status` and `ringfence ping`.
+    #[arg(long, env = "RINGFENCE_SOCKET", default_value = SOCKET_DEFAULT, value_name = "PATH")]
+    pub socket: PathBuf,
+    /// Address and port at which peers can reach this node, as behind a port forwarding. May be given several times.
+    #[arg(long = "endpoint", value_name = "ADDR:PORT")]
+    pub endpoints: Vec<SocketAddr>,
+    /// Largest packet inside the tunnels.
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(1280..=9000))]
+    pub mtu: Option<u16>,
+}
+
+/// A secret from the command line or the environment: never printed, wiped on drop.
+#[derive(Clone)]
+pub struct Secret(zeroize::Zeroizing<String>);
+
+impl Secret {
+    /// The secret text.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(zeroize::Zeroizing::new(text))
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+/// How much to log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    /// Broken: wake someone.
+    Error,
+    /// Odd, still working.
+    Warn,
+    /// States that an operator would name.
+    Info,
+    /// Branches off the happy path.
+    Debug,
+    /// Every packet.
+    Trace,
+}
+
+impl LogLevel {
+    /// As log directives have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// How to write the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Where the state is unless told otherwise.
+const STATE_DIR_DEFAULT: &str = "/var/lib/ringfence";
+/// Where the local socket is unless told otherwise.
+const SOCKET_DEFAULT: &str = "/run/ringfence/node.sock";
+/// WireGuard's customary port.
+const LISTEN_PORT_DEFAULT: u16 = 51820;
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_token_is_never_printed() {
+        let arguments =
+            Arguments::try_parse_from(["ringfence-node", "enroll", "--token", "rft_secret"]).unwrap();
+
+        assert!(!format!("{arguments:?}").contains("rft_secret"));
+    }
+
+    #[test]
+    fn odd_names_and_two_tokens_are_usage_errors() {
+        for odd in [
+            &["ringfence-node", "enroll", "--token", "t", "--name", "Odd Name"][..],
+            &["ringfence-node", "enroll", "--token", "t", "--token-file", "f"],
+            &["ringfence-node", "run", "--listen-port", "65536"],
+            &["ringfence-node", "run", "--endpoint", "example.com"],
+        ] {
+            let error = Arguments::try_parse_from(odd).err().unwrap();
+            assert_eq!(error.exit_code(), 2, "{odd:?}");
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! The control side: takes the controller's word to the packet loop, and the node's word to the controller.
+//!
+//! **Invariant:** a revision is acknowledged only once it is enforced, its devices are up, and it is on disk.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+use ringfence_control::{
+    HelloFacts, Netmap, NodeAction, NodeSession, ProbeOrder, SeenAnswer, SeenQuestion, ToController, ToNode,
+};
+use ringfence_dataplane::{Restored, SegmentFacts};
+use ringfence_model::{Candidate, Name, NodeId, PublicKey};
+
+use crate::candidates::Sources;
+use crate::command::{Command, LoopEvent};
+use crate::identity::Identity;
+use crate::link::LinkEvent;
+use crate::netlink::Netlink;
+use crate::packet_loop::{LoopEnded, LoopHandle};
+use crate::pings::Pings;
+use crate::report::ChangingFacts;
+use crate::saved::{self, Moment};
+use crate::state::{NodeFile, StateDir};
+use crate::uapi::Uapi;
+
+mod devices;
+mod enforce;
+
+/// The control side of one node.
+pub(crate) struct Control {
+    pub(crate) state: StateDir,
+    pub(crate) node: NodeFile,
+    pub(crate) identity: watch::Sender<Arc<Identity>>,
+    pub(crate) session: NodeSession,
+    pub(crate) packets: LoopHandle,
+    pub(crate) loop_events: mpsc::Receiver<LoopEvent>,
+    pub(crate) link_events: mpsc::Receiver<LinkEvent>,
+    pub(crate) netlink: Netlink,
+    pub(crate) uapi: Uapi,
+    pub(crate) pings: Pings,
+    pub(crate) changing: watch::Sender<ChangingFacts>,
+    /// `--endpoint`.
+    pub(crate) configured: Vec<SocketAddr>,
+    pub(crate) listen_port: u16,
+    pub(crate) memory: Memory,
+}
+
+/// What the control side keeps in mind between two messages.
+#[derive(Default)]
+pub(crate) struct Memory {
+    /// To the controller, while connected.
+    link: Option<mpsc::Sender<ToController>>,
+    /// Our devices, by name.
+    devices: BTreeMap<String, SegmentFacts>,
+    /// Keys that the controller has not confirmed.
+    unregistered: BTreeMap<Name, PublicKey>,
+    /// Where peers were last said to be.
+    peer_candidates: BTreeMap<NodeId, Vec<Candidate>>,
+    /// What the controller was last told of ours.
+    told: Option<Vec<Candidate>>,
+    word_saved: Option<Instant>,
+    renewal_asked: Option<Instant>,
+    /// Orders that are being carried out.
+    errands: JoinSet<ToController>,
+}
+
+/// Why the control side ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// It was asked to.
+    Stopped,
+    /// The mesh removed this node; everything it held is gone.
+    Removed(String),
+}
+
+/// One thing to react to.
+enum Input {
+    Stop,
+    Loop(Option<LoopEvent>),
+    Link(Option<LinkEvent>),
+    Errand(ToController),
+    Tick,
+}
+
+impl Control {
+    /// Puts what was saved in force again, then follows the controller until `stop` resolves.
+    pub(crate) async fn run(&mut self, stop: impl Future<Output = ()>) -> Result<Ended, LoopEnded> {
+        tokio::pin!(stop);
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let input = tokio::select! {
+                () = &mut stop => Input::Stop,
+                event = self.loop_events.recv() => Input::Loop(event),
+                event = self.link_events.recv() => Input::Link(event),
+                Some(Ok(message)) = self.memory.errands.join_next() => Input::Errand(message),
+                _ = tick.tick() => Input::Tick,
+            };
+            match input {
+                Input::Stop => return Ok(Ended::Stopped),
+                Input::Loop(Some(event)) => self.handle_loop_event(event).await?,
+                Input::Loop(None) | Input::Link(None) => return Err(LoopEnded),
+                Input::Link(Some(event)) => {
+                    if let Some(reason) = self.handle_link_event(event).await? {
+                        self.leave().await?;
+                        return Ok(Ended::Removed(reason));
+                    }
+                }
+                Input::Errand(message) => self.say(message),
+                Input::Tick => self.handle_tick().await,
+            }
+        }
+    }
+
+    /// Saves what a restart can use.
+    pub(crate) fn save_for_restart(&mut self) {
+        if let Err(error) = saved::save_candidates(&self.state, &self.memory.peer_candidates) {
+            tracing::warn!(%error, "where peers are could not be saved");
+        }
+    }
+
+    async fn handle_link_event(&mut self, event: LinkEvent) -> Result<Option<String>, LoopEnded> {
+        match event {
+            LinkEvent::Connected { address, outgoing } => self.greet(address, outgoing).await,
+            LinkEvent::Message(message) => return self.handle_message(message).await,
+            LinkEvent::Lost { why } => {
+                self.memory.link = None;
+                self.memory.told = None;
+                tracing::warn!(%why, "no word from the controller");
+                self.changing.send_modify(|facts| {
+                    facts.controller.connected = false;
+                    facts.controller.error = Some(why);
+                });
+            }
+        }
+        Ok(None)
+    }
+
+    async fn greet(&mut self, address: String, outgoing: mpsc::Sender<ToController>) {
+        tracing::info!("connected to the controller");
+        self.memory.link = Some(outgoing);
+        self.changing.send_modify(|facts| {
+            facts.controller.connected = true;
+            facts.controller.address = Some(address);
+            facts.controller.error = None;
+        });
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        let hello = self.session.hello(HelloFacts {
+            version,
+            listen_port: self.listen_port,
+        });
+        self.say(hello);
+        for (perimeter, public_key) in self.memory.unregistered.clone() {
+            self.register_key(perimeter, public_key);
+        }
+        self.tell_candidates().await;
+    }
+
+    async fn handle_message(&mut self, message: ToNode) -> Result<Option<String>, LoopEnded> {
+        let arrived = Instant::now();
+        tracing::debug!(kind = message.kind(), "word from the controller");
+        if let Err(error) = self.session.handle_message(message) {
+            tracing::error!(%error, "the controller is not ours: hanging up");
+            self.memory.link = None;
+            return Ok(None);
+        }
+        while let Some(action) = self.session.poll_action() {
+            match action {
+                NodeAction::Send(message) => self.say(message),
+                NodeAction::Enforce(netmap) => self.enforce(*netmap, arrived).await?,
+                NodeAction::ExtendLeases => self.extend_leases().await?,
+                NodeAction::SetCandidates { peer, candidates } => {
+                    self.set_candidates(peer, candidates).await?;
+                }
+                NodeAction::StoreCertificate { chain_pem } => self.store_certificate(&chain_pem),
+                NodeAction::Probe(order) => self.probe(order),
+                NodeAction::AnswerSeen(question) => self.answer_seen(question).await?,
+                NodeAction::Refused { reason } => tracing::warn!(reason, "the controller refused a request"),
+                NodeAction::Leave { reason } => return Ok(Some(reason)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Sends a message if there is a connection. What matters is said again on the next one.
+    fn say(&mut self, message: ToController) {
+        let Some(link) = &self.memory.link else { return };
+        if let Err(error) = link.try_send(message) {
+            tracing::warn!(%error, "a message to the controller was lost: hanging up");
+            self.memory.link = None;
+        }
+    }
+
+    async fn extend_leases(&mut self) -> Result<(), LoopEnded> {
+        self.packets.send(Command::Lease).await?;
+        if self
+            .memory
+            .word_saved
+            .is_none_or(|saved| saved.elapsed() >= WORD_SAVE_EVERY)
+        {
+            self.save_word();
+        }
+        Ok(())
+    }
+
+    /// Writes down that the controller spoke. An older word than the truth only shortens a lease after a restart.
+    fn save_word(&mut self) {
+        self.memory.word_saved = Some(Instant::now());
+        if let Err(error) = saved::save_word(&self.state, Moment::now()) {
+            tracing::warn!(%error, "the lease could not be saved: after a restart it counts from an earlier word");
+        }
+    }
+
+    async fn set_candidates(&mut self, peer: NodeId, candidates: Vec<Candidate>) -> Result<(), LoopEnded> {
+        self.memory.peer_candidates.insert(peer, candidates.clone());
+        self.packets
+            .send(Command::PeerCandidates { peer, candidates })
+            .await
+    }
+
+    fn store_certificate(&mut self, chain_pem: &str) {
+        let renewed = self.identity.borrow().renewed(chain_pem);
+        match renewed.and_then(|identity| identity.save(&self.state).map(|()| identity)) {
+            Ok(identity) => {
+                tracing::info!("the node's certificate was renewed");
+                self.memory.renewal_asked = None;
+                self.identity.send_replace(Arc::new(identity));
+            }
+            Err(error) => tracing::error!(
+                error = format!("{error:#}"),
+                "the renewed certificate is of no use"
+            ),
+        }
+    }
+
+    fn probe(&mut self, order: ProbeOrder) {
+        if self.memory.errands.len() >= ERRANDS_MAX {
+            tracing::warn!(order = order.id, "too many orders at once: one was left out");
+            return;
+        }
+        let segments = self.session.netmap().map(|netmap| &netmap.segments);
+        let segment = order
+            .perimeter
+            .as_ref()
+            .zip(segments)
+            .and_then(|(name, segments)| segments.get(name));
+        let overlay = segment.map(|segment| segment.addresses);
+        self.memory
+            .errands
+            .spawn(async move { ToController::ProbeResult(crate::probe::carry_out(order, overlay).await) });
+    }
+
+    async fn answer_seen(&mut self, question: SeenQuestion) -> Result<(), LoopEnded> {
+        let (answer, seen) = oneshot::channel();
+        let mut flows = question.flows;
+        flows.truncate(ProbeOrder::PROBES_MAX);
+        self.packets
+            .send(Command::Seen {
+                perimeter: question.perimeter,
+                flows,
+                answer,
+            })
+            .await?;
+        let seen = seen.await.map_err(|_| LoopEnded)?;
+        self.say(ToController::Seen(SeenAnswer {
+            id: question.id,
+            seen,
+        }));
+        Ok(())
+    }
+
+    async fn handle_tick(&mut self) {
+        self.tell_candidates().await;
+        self.ask_for_renewal();
+    }
+
+    /// Tells the controller where this node may be reached, if that changed.
+    async fn tell_candidates(&mut self) {
+        if self.memory.link.is_none() {
+            return;
+        }
+        let own = self.memory.devices.keys().cloned().collect();
+        let addresses = match self.netlink.underlay_addresses(&own).await {
+            Ok(addresses) => addresses,
+            Err(error) => {
+                tracing::warn!(%error, "this host's addresses could not be read");
+                return;
+            }
+        };
+        let sources = Sources {
+            configured: &self.configured,
+            addresses: &addresses,
+            port: self.listen_port,
+            netmap: self.session.netmap(),
+        };
+        let candidates = sources.candidates();
+        if self.memory.told.as_ref() != Some(&candidates) {
+            self.say(ToController::Candidates(candidates.clone()));
+            self.memory.told = Some(candidates);
+        }
+    }
+
+    fn ask_for_renewal(&mut self) {
+        let waiting = self
+            .memory
+            .renewal_asked
+            .is_some_and(|asked| asked.elapsed() < RENEWAL_RETRY);
+        let due = self.identity.borrow().renewal_due(saved::wall_now());
+        if self.memory.link.is_none() || waiting || !due {
+            return;
+        }
+        let renew = self.identity.borrow().renew();
+        match renew {
+            Ok(renew) => {
+                self.memory.renewal_asked = Some(Instant::now());
+                self.say(ToController::Renew(renew));
+            }
+            Err(error) => tracing::error!(error = format!("{error:#}"), "no certificate could be asked for"),
+        }
+    }
+
+    /// Puts the netmap that was saved in force, for what is left of its leases.
+    pub(crate) async fn restore(&mut self) -> Result<(), LoopEnded> {
+        let saved = match saved::load(&self.state, &Moment::now()) {
+            Ok(Some(saved)) => saved,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                tracing::warn!(%error, "the saved netmap is of no use: no peers until the controller speaks");
+                return Ok(());
+            }
+        };
+        let restored = Restored {
+            since_word: saved.since_word,
+            wall: saved::wall_now(),
+        };
+        if !self.is_ours(&saved.netmap) {
+            tracing::warn!("the saved netmap is another node's: it is ignored");
+            return Ok(());
+        }
+        let (answer, taken) = oneshot::channel();
+        let netmap = Box::new(saved.netmap.clone());
+        self.packets
+            .send(Command::Restore {
+                netmap,
+                restored,
+                answer,
+            })
+            .await?;
+        match taken.await.map_err(|_| LoopEnded)? {
+            Ok(()) => {
+                let revision = saved.netmap.revision;
+                tracing::info!(%revision, "going on with the saved netmap for what is left of its lease");
+                self.rename(&saved.netmap.name);
+                self.session = NodeSession::new(self.node.mesh.clone(), self.node.node, Some(saved.netmap));
+            }
+            Err(error) => tracing::warn!(%error, "the saved netmap was refused"),
+        }
+        for (peer, candidates) in saved::load_candidates(&self.state) {
+            self.set_candidates(peer, candidates).await?;
+        }
+        Ok(())
+    }
+
+    fn is_ours(&self, netmap: &Netmap) -> bool {
+        netmap.mesh == self.node.mesh && netmap.node == self.node.node
+    }
+
+    fn rename(&mut self, name: &Name) {
+        self.changing.send_if_modified(|facts| {
+            let renamed = facts.name != *name;
+            facts.name.clone_from(name);
+            renamed
+        });
+    }
+}
+
+/// How often addresses and the certificate are looked at.
+const TICK: Duration = Duration::from_secs(3);
+/// How often the controller's word is written down.
+const WORD_SAVE_EVERY: Duration = Duration::from_secs(5);
+/// How long an answer to a renewal may take before it is asked for again.
+const RENEWAL_RETRY: Duration = Duration::from_secs(30);
+/// Probe orders carried out at once; the controller waits for one before it sends the next.
+const ERRANDS_MAX: usize = 8;

@@ -1,0 +1,136 @@
+//! What the packet loop tells: devices to bring up, keys to make, answers to pings.
+
+use ringfence_control::{RegisterKey, ToController, registration_bytes};
+use ringfence_dataplane::{Event, SegmentFacts};
+use ringfence_model::{Name, PrivateKey, PublicKey};
+
+use super::Control;
+use crate::command::{Command, LoopEvent};
+use crate::packet_loop::LoopEnded;
+use crate::state::StateError;
+
+impl Control {
+    pub(super) async fn handle_loop_event(&mut self, event: LoopEvent) -> Result<(), LoopEnded> {
+        match event {
+            LoopEvent::DeviceMade(facts) => {
+                self.configure(&facts).await;
+                self.uapi.add(&facts.interface);
+                self.memory.devices.insert(facts.interface.clone(), facts);
+            }
+            LoopEvent::DeviceChanged(facts) => {
+                self.configure(&facts).await;
+                self.memory.devices.insert(facts.interface.clone(), facts);
+            }
+            LoopEvent::DeviceRemoved(facts) => {
+                tracing::info!(perimeter = %facts.perimeter, interface = facts.interface, "segment removed");
+                self.uapi.remove(&facts.interface).await;
+                self.memory.devices.remove(&facts.interface);
+                self.memory.unregistered.remove(&facts.perimeter);
+            }
+            LoopEvent::DeviceFailed { interface, error } => {
+                tracing::error!(
+                    interface,
+                    error,
+                    "the TUN device could not be made: the segment passes nothing"
+                );
+            }
+            LoopEvent::Dataplane(event) => self.handle_dataplane_event(event).await?,
+        }
+        Ok(())
+    }
+
+    async fn handle_dataplane_event(&mut self, event: Event) -> Result<(), LoopEnded> {
+        match event {
+            Event::KeyNeeded { perimeter } => self.give_key(perimeter).await?,
+            Event::RegisterKey {
+                perimeter,
+                public_key,
+            } => {
+                self.memory.unregistered.insert(perimeter.clone(), public_key);
+                self.register_key(perimeter, public_key);
+            }
+            Event::SegmentOpened { perimeter, .. } => tracing::info!(%perimeter, "segment open"),
+            Event::SegmentClosed { perimeter, .. } => tracing::warn!(%perimeter, "segment closed"),
+            Event::SessionEstablished { perimeter, peer } => {
+                tracing::debug!(%perimeter, %peer, "session established");
+            }
+            Event::Pong(pong) => self.pings.answered(pong),
+            Event::PingTimedOut { id } => self.pings.lost(id),
+            Event::Enforced { revision } => tracing::debug!(%revision, "enforced"),
+            // The packet loop keeps these for itself.
+            Event::SegmentAdded(_)
+            | Event::SegmentChanged(_)
+            | Event::SegmentRemoved(_)
+            | Event::FlowClosed(_) => {}
+        }
+        Ok(())
+    }
+
+    async fn configure(&self, facts: &SegmentFacts) {
+        match self.netlink.configure(facts).await {
+            Ok(()) => {
+                tracing::info!(perimeter = %facts.perimeter, interface = facts.interface, "interface up");
+            }
+            Err(error) if error.lacks_ipv6() => {
+                tracing::warn!(interface = facts.interface, %error, "this host has no IPv6: IPv4 alone works");
+            }
+            Err(error) => {
+                tracing::error!(interface = facts.interface, %error, "the interface could not be set up");
+            }
+        }
+    }
+
+    /// Loads or makes the key of a segment.
+    async fn give_key(&mut self, perimeter: Name) -> Result<(), LoopEnded> {
+        let Some(key) = self.key(&perimeter) else {
+            return Ok(());
+        };
+        self.packets.send(Command::Key { perimeter, key }).await
+    }
+
+    fn key(&self, perimeter: &Name) -> Option<PrivateKey> {
+        match self.state.key(perimeter, random()?) {
+            Ok(key) => return Some(key),
+            Err(StateError::Damaged { path, why }) => {
+                tracing::error!(path = %path.display(), why, "a key file is damaged: the segment gets a new key");
+                if let Err(error) = self.state.forget_key(perimeter) {
+                    tracing::error!(%error, "the damaged key file stays");
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "the segment's key is not on disk: it lasts until the next start");
+            }
+        }
+        let random = random()?;
+        self.state
+            .key(perimeter, random)
+            .ok()
+            .or_else(|| Some(PrivateKey::from_random(random)))
+    }
+
+    pub(super) fn register_key(&mut self, perimeter: Name, public_key: PublicKey) {
+        let bytes = registration_bytes(&self.node.mesh, self.node.node, &perimeter, &public_key);
+        let signed = self.identity.borrow().sign(&bytes);
+        match signed {
+            Ok(signature) => self.say(ToController::RegisterKey(RegisterKey {
+                perimeter,
+                public_key,
+                signature,
+            })),
+            Err(error) => {
+                tracing::error!(%perimeter, error = format!("{error:#}"), "the key could not be signed");
+            }
+        }
+    }
+}
+
+fn random() -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => Some(bytes),
+        Err(error) => {
+            tracing::error!(%error, "the kernel gives no randomness: no key can be made");
+            None
+        }
+    }
+}

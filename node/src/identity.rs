@@ -1,0 +1,125 @@
+//! Who this node is to the controller: the identity key, its certificate, and the CA that the other end must have.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, ensure};
+
+use ringfence_control::Renew;
+use ringfence_model::UnixMillis;
+use ringfence_transport::{IdentityKey, PeerIdentity, certificates_from_pem};
+
+use crate::state::StateDir;
+
+/// The identity of an enrolled node. The key stays the same for the node's life; certificates come and go.
+pub(crate) struct Identity {
+    /// Signs for this node.
+    pub(crate) key: Arc<IdentityKey>,
+    /// The certificate chain in PEM, leaf first.
+    pub(crate) chain_pem: String,
+    /// The CA of the mesh in PEM.
+    pub(crate) ca_pem: String,
+    not_before: UnixMillis,
+    not_after: UnixMillis,
+}
+
+impl Identity {
+    /// An identity of its parts.
+    ///
+    /// # Errors
+    /// If the certificate is malformed or belongs to another key.
+    pub(crate) fn new(key: Arc<IdentityKey>, chain_pem: String, ca_pem: String) -> anyhow::Result<Self> {
+        let leaf = leaf(&chain_pem)?;
+        ensure!(
+            leaf.public_key_der == key.public_key_der(),
+            "the certificate belongs to another key"
+        );
+        Ok(Self {
+            key,
+            chain_pem,
+            ca_pem,
+            not_before: leaf.not_before,
+            not_after: leaf.not_after,
+        })
+    }
+
+    /// The identity in the state directory.
+    ///
+    /// # Errors
+    /// If a part of it is missing or damaged.
+    pub(crate) fn load(state: &StateDir) -> anyhow::Result<Self> {
+        let key = IdentityKey::read(&state.identity_path()?)?;
+        Self::new(Arc::new(key), state.certificate()?, state.ca()?).context("the identity is damaged")
+    }
+
+    /// The same identity with a new certificate.
+    ///
+    /// # Errors
+    /// If the certificate is not this node's.
+    pub(crate) fn renewed(&self, chain_pem: &str) -> anyhow::Result<Self> {
+        let (old, new) = (leaf(&self.chain_pem)?, leaf(chain_pem)?);
+        ensure!(
+            old.id == new.id,
+            "the certificate is for {}, this node is {}",
+            new.id,
+            old.id
+        );
+        Self::new(Arc::clone(&self.key), chain_pem.to_owned(), self.ca_pem.clone())
+    }
+
+    /// Writes the certificate down.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub(crate) fn save(&self, state: &StateDir) -> anyhow::Result<()> {
+        state
+            .save_certificate(&self.chain_pem)
+            .context("saving the certificate")
+    }
+
+    /// Signs `bytes` as this node.
+    ///
+    /// # Errors
+    /// If the key is of no use.
+    pub(crate) fn sign(&self, bytes: &[u8]) -> anyhow::Result<Vec<u8>> {
+        Ok(self.key.sign(bytes)?)
+    }
+
+    /// Asks for the next certificate, for the same key.
+    ///
+    /// # Errors
+    /// If the key is of no use.
+    pub(crate) fn renew(&self) -> anyhow::Result<Renew> {
+        Ok(Renew {
+            csr_der: self.key.csr_der()?,
+        })
+    }
+
+    /// Whether two thirds of the certificate's time are over.
+    pub(crate) fn renewal_due(&self, wall: UnixMillis) -> bool {
+        is_two_thirds_over(self.not_before, self.not_after, wall)
+    }
+}
+
+fn leaf(chain_pem: &str) -> anyhow::Result<PeerIdentity> {
+    let chain = certificates_from_pem(chain_pem)?;
+    let leaf = chain.first().context("there is no certificate")?;
+    Ok(PeerIdentity::from_leaf(leaf)?)
+}
+
+fn is_two_thirds_over(not_before: UnixMillis, not_after: UnixMillis, wall: UnixMillis) -> bool {
+    let life = not_after.0.saturating_sub(not_before.0);
+    wall.0 >= not_before.0.saturating_add(life / 3 * 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn renewal_is_due_at_two_thirds() {
+        let due = |wall| is_two_thirds_over(UnixMillis(1_000), UnixMillis(4_000), UnixMillis(wall));
+
+        assert!(!due(0) && !due(2_999));
+        assert!(due(3_000) && due(9_999));
+    }
+}

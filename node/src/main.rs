@@ -1,0 +1,51 @@
+//! `ringfence-node`: the agent's program.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+
+use ringfence_node::arguments::Arguments;
+use ringfence_node::{Failure, logging, run};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match start(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Standard error may be closed; the exit code still tells.
+            let _ = writeln!(io::stderr(), "ringfence-node: {failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+fn start(arguments: Arguments) -> Result<(), Failure> {
+    logging::start(arguments.log_level, arguments.log_format)?;
+    forbid_core_dumps();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::new)?;
+    runtime.block_on(run(arguments.command))
+}
+
+/// Private keys are in this process's memory: a dump would write them to disk, a debugger of the same user could read
+/// them.
+fn forbid_core_dumps() {
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "this process's memory can be dumped");
+    }
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        tracing::warn!(%error, "core dumps are not switched off");
+    }
+}
+
+/// The control side and local askers; packets have a thread of their own.
+const WORKERS: usize = 2;

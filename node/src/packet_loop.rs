@@ -1,0 +1,374 @@
+//! The thread that owns the data plane: waits for packets, datagrams, commands and timers, and moves them through.
+//!
+//! **Invariant:** this thread is the only one that touches the data plane, and it never blocks on anything but its
+//! own epoll: not on the control side, not on disk. Commands come before packets, so a new revision is enforced
+//! before the next packet.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::ControlFlow;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
+use tokio::sync::mpsc;
+
+use ringfence_dataplane::{Dataplane, DataplaneConfig, Event, SegmentFacts, SegmentId};
+
+use crate::command::{Command, LoopEvent};
+use crate::tun::Tun;
+use crate::udp::Udp;
+
+/// The control side's hold on the packet loop.
+#[derive(Clone)]
+pub(crate) struct LoopHandle {
+    commands: mpsc::Sender<Command>,
+    waker: Arc<OwnedFd>,
+}
+
+/// The packet loop has ended, so the process is about to.
+#[derive(Debug, thiserror::Error)]
+#[error("the packet loop has ended")]
+pub(crate) struct LoopEnded;
+
+/// A packet loop that runs.
+pub(crate) struct Running {
+    /// Gives it commands.
+    pub(crate) handle: LoopHandle,
+    /// What it tells.
+    pub(crate) events: mpsc::Receiver<LoopEvent>,
+    /// Its thread; ends after [`Command::Shutdown`].
+    pub(crate) thread: JoinHandle<()>,
+}
+
+impl LoopHandle {
+    /// Gives the loop a command; waits while its queue is full.
+    pub(crate) async fn send(&self, command: Command) -> Result<(), LoopEnded> {
+        self.commands.send(command).await.map_err(|_| LoopEnded)?;
+        // A full counter means the loop is about to wake anyway.
+        let _ = rustix::io::write(&*self.waker, &1_u64.to_ne_bytes());
+        Ok(())
+    }
+}
+
+/// Starts the packet loop on a thread of its own.
+///
+/// # Errors
+/// If the kernel gives no thread, epoll or eventfd.
+pub(crate) fn spawn(udp: Udp, config: DataplaneConfig, seed: [u8; 32]) -> io::Result<Running> {
+    let waker = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
+    let (commands, command_queue) = mpsc::channel(COMMANDS_MAX);
+    let (event_queue, events) = mpsc::channel(EVENTS_MAX);
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    watch(&epoll, &*waker, WAKER)?;
+    watch(&epoll, &udp, UDP)?;
+    let mut packet_loop = PacketLoop {
+        dataplane: Dataplane::new(config, seed),
+        udp,
+        devices: BTreeMap::new(),
+        next_token: FIRST_DEVICE,
+        device_retry: None,
+        epoll,
+        waker: Arc::clone(&waker),
+        commands: command_queue,
+        events: event_queue,
+        buffer: vec![0; PACKET_BYTES_MAX],
+        unsendable: 0,
+    };
+    let thread = std::thread::Builder::new()
+        .name("packets".into())
+        .spawn(move || packet_loop.run())?;
+    Ok(Running {
+        handle: LoopHandle { commands, waker },
+        events,
+        thread,
+    })
+}
+
+struct PacketLoop {
+    dataplane: Dataplane,
+    udp: Udp,
+    devices: BTreeMap<SegmentId, Device>,
+    next_token: u64,
+    device_retry: Option<Instant>,
+    epoll: OwnedFd,
+    waker: Arc<OwnedFd>,
+    commands: mpsc::Receiver<Command>,
+    events: mpsc::Sender<LoopEvent>,
+    buffer: Vec<u8>,
+    unsendable: u64,
+}
+
+/// A segment's TUN device, or the wish for one.
+struct Device {
+    facts: SegmentFacts,
+    token: u64,
+    tun: Option<Tun>,
+}
+
+impl PacketLoop {
+    fn run(&mut self) {
+        let mut ready = Vec::with_capacity(READY_MAX);
+        loop {
+            ready.clear();
+            let timeout = self.time_to_wake(Instant::now());
+            match epoll::wait(
+                &self.epoll,
+                rustix::buffer::spare_capacity(&mut ready),
+                Some(&timeout),
+            ) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => {
+                    tracing::error!(%error, "waiting for packets failed: the node stops");
+                    return;
+                }
+            }
+            if self.take_commands().is_break() {
+                return;
+            }
+            for event in &ready {
+                self.handle_ready(event.data.u64());
+            }
+            self.handle_time(Instant::now());
+        }
+    }
+
+    fn time_to_wake(&self, now: Instant) -> Timespec {
+        let due = [self.dataplane.poll_timeout(), self.device_retry]
+            .into_iter()
+            .flatten()
+            .min();
+        let wait = due.map_or(IDLE_WAIT, |due| due.saturating_duration_since(now).min(IDLE_WAIT));
+        Timespec {
+            tv_sec: wait.as_secs().cast_signed(),
+            tv_nsec: wait.subsec_nanos().into(),
+        }
+    }
+
+    /// Takes what the control side asks, up to [`COMMANDS_MAX`] a turn so that packets get theirs.
+    fn take_commands(&mut self) -> ControlFlow<()> {
+        let mut counter = [0; 8];
+        let _ = rustix::io::read(&*self.waker, &mut counter);
+        for _ in 0..COMMANDS_MAX {
+            match self.commands.try_recv() {
+                Ok(Command::Shutdown) | Err(mpsc::error::TryRecvError::Disconnected) => {
+                    return ControlFlow::Break(());
+                }
+                Ok(command) => {
+                    command.carry_out(&mut self.dataplane, Instant::now());
+                    self.drain();
+                }
+                Err(mpsc::error::TryRecvError::Empty) => return ControlFlow::Continue(()),
+            }
+        }
+        // The queue may hold more: wake at once.
+        let _ = rustix::io::write(&*self.waker, &1_u64.to_ne_bytes());
+        ControlFlow::Continue(())
+    }
+
+    fn handle_ready(&mut self, token: u64) {
+        match token {
+            WAKER => {}
+            UDP => self.read_datagrams(),
+            device => self.read_packets(device),
+        }
+    }
+
+    fn read_datagrams(&mut self) {
+        let now = Instant::now();
+        for _ in 0..BATCH {
+            match self.udp.receive(&mut self.buffer) {
+                Ok(Some((length, src))) => {
+                    if let Err(reason) = self.dataplane.handle_datagram(src, &self.buffer[..length], now) {
+                        tracing::trace!(reason = reason.as_str(), "datagram dropped");
+                    }
+                    self.drain();
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::debug!(%error, "receiving a datagram failed");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn read_packets(&mut self, token: u64) {
+        let Some(id) = self
+            .devices
+            .iter()
+            .find(|(_, device)| device.token == token)
+            .map(|(id, _)| *id)
+        else {
+            return;
+        };
+        let now = Instant::now();
+        for _ in 0..BATCH {
+            let Some(tun) = self.devices.get(&id).and_then(|device| device.tun.as_ref()) else {
+                return;
+            };
+            match tun.read(&mut self.buffer) {
+                Ok(Some(length)) => {
+                    if let Err(reason) = self.dataplane.handle_tun(id, &self.buffer[..length], now) {
+                        tracing::trace!(reason = reason.as_str(), "packet dropped");
+                    }
+                    self.drain();
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::warn!(interface = tun.interface(), %error, "the TUN device is gone: making it anew");
+                    self.open_device(id);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn handle_time(&mut self, now: Instant) {
+        if self.device_retry.is_some_and(|due| due <= now) {
+            self.device_retry = None;
+            let missing = self.devices.iter().filter(|(_, device)| device.tun.is_none());
+            for id in missing.map(|(id, _)| *id).collect::<Vec<_>>() {
+                self.open_device(id);
+            }
+        }
+        if self.dataplane.poll_timeout().is_some_and(|due| due <= now) {
+            self.dataplane.handle_timeout(now);
+        }
+        self.drain();
+    }
+
+    /// Empties every queue of the data plane. Packets go before events: the resets of a segment that is removed
+    /// reach the kernel before its device closes.
+    fn drain(&mut self) {
+        while let Some(transmit) = self.dataplane.poll_transmit() {
+            if let Err(error) = self.udp.send(&transmit.datagram, transmit.dst) {
+                self.unsendable += 1;
+                tracing::debug!(%error, dst = %transmit.dst, count = self.unsendable, "a datagram could not be sent");
+            }
+            self.dataplane.recycle(transmit.datagram);
+        }
+        while let Some(out) = self.dataplane.poll_tun() {
+            if let Some(tun) = self
+                .devices
+                .get(&out.segment)
+                .and_then(|device| device.tun.as_ref())
+                && let Err(error) = tun.write(&out.packet)
+            {
+                tracing::debug!(interface = tun.interface(), %error, "the kernel refused a packet");
+            }
+            self.dataplane.recycle(out.packet);
+        }
+        // While the control side is behind, events wait in the data plane, not in a queue without a bound.
+        while self.events.capacity() > 0 {
+            let Some(event) = self.dataplane.poll_event() else {
+                break;
+            };
+            self.handle_event(event);
+        }
+    }
+
+    fn handle_event(&mut self, event: Event) {
+        match event {
+            Event::SegmentAdded(facts) => {
+                let id = facts.id;
+                let token = self.next_token;
+                self.next_token += 1;
+                self.devices.insert(
+                    id,
+                    Device {
+                        facts,
+                        token,
+                        tun: None,
+                    },
+                );
+                self.open_device(id);
+            }
+            Event::SegmentChanged(facts) => {
+                if let Some(device) = self.devices.get_mut(&facts.id) {
+                    device.facts = facts.clone();
+                }
+                self.tell(LoopEvent::DeviceChanged(facts));
+            }
+            Event::SegmentRemoved(facts) => {
+                self.devices.remove(&facts.id);
+                self.tell(LoopEvent::DeviceRemoved(facts));
+            }
+            Event::FlowClosed(closed) => {
+                tracing::debug!(perimeter = %closed.perimeter, peer = %closed.peer, rule = %closed.rule,
+                    why = ?closed.why, "flow closed");
+            }
+            other => self.tell(LoopEvent::Dataplane(other)),
+        }
+    }
+
+    /// Makes a segment's device; on failure tries again later. Without a device the segment passes nothing.
+    fn open_device(&mut self, id: SegmentId) {
+        let Some(device) = self.devices.get_mut(&id) else {
+            return;
+        };
+        device.tun = None;
+        let opened = Tun::open(&device.facts.interface).and_then(|tun| {
+            watch(&self.epoll, &tun, device.token)?;
+            Ok(tun)
+        });
+        let told = match opened {
+            Ok(tun) => {
+                device.tun = Some(tun);
+                LoopEvent::DeviceMade(device.facts.clone())
+            }
+            Err(error) => {
+                self.device_retry = Some(Instant::now() + DEVICE_RETRY);
+                LoopEvent::DeviceFailed {
+                    interface: device.facts.interface.clone(),
+                    error: error.to_string(),
+                }
+            }
+        };
+        self.tell(told);
+    }
+
+    fn tell(&self, event: LoopEvent) {
+        // Room was checked for each event of the data plane; a device made anew may find none, once in a lifetime.
+        if self.events.try_send(event).is_err() {
+            tracing::warn!("the control side is behind: an event was lost");
+        }
+    }
+}
+
+fn watch(epoll: &OwnedFd, source: &impl std::os::fd::AsFd, token: u64) -> io::Result<()> {
+    epoll::add(
+        epoll,
+        source.as_fd(),
+        epoll::EventData::new_u64(token),
+        epoll::EventFlags::IN,
+    )?;
+    Ok(())
+}
+
+const WAKER: u64 = 0;
+const UDP: u64 = 1;
+const FIRST_DEVICE: u64 = 2;
+
+/// Commands that may wait; the sender waits when it is full.
+const COMMANDS_MAX: usize = 256;
+
+/// Events that may wait for the control side; past it they wait in the data plane.
+const EVENTS_MAX: usize = 1024;
+
+/// Packets or datagrams read from one descriptor before the others get their turn.
+const BATCH: usize = 64;
+
+/// Descriptors one wait reports: every segment, the socket and the waker.
+const READY_MAX: usize = ringfence_model::SEGMENTS_PER_NODE_MAX + 2;
+
+/// The longest IP packet, and the longest datagram.
+const PACKET_BYTES_MAX: usize = 65_536;
+
+/// How long to sleep when nothing is due; also how long events may wait after the control side caught up.
+const IDLE_WAIT: Duration = Duration::from_millis(500);
+
+/// How long until a device that could not be made is tried again.
+const DEVICE_RETRY: Duration = Duration::from_secs(2);
