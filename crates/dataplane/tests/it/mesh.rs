@@ -528,6 +528,6 @@ fn prefixes(perimeter: u8) -> PerimeterPrefixes {
     }
 }
 
-pub(crate) const LEASE: Duration = Duration::from_secs(600);
+pub(crate) const LEASE: Duration = Duration::from_mins(10);
 const WALL_START_MS: u64 = 1_800_000_000_000;
 const ROUNDS_MAX: usize = 10_000;
