@@ -5,7 +5,7 @@
 //! [`ADDRESS_REST`] before someone else gets it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv4Addr;
 
 use ipnetwork::{Ipv4Network, Ipv6Network};
 use ringfence_model::{OverlayAddresses, UnixMillis};
@@ -53,18 +53,10 @@ impl Pool {
 
 /// The mesh's prefix: `fd`, then 40 random bits (RFC 4193 section 3.2).
 pub(crate) fn ula_prefix(random: [u8; 5]) -> Ipv6Network {
-    let [a, b, c, d, e] = random;
-    let address = Ipv6Addr::new(
-        0xfd00 | u16::from(a),
-        u16::from_be_bytes([b, c]),
-        u16::from_be_bytes([d, e]),
-        0,
-        0,
-        0,
-        0,
-        0,
-    );
-    Ipv6Network::new_checked(address, MESH_PREFIX_BITS).expect("48 bits fit an IPv6 address")
+    let mut address = [0; 16];
+    address[0] = 0xfd;
+    address[1..6].copy_from_slice(&random);
+    Ipv6Network::new_checked(address.into(), MESH_PREFIX_BITS).expect("48 bits fit an IPv6 address")
 }
 
 /// The `subnet`th /64 of the mesh's prefix.
@@ -135,14 +127,13 @@ const PERIMETER_PREFIX_BITS: u8 = 64;
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
     fn a_released_number_rests_and_comes_round_last() {
         let mut pool = Pool::default();
         let start = UnixMillis(1_000);
+        let rest_ms = u64::try_from(ADDRESS_REST.as_millis()).unwrap();
         for n in 0..3 {
             assert!(pool.take(n));
         }
@@ -152,18 +143,8 @@ mod tests {
         assert_eq!(pool.next(4, start, |_| true), Some(3));
         assert!(pool.take(3));
         assert_eq!(pool.next(4, start, |_| true), None);
-        assert_eq!(
-            pool.next(
-                4,
-                start.saturating_add(ADDRESS_REST - Duration::from_millis(1)),
-                |_| true
-            ),
-            None
-        );
-        assert_eq!(
-            pool.next(4, start.saturating_add(ADDRESS_REST), |_| true),
-            Some(1)
-        );
+        assert_eq!(pool.next(4, UnixMillis(start.0 + rest_ms - 1), |_| true), None);
+        assert_eq!(pool.next(4, UnixMillis(start.0 + rest_ms), |_| true), Some(1));
         assert!(!pool.take(3));
     }
 

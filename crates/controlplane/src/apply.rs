@@ -2,19 +2,20 @@
 //!
 //! **Invariant:** an event that does not fit the state is an error, never half-applied: callers work on a copy.
 
+mod members;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ringfence_model::{
-    Name, NodeId, OverlayAddresses, PerimeterPrefixes, PublicKey, Revision, TokenId, UnixMillis,
-};
+use ipnetwork::Ipv4Network;
+use ringfence_model::{Name, PerimeterPrefixes, Revision, TokenId, UnixMillis};
 use ringfence_policy::PolicyErrors;
 
 use crate::address;
 use crate::change::ChainError;
-use crate::perimeter::{Perimeter, PolicySource, Seat, Standing};
+use crate::perimeter::{Perimeter, PolicySource};
 use crate::state::{RefusalWindow, State};
-use crate::{Device, Event, Node, PolicyFile, Token, TokenState};
+use crate::{Event, PolicyFile, Token, TokenState};
 
 /// Why a change cannot be applied. Nothing of it has been.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -89,15 +90,8 @@ impl State {
                 let source = read_policy(after, perimeter)?;
                 self.change_perimeter(perimeter, source, (revision, wall))
             }
-            Event::PerimeterRemoved { perimeter, .. } => {
-                self.policy_revision = revision;
-                self.remove_perimeter(perimeter, wall)
-            }
-            Event::BlockAdded { perimeter, v4 } => {
-                self.take_block(*v4)?;
-                self.perimeter_mut(perimeter)?.v4.push(*v4);
-                Ok(())
-            }
+            Event::PerimeterRemoved { perimeter, .. } => self.remove_perimeter(perimeter, (revision, wall)),
+            Event::BlockAdded { perimeter, v4 } => self.add_block(perimeter, *v4),
             Event::RulesExpired { perimeter, .. } => self.judge(perimeter, wall),
             Event::MemberJoined {
                 perimeter,
@@ -117,12 +111,7 @@ impl State {
             }
             Event::NodeEnrolled { node } => self.add_node(node),
             Event::NodeRenamed { node, before, after } => self.rename(*node, before, after),
-            Event::NodeLabelled { node, after, .. } => {
-                let node = self.node_mut(*node)?;
-                node.labels = after.clone();
-                let touched = node.perimeters.clone();
-                touched.iter().try_for_each(|name| self.judge(name, wall))
-            }
+            Event::NodeLabelled { node, after, .. } => self.relabel(*node, after, wall),
             Event::NodeRemoved { before } => self.remove_node(before.id, wall),
             Event::CertificateIssued { node, after, .. } => {
                 self.node_mut(*node)?.certificate = Some(after.clone());
@@ -189,13 +178,24 @@ impl State {
         Ok(())
     }
 
-    fn take_block(&mut self, v4: ipnetwork::Ipv4Network) -> Result<(), Misfit> {
+    fn add_block(&mut self, name: &Name, v4: Ipv4Network) -> Result<(), Misfit> {
+        self.take_block(v4)?;
+        self.perimeter_mut(name)?.v4.push(v4);
+        Ok(())
+    }
+
+    fn take_block(&mut self, v4: Ipv4Network) -> Result<(), Misfit> {
         let number = address::v4_block_number(v4);
         let number = number.ok_or(Misfit::Impossible("its IPv4 block is not one of ours"))?;
         ensure(self.v4_blocks.take(number), "its IPv4 block is held")
     }
 
-    fn remove_perimeter(&mut self, name: &Name, wall: UnixMillis) -> Result<(), Misfit> {
+    fn remove_perimeter(
+        &mut self,
+        name: &Name,
+        (revision, wall): (Revision, UnixMillis),
+    ) -> Result<(), Misfit> {
+        self.policy_revision = revision;
         let gone = self.perimeters.remove(name).ok_or(NO_PERIMETER)?;
         let devices = self.devices.values().any(|device| device.perimeter == *name);
         ensure(!devices, "devices are left in it")?;
@@ -214,114 +214,6 @@ impl State {
             self.v6_subnets.release(subnet, wall);
         }
         Ok(())
-    }
-
-    fn join(
-        &mut self,
-        name: &Name,
-        member: NodeId,
-        addresses: OverlayAddresses,
-        wall: UnixMillis,
-    ) -> Result<(), Misfit> {
-        let key = self.devices.get(&member).map(|device| device.public_key);
-        if key.is_none() {
-            let joined = self.node_mut(member)?.perimeters.insert(name.clone());
-            ensure(joined, "the node is a member already")?;
-        }
-        let perimeter = self.perimeter_mut(name)?;
-        let host = address::host_number(perimeter.v6, &perimeter.v4, addresses);
-        let host = host.ok_or(Misfit::Impossible("the addresses are not of the perimeter"))?;
-        match perimeter.seats.get(&member) {
-            Some(seat) => ensure(seat.host == host, "the member has other addresses")?,
-            None => ensure(perimeter.hosts.take(host), "the addresses are held")?,
-        }
-        let seat = Seat {
-            host,
-            standing: Standing::Member,
-            key,
-        };
-        perimeter.seats.insert(member, seat);
-        self.judge(name, wall)
-    }
-
-    fn leave(&mut self, name: &Name, member: NodeId, wall: UnixMillis) -> Result<(), Misfit> {
-        let perimeter = self.perimeter_mut(name)?;
-        let seat = perimeter.seats.get_mut(&member);
-        let seat = seat.ok_or(Misfit::Impossible("it has no seat there"))?;
-        seat.standing = Standing::Away;
-        let key = seat.key.take();
-        if let Some(node) = self.nodes.get_mut(&member) {
-            Arc::make_mut(node).perimeters.remove(name);
-            // A device keeps its key for as long as it is known: only it may come back with it.
-            self.forget_key(key);
-        }
-        self.judge(name, wall)
-    }
-
-    fn add_node(&mut self, node: &Node) -> Result<(), Misfit> {
-        ensure(node.perimeters.is_empty(), "it is a member before it joined")?;
-        self.claim_name(&node.name, node.id)?;
-        let before = self.nodes.insert(node.id, Arc::new(node.clone()));
-        ensure(before.is_none(), "its id is held")
-    }
-
-    fn rename(&mut self, id: NodeId, before: &Name, after: &Name) -> Result<(), Misfit> {
-        ensure(self.names.remove(before) == Some(id), "it is called otherwise")?;
-        self.claim_name(after, id)?;
-        self.node_mut(id)?.name = after.clone();
-        Ok(())
-    }
-
-    fn remove_node(&mut self, id: NodeId, wall: UnixMillis) -> Result<(), Misfit> {
-        let gone = self.nodes.remove(&id).ok_or(NO_NODE)?;
-        ensure(gone.perimeters.is_empty(), "it is a member still")?;
-        self.names.remove(&gone.name);
-        self.vacate_all(id, wall);
-        Ok(())
-    }
-
-    /// Gives back every seat of someone who is gone, those of perimeters it had left included.
-    fn vacate_all(&mut self, id: NodeId, wall: UnixMillis) {
-        for perimeter in self.perimeters.values_mut() {
-            if perimeter.seats.contains_key(&id) {
-                let key = Arc::make_mut(perimeter).vacate(id, wall);
-                if let Some(key) = key {
-                    self.keys.remove(&key);
-                }
-            }
-        }
-    }
-
-    fn add_device(&mut self, device: &Device) -> Result<(), Misfit> {
-        self.claim_name(&device.name, device.id)?;
-        let holder = self.keys.insert(device.public_key, device.id);
-        ensure(holder.is_none(), "its key is held")?;
-        let before = self.devices.insert(device.id, Arc::new(device.clone()));
-        ensure(before.is_none(), "its id is held")
-    }
-
-    fn remove_device(&mut self, device: &Device, wall: UnixMillis) -> Result<(), Misfit> {
-        let gone = self.devices.remove(&device.id);
-        let gone = gone.ok_or(Misfit::Impossible("there is no such device"))?;
-        self.names.remove(&gone.name);
-        self.vacate_all(gone.id, wall);
-        self.keys.remove(&gone.public_key);
-        self.judge(&gone.perimeter, wall)
-    }
-
-    fn set_key(&mut self, id: NodeId, name: &Name, key: PublicKey) -> Result<(), Misfit> {
-        let seat = self.perimeter_mut(name)?.seats.get_mut(&id);
-        let seat = seat.filter(|seat| seat.standing == Standing::Member);
-        let seat = seat.ok_or(Misfit::Impossible("the node is no member"))?;
-        let before = seat.key.replace(key);
-        self.forget_key(before);
-        ensure(self.keys.insert(key, id).is_none(), "the key is held")
-    }
-
-    fn forget_key(&mut self, key: Option<PublicKey>) {
-        if let Some(key) = key {
-            self.keys.remove(&key);
-        }
     }
 
     fn add_token(&mut self, token: &Token) -> Result<(), Misfit> {
@@ -354,19 +246,11 @@ impl State {
         Ok(())
     }
 
-    fn claim_name(&mut self, name: &Name, id: NodeId) -> Result<(), Misfit> {
-        ensure(self.names.insert(name.clone(), id).is_none(), "the name is taken")
-    }
-
     fn perimeter_mut(&mut self, name: &Name) -> Result<&mut Perimeter, Misfit> {
         self.perimeters
             .get_mut(name)
             .map(Arc::make_mut)
             .ok_or(NO_PERIMETER)
-    }
-
-    fn node_mut(&mut self, id: NodeId) -> Result<&mut Node, Misfit> {
-        self.nodes.get_mut(&id).map(Arc::make_mut).ok_or(NO_NODE)
     }
 }
 

@@ -45,13 +45,13 @@ pub enum PushKind {
 impl Controller {
     /// Founds a mesh: the first entry of its log, and the controller after it. Store the entry before using it.
     pub fn found(mesh: Name, actor: &Actor, wall: UnixMillis, entropy: [u8; 32]) -> (Self, Change) {
-        let [a, b, c, d, e, ..] = entropy;
+        let [random @ .., _, _] = entropy.first_chunk::<7>().expect("32 bytes are more than 7");
         let body = Body {
             actor: actor.clone(),
             method: "mesh.found",
             events: vec![Event::MeshFounded {
                 mesh,
-                prefix: address::ula_prefix([a, b, c, d, e]),
+                prefix: address::ula_prefix(*random),
             }],
         };
         let change = Change::seal(ChainHead::GENESIS, FIRST_REVISION, wall, body);
@@ -77,8 +77,10 @@ impl Controller {
         advance(&mut next, change)?;
         let touched = Touched::by(change, &self.state);
         let mut concerned = self.views.concerned(&self.state, &touched);
-        self.views.update(&next, &touched);
-        concerned.extend(self.views.concerned(&next, &touched));
+        if !touched.recompiled().is_empty() {
+            self.views.update(&next, &touched);
+            concerned.extend(self.views.concerned(&next, &touched));
+        }
         let removed = std::mem::replace(&mut self.state, next);
         let pushes = self.pushes(&removed, &concerned);
         self.receipts.applied(change.revision, change.at);

@@ -49,6 +49,11 @@ impl Draft {
         self.events.push(event);
     }
 
+    /// What happened so far.
+    pub(crate) fn events(&self) -> &[Event] {
+        &self.events
+    }
+
     /// Closes the change.
     pub(crate) fn seal(self, before: &State, method: &'static str) -> Result<Change, Refusal> {
         if self.events.is_empty() {

@@ -15,7 +15,7 @@ pub const TOKENS_MAX: usize = 4_096;
 /// Uses of one join token.
 pub const TOKEN_USES_MAX: u32 = 10_000;
 /// The longest life of a join token.
-pub const TOKEN_TTL_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+pub const TOKEN_TTL_MAX: Duration = Duration::from_hours(365 * 24);
 /// Policy files in one apply.
 pub const FILES_PER_APPLY_MAX: usize = PERIMETERS_MAX;
 /// Bytes of the policy files of one apply.
@@ -31,4 +31,4 @@ pub const REFUSAL_TEXT_BYTES_MAX: usize = 512;
 pub const SERIAL_BYTES_MAX: usize = 40;
 /// How long a released address, block or /64 rests before someone else gets it: longer than any lease, so that no
 /// node still holds the one before under it.
-pub const ADDRESS_REST: Duration = Duration::from_secs(48 * 3600);
+pub const ADDRESS_REST: Duration = Duration::from_hours(48);

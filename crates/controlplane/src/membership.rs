@@ -25,7 +25,6 @@ pub(crate) fn settle_node(draft: &mut Draft, id: NodeId) -> Result<(), Refusal> 
             (true, true) | (false, false) => {}
         }
     }
-    // Removals before additions: the bound on perimeters counts what is left.
     for name in &leaves {
         leave(draft, name, id);
     }
@@ -67,27 +66,36 @@ pub(crate) fn join(draft: &mut Draft, name: &Name, id: NodeId) -> Result<(), Ref
             max: MEMBERS_PER_PERIMETER_MAX,
         });
     }
-    let addresses = match perimeter.place_for(id, draft.wall) {
-        Some(addresses) => addresses,
-        None => {
-            add_block(draft, name)?;
-            let place = draft.perimeter(name)?.place_for(id, draft.wall);
-            place.ok_or(Refusal::AddressesExhausted("address"))?
-        }
-    };
+    if perimeter.place_for(id, draft.wall).is_none() {
+        add_block(draft, name)?;
+    }
+    let place = draft.perimeter(name)?.place_for(id, draft.wall);
+    let addresses = place.ok_or(Refusal::AddressesExhausted("address"))?;
     let member_name = draft.state.name_of(id).ok_or(Refusal::NoNode(id))?.clone();
     draft.record(Event::MemberJoined {
         perimeter: name.clone(),
         member: id,
-        name: member_name.clone(),
+        name: member_name,
         addresses,
     });
-    let count = draft.state.nodes.get(&id).map_or(0, |node| node.perimeters.len());
-    if count > SEGMENTS_PER_NODE_MAX {
-        return Err(Refusal::TooManySegments {
-            name: member_name,
-            count,
-        });
+    Ok(())
+}
+
+/// Whether everyone who came in is in no more perimeters than a node can be in. Asked once, at the end: one file of
+/// an apply may take away what another gives.
+pub(crate) fn check_segments(draft: &Draft) -> Result<(), Refusal> {
+    for event in draft.events() {
+        let Event::MemberJoined { member, name, .. } = event else {
+            continue;
+        };
+        let node = draft.state.nodes.get(member);
+        let count = node.map_or(0, |node| node.perimeters.len());
+        if count > SEGMENTS_PER_NODE_MAX {
+            return Err(Refusal::TooManySegments {
+                name: name.clone(),
+                count,
+            });
+        }
     }
     Ok(())
 }

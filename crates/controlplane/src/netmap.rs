@@ -57,9 +57,10 @@ fn segment(state: &State, perimeter: &Perimeter, compiled: &Compiled, node: Node
 
 fn peer_map(state: &State, perimeter: &Perimeter, peer: NodeId) -> Option<PeerMap> {
     let seat = perimeter.seat(peer)?;
-    let kind = match state.nodes.contains_key(&peer) {
-        true => PeerKind::Node,
-        false => PeerKind::Device,
+    let kind = if state.nodes.contains_key(&peer) {
+        PeerKind::Node
+    } else {
+        PeerKind::Device
     };
     Some(PeerMap {
         name: state.name_of(peer)?.clone(),

@@ -13,7 +13,7 @@ use ringfence_model::UnixMillis;
 
 use crate::draft::Draft;
 use crate::limit::{REFUSAL_TEXT_BYTES_MAX, REFUSALS_PER_HOUR_MAX};
-use crate::{Actor, Change, Command, Controller, Event, Refusal, access};
+use crate::{Actor, Change, Command, Controller, Event, Refusal, access, membership};
 
 impl Controller {
     /// What `command` would change, ready to be stored and applied; or why it is refused.
@@ -34,6 +34,7 @@ impl Controller {
         let method = command.method();
         let mut draft = Draft::new(self.state(), actor, wall, entropy);
         dispatch(&mut draft, command)?;
+        membership::check_segments(&draft)?;
         draft.seal(self.state(), method)
     }
 }
@@ -100,8 +101,14 @@ fn dispatch(draft: &mut Draft, command: Command) -> Result<(), Refusal> {
             subject,
             reason,
         } => record_refusal(draft, [method, subject, reason]),
-        Command::StartTerm => time::start_term(draft),
-        Command::Tick => time::tick(draft),
+        Command::StartTerm => {
+            time::start_term(draft);
+            Ok(())
+        }
+        Command::Tick => {
+            time::tick(draft);
+            Ok(())
+        }
     }
 }
 

@@ -74,6 +74,12 @@ impl Controller {
         }
     }
 
+    /// Whether both stand at the same entry with the same state. One loaded from the log alone tells whether the
+    /// snapshot that this one came from was forged: the chain of hashes does not cover snapshots.
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        self.state() == other.state()
+    }
+
     /// Brings a controller back from a snapshot, if there is one, and every entry after it; each is verified.
     ///
     /// # Errors

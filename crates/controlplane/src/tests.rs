@@ -1,1 +1,13 @@
 //! Tests through the controller's public face.
+
+mod access;
+mod devices;
+mod enrolment;
+mod keys;
+mod log;
+mod perimeters;
+mod presence;
+mod properties;
+mod queries;
+mod time;
+mod world;

@@ -13,6 +13,7 @@ use crate::perimeter::PolicySource;
 use crate::{Event, PolicyFile, Refusal, membership};
 
 /// That perimeters in none of the files go.
+#[derive(Clone, Copy)]
 pub(super) struct Prune;
 
 /// Refuses a change that was made against an older policy than there is: what was reviewed is what is applied.

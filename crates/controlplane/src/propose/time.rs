@@ -3,10 +3,10 @@
 use ringfence_model::{Name, RuleId};
 
 use crate::draft::Draft;
-use crate::{Event, Refusal, TokenState};
+use crate::{Event, TokenState};
 
-/// Ends everything that is due. Refused as unchanged if nothing is.
-pub(super) fn tick(draft: &mut Draft) -> Result<(), Refusal> {
+/// Ends everything that is due.
+pub(super) fn tick(draft: &mut Draft) {
     let wall = draft.wall;
     let tokens = draft.state.tokens.values();
     let due = tokens.filter(|token| token.state == TokenState::Active && token.expires <= wall);
@@ -25,7 +25,6 @@ pub(super) fn tick(draft: &mut Draft) -> Result<(), Refusal> {
     for event in events {
         draft.record(event);
     }
-    Ok(())
 }
 
 /// Rules that ended since their perimeter was last judged.
@@ -38,11 +37,10 @@ fn expired_rules(draft: &Draft) -> impl Iterator<Item = (Name, Vec<RuleId>)> {
     })
 }
 
-pub(super) fn start_term(draft: &mut Draft) -> Result<(), Refusal> {
+pub(super) fn start_term(draft: &mut Draft) {
     let before = draft.state.revision.term;
     draft.record(Event::TermStarted {
         before,
         after: before + 1,
     });
-    Ok(())
 }

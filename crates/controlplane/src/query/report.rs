@@ -51,8 +51,8 @@ impl Controller {
             changes: Vec::new(),
             warnings: Vec::new(),
         };
-        let after = self.after(change.as_ref()).map_err(|_| Refusal::Unchanged)?;
-        for file in &files {
+        let after = self.after(change.as_ref()).expect(PROPOSED);
+        for file in files {
             let Ok(checked) = Policy::parse(&file.file, &file.text) else {
                 continue;
             };
@@ -70,8 +70,8 @@ impl Controller {
         Ok(ApplyPlan { change, report })
     }
 
-    /// The flows that a proposed change opens and closes; ask before it is applied. Expensive for large groups:
-    /// every pair is looked at.
+    /// The flows that a change proposed to this state opens and closes; none for any other change, so ask before it
+    /// is applied. Expensive for large groups: every pair is looked at.
     pub fn flow_changes(&self, change: &Change) -> Vec<api::FlowChangeView> {
         let Ok(after) = self.after(Some(change)) else {
             return Vec::new();
@@ -130,3 +130,5 @@ fn removed_perimeters(change: &Change) -> Vec<Name> {
     }
     removed
 }
+
+const PROPOSED: &str = "a change that was just proposed to this state applies to it";

@@ -1,0 +1,174 @@
+//! Presence and receipts.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ringfence_model::{Candidate, CandidateKind, NodeId};
+
+use super::world::*;
+use crate::{CANDIDATES_MAX, Command, Connection};
+
+fn connect(world: &mut World, node: NodeId, id: u64) {
+    let remote: SocketAddr = "192.0.2.1:4000".parse().unwrap();
+    let connection = Connection {
+        id,
+        remote,
+        since: world.wall,
+    };
+    world.controller.connected(node, connection, "1.0");
+}
+
+fn host(address: &str) -> Candidate {
+    Candidate {
+        address: address.parse().unwrap(),
+        kind: CandidateKind::Host,
+    }
+}
+
+#[test]
+fn a_receipt_counts_connected_nodes_and_times_the_slowest() {
+    let (mut world, db, app) = World::with_database();
+    connect(&mut world, db, 1);
+    connect(&mut world, app, 2);
+    world
+        .admin(apply(&database("ledger").replace("5432", "5433")))
+        .unwrap();
+    let revision = world.controller.revision();
+
+    world.pass(Duration::from_millis(20));
+    world.controller.enforced(db, revision, 150, world.wall);
+    let half = world.controller.receipt_view(revision).unwrap();
+    world.pass(Duration::from_millis(15));
+    world.controller.enforced(app, revision, 90, world.wall);
+    let whole = world.controller.receipt_view(revision).unwrap();
+
+    assert_eq!(
+        (half.complete, half.enforced, half.pending),
+        (false, 1, vec![name("app")])
+    );
+    assert!(whole.complete && whole.pending.is_empty() && whole.absent.is_empty());
+    let slowest = whole.slowest.unwrap();
+    assert_eq!(
+        (slowest.node, slowest.after_ms, slowest.took_us),
+        (name("app"), 35, 90)
+    );
+    assert_eq!(whole.took_ms, Some(35));
+}
+
+#[test]
+fn who_is_away_is_absent_and_does_not_hold_the_receipt() {
+    let (mut world, db, app) = World::with_database();
+    connect(&mut world, db, 1);
+    connect(&mut world, app, 2);
+    world.controller.disconnected(app, 2, world.wall);
+    let revision = world.controller.revision();
+    world.controller.enforced(db, revision, 1, world.wall);
+
+    let receipt = world.controller.receipt_view(revision).unwrap();
+
+    assert!(receipt.complete);
+    assert_eq!((receipt.connected, receipt.absent), (1, vec![name("app")]));
+    assert!(world.controller.receipt_view(revision.next()).is_none());
+}
+
+#[test]
+fn a_node_that_nothing_touched_enforces_what_came_after() {
+    let (mut world, db, _) = World::with_database();
+    connect(&mut world, db, 1);
+    let revision = world.controller.revision();
+    world.controller.enforced(db, revision, 1, world.wall);
+
+    world.token("role=other", 1);
+    let untouched = world.controller.receipt(world.controller.revision()).unwrap();
+    world.enroll("app-2", "role=app");
+    let touched = world.controller.receipt(world.controller.revision()).unwrap();
+
+    assert!(untouched.is_complete());
+    assert_eq!(touched.pending, [db]);
+}
+
+#[test]
+fn a_node_cannot_claim_a_revision_that_has_not_been_nor_take_one_back() {
+    let (mut world, db, app) = World::with_database();
+    connect(&mut world, db, 1);
+    connect(&mut world, app, 2);
+    let revision = world.controller.revision();
+
+    world.controller.enforced(db, revision.next(), 1, world.wall);
+    let ahead = world.controller.presence(db).unwrap().enforced;
+    world.controller.enforced(db, revision, 1, world.wall);
+    world
+        .controller
+        .enforced(db, ringfence_model::Revision { term: 1, n: 1 }, 1, world.wall);
+
+    assert_eq!(ahead, None);
+    assert_eq!(
+        world.controller.presence(db).unwrap().enforced.unwrap().revision,
+        revision
+    );
+}
+
+#[test]
+fn a_late_close_does_not_end_a_newer_connection() {
+    let (mut world, db, _) = World::with_database();
+    connect(&mut world, db, 1);
+    connect(&mut world, db, 2);
+
+    world.controller.disconnected(db, 1, world.wall);
+    assert_eq!(world.controller.connected_nodes().collect::<Vec<_>>(), [db]);
+    world.controller.disconnected(db, 2, world.wall);
+
+    assert_eq!(world.controller.connected_nodes().count(), 0);
+    assert_eq!(world.controller.presence(db).unwrap().last_seen, Some(world.wall));
+}
+
+#[test]
+fn candidates_reach_those_who_may_talk_to_the_node_and_nobody_else() {
+    let (mut world, db, app) = World::with_database();
+    let stranger = world.enroll("web", "role=web");
+
+    let told = world.controller.set_candidates(db, &[host("10.0.0.5:51820")]);
+    let again = world.controller.set_candidates(db, &[host("10.0.0.5:51820")]);
+
+    assert_eq!(told.into_iter().collect::<Vec<_>>(), [app]);
+    assert!(again.is_empty(), "nothing new is told to nobody");
+    assert_eq!(
+        world.controller.candidates_for(app)[&db],
+        [host("10.0.0.5:51820")]
+    );
+    assert!(world.controller.candidates_for(stranger).is_empty());
+}
+
+#[test]
+fn candidates_are_bounded_and_aim_at_one_machine() {
+    let (mut world, db, app) = World::with_database();
+    let mut many: Vec<_> = (1..40).map(|n| host(&format!("10.0.0.{n}:51820"))).collect();
+    for nowhere in [
+        "0.0.0.0:1",
+        "224.0.0.1:1",
+        "127.0.0.1:1",
+        "10.0.0.1:0",
+        "255.255.255.255:1",
+        "[::]:1",
+        "[ff02::1]:1",
+    ] {
+        many.insert(0, host(nowhere));
+    }
+
+    world.controller.set_candidates(db, &many);
+
+    let kept = &world.controller.candidates_for(app)[&db];
+    assert_eq!((kept.len(), kept[0]), (CANDIDATES_MAX, host("10.0.0.1:51820")));
+}
+
+#[test]
+fn presence_of_a_removed_node_is_forgotten() {
+    let (mut world, db, _) = World::with_database();
+    connect(&mut world, db, 1);
+
+    world.admin(Command::RemoveNode { node: db }).unwrap();
+
+    assert!(world.controller.presence(db).is_none());
+    connect(&mut world, db, 2);
+    assert!(world.controller.presence(db).is_none());
+}

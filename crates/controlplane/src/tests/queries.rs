@@ -1,0 +1,145 @@
+//! What people ask.
+
+use ringfence_control::api;
+
+use super::world::*;
+use crate::{AskError, audit_entry};
+
+fn question(from: &str, to: &str, service: &str) -> api::ExplainRequest {
+    api::ExplainRequest {
+        from: from.into(),
+        to: to.into(),
+        service: service.parse().unwrap(),
+        perimeter: None,
+    }
+}
+
+#[test]
+fn explain_names_the_rule_or_what_is_missing() {
+    let (mut world, ..) = World::with_database();
+    world.enroll("web", "role=web");
+    let ask = |from, to, service| world.controller.explain(&question(from, to, service));
+
+    let allowed = ask("node:app", "db", "tcp/5432").unwrap();
+    let wrong_port = ask("app", "db", "tcp/22").unwrap();
+    let outsider = ask("web", "db", "tcp/5432").unwrap();
+    let strangers = ask("web", "web", "tcp/5432").unwrap();
+
+    assert_eq!(allowed.verdict, api::Verdict::Allow);
+    let explained = &allowed.perimeters[0];
+    assert_eq!(
+        (explained.perimeter.clone(), explained.rule.unwrap().0),
+        (name("ledger"), 1)
+    );
+    assert!(explained.line.is_some() && explained.file.as_deref() == Some("policy.toml"));
+    assert_eq!(wrong_port.verdict, api::Verdict::Deny);
+    assert!(!wrong_port.perimeters[0].missing.is_empty());
+    assert_eq!(outsider.verdict, api::Verdict::Deny);
+    assert!(strangers.perimeters.is_empty());
+    assert_eq!(
+        ask("nobody", "db", "icmp").unwrap_err(),
+        AskError::Nobody("nobody".into())
+    );
+}
+
+#[test]
+fn members_are_found_by_name_and_id() {
+    let (world, db, _) = World::with_database();
+
+    assert_eq!(world.controller.find("db"), Some(db));
+    assert_eq!(world.controller.find("node:db"), Some(db));
+    assert_eq!(world.controller.find(&db.to_string()), Some(db));
+    assert_eq!(world.controller.find("00000000000000ff"), None);
+    assert_eq!(world.controller.find("../etc"), None);
+}
+
+#[test]
+fn a_perimeter_in_full_shows_groups_members_and_rules() {
+    let (world, ..) = World::with_database();
+
+    let detail = world.controller.perimeter_detail(&name("ledger")).unwrap();
+
+    assert_eq!((detail.summary.members, detail.summary.rules), (2, 1));
+    assert_eq!(
+        detail
+            .members
+            .iter()
+            .map(|m| (m.name.as_str(), m.peers))
+            .collect::<Vec<_>>(),
+        [("app", 1), ("db", 1)]
+    );
+    assert_eq!(detail.groups.len(), 2);
+    assert_eq!(
+        (detail.rules[0].line > 1, &detail.rules[0].inactive),
+        (true, &None)
+    );
+    assert_eq!(detail.file.text, database("ledger"));
+}
+
+#[test]
+fn a_rule_that_needs_people_grants_nothing_and_says_so() {
+    let (mut world, db, _) = World::with_database();
+    let with_people = database("ledger").replace(
+        r#"app = { nodes = "role=app" }"#,
+        r#"app = { users = "group=dba" }"#,
+    );
+
+    world.admin(apply(&with_people)).unwrap();
+
+    assert!(world.peers(db, "ledger").is_empty());
+    let detail = world.controller.perimeter_detail(&name("ledger")).unwrap();
+    assert!(detail.rules[0].inactive.is_some());
+}
+
+#[test]
+fn an_audit_entry_says_who_what_and_when_in_words() {
+    let (mut world, db, _) = World::with_database();
+    let change = world.admin(relabel(db, "role=app", &[])).unwrap();
+
+    let entry = audit_entry(&change);
+
+    assert_eq!(
+        (entry.actor.kind.as_str(), entry.actor.name.as_str()),
+        ("admin", "ada")
+    );
+    assert_eq!(entry.at_ms, world.wall);
+    assert!(
+        entry.summary.contains("from [role=db] to [role=app]"),
+        "{}",
+        entry.summary
+    );
+    assert_eq!(entry.events[0]["event"], "node-labelled");
+    assert_eq!(entry.events[0]["before"]["role"], "db");
+    for event in &change.events {
+        assert_eq!(serde_json::to_value(event).unwrap()["event"], event.kind());
+    }
+}
+
+#[test]
+fn an_audit_entry_of_a_token_has_no_hash_of_its_secret() {
+    let mut world = World::new();
+    world.token("role=db", 1);
+
+    let entry = audit_entry(world.log.last().unwrap());
+
+    assert_eq!(entry.events[0]["token"]["uses"], 1);
+    assert!(!serde_json::to_string(&entry).unwrap().contains("secret_hash"));
+}
+
+#[test]
+fn listings_are_in_order_of_name() {
+    let (world, ..) = World::with_database();
+
+    let nodes = world.controller.node_views();
+
+    assert_eq!(
+        nodes.iter().map(|node| node.name.as_str()).collect::<Vec<_>>(),
+        ["app", "db"]
+    );
+    assert_eq!(nodes[0].perimeters, [name("ledger")]);
+    assert_eq!(world.controller.token_views(world.wall).len(), 2);
+    assert_eq!(
+        world.controller.perimeter_summaries()[0].owners,
+        ["alice@example.com"]
+    );
+}
