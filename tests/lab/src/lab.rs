@@ -4,7 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, Once, PoisonError,
+        Arc, Mutex, MutexGuard, Once, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicU32, Ordering},
     },
     thread,
@@ -30,7 +30,15 @@ struct Inner {
     folder: PathBuf,
     switch: Namespace,
     fabric: Mutex<Fabric>,
-    janitor: Janitor,
+    janitor: Mutex<Janitor>,
+    /// Held to read while something is being made, so that [`Lab::end`] leaves nothing half-made behind.
+    stage: RwLock<Stage>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Open,
+    Ended,
 }
 
 impl Lab {
@@ -61,7 +69,8 @@ impl Lab {
             folder,
             switch,
             fabric,
-            janitor,
+            janitor: Mutex::new(janitor),
+            stage: RwLock::new(Stage::Open),
         })))
     }
 
@@ -90,6 +99,7 @@ impl Lab {
     /// When the name is odd or taken, or the namespace cannot be made.
     pub fn host(&self, name: &str) -> Result<Host> {
         check_name(name)?;
+        let _open = self.hold_open()?;
         if name == "switch" || self.0.folder.join(name).exists() {
             bail!("the lab has a host {name} already");
         }
@@ -124,6 +134,19 @@ impl Lab {
         self.apply_fabric()
     }
 
+    /// Ends the lab now, whoever still holds a part of it: kills its programs, removes its namespaces and its folder.
+    /// Nothing more can be made in it. For a program that is told to stop while other threads of it use the lab.
+    pub fn end(&self) {
+        *self.0.stage.write().unwrap_or_else(PoisonError::into_inner) = Stage::Ended;
+        self.0.finish(Folder::Remove);
+    }
+
+    fn hold_open(&self) -> Result<RwLockReadGuard<'_, Stage>> {
+        let stage = self.0.stage.read().unwrap_or_else(PoisonError::into_inner);
+        ensure!(*stage == Stage::Open, "the lab has ended");
+        Ok(stage)
+    }
+
     pub(crate) fn fabric(&self) -> MutexGuard<'_, Fabric> {
         self.0.fabric.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -143,13 +166,20 @@ impl Lab {
     }
 }
 
+impl Inner {
+    fn finish(&self, folder: Folder) {
+        let mut janitor = self.janitor.lock().unwrap_or_else(PoisonError::into_inner);
+        janitor.finish(folder);
+    }
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
         if thread::panicking() {
             show_logs(&self.folder);
-            self.janitor.finish(Folder::Keep);
+            self.finish(Folder::Keep);
         } else {
-            self.janitor.finish(Folder::Remove);
+            self.finish(Folder::Remove);
         }
     }
 }

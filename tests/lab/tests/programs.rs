@@ -183,6 +183,20 @@ fn nothing_is_left_of_a_lab_that_ended_not_even_its_daemons() {
 }
 
 #[test]
+fn an_ended_lab_is_gone_though_others_still_hold_it() {
+    let lab = Lab::new("ended").unwrap();
+    let host = lab.host("a").unwrap();
+    let program = host.command("sleep").arg("60").spawn("sleeper").unwrap();
+    let folder = lab.dir().to_owned();
+
+    lab.end();
+
+    assert!(left_of(&folder).is_empty() && !folder.exists());
+    assert_eq!(program.wait(SOON).unwrap().signal(), Some(9));
+    assert!(lab.host("b").is_err() && left_of(&folder).is_empty());
+}
+
+#[test]
 fn a_lab_of_a_test_that_panics_goes_too_but_its_logs_stay() {
     let panicked = std::thread::spawn(|| {
         let lab = Lab::new("panic").unwrap();
