@@ -190,6 +190,8 @@ pub const STORE_FILE: &str = "store.sqlite";
 pub const CA_FILE: &str = "ca.pem";
 /// The authority's key.
 pub const CA_KEY_FILE: &str = "ca.key";
+/// What the controller is run with.
+pub const CONFIG_FILE: &str = "controller.toml";
 /// The administrator's context: where the controller is, its CA, the admin token.
 pub const ADMIN_FILE: &str = "admin.toml";
 

@@ -52,11 +52,16 @@ pub const ROOMS: &[Room] = &[
     shell(
         "controller",
         "controller",
-        &["model", "policy", "controlplane", "control", "transport"],
+        &["model", "packet", "policy", "controlplane", "control", "transport"],
     ),
     test("lab", "tests/lab", &[]),
     test("e2e", "tests/e2e", &["lab", "model"]),
     test("tidy", "tests/tidy", &[]),
+    test(
+        "example-critical-database",
+        "examples/critical-database",
+        &["lab", "e2e"],
+    ),
 ];
 
 impl Layer {

@@ -1,0 +1,111 @@
+//! The REST API: what administrators ask and change, as JSON over HTTPS.
+//!
+//! Each route proves who asks ([`request::Admin`]), asks the core, and answers; the shapes are those of
+//! `ringfence_control::api`. A change is answered 2xx only once it is on the disk (red line 10).
+
+mod audit;
+mod nodes;
+mod openapi;
+mod peers;
+mod perimeters;
+mod policy;
+mod problem;
+mod request;
+mod revisions;
+mod tokens;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{StatusCode, Uri};
+use axum::middleware;
+use axum::routing::{delete, get, post};
+use ringfence_control::api::{BODY_BYTES_MAX, PREFIX};
+use tower_http::timeout::TimeoutLayer;
+
+use crate::core::CoreHandle;
+use crate::sessions::Sessions;
+
+pub use problem::ApiProblem;
+pub use request::Gate;
+
+/// What every handler can reach.
+#[derive(Clone)]
+pub struct ApiState {
+    /// State and log.
+    pub core: CoreHandle,
+    /// The nodes connected now.
+    pub sessions: Sessions,
+    /// Who may ask.
+    pub gate: Arc<Gate>,
+    /// What join tokens say about this controller.
+    pub join: Arc<JoinFacts>,
+}
+
+/// What a join token says about its controller.
+#[derive(Clone, Debug)]
+pub struct JoinFacts {
+    /// Where nodes reach it, `host:port`.
+    pub controllers: Vec<String>,
+    /// SHA-256 of the CA's certificate.
+    pub ca_fingerprint: [u8; 32],
+}
+
+/// All routes.
+pub fn router(state: ApiState) -> Router {
+    let routes = Router::new()
+        .route("/openapi.json", get(openapi::document))
+        .route("/health", get(revisions::health))
+        .route("/perimeters", get(perimeters::list).post(perimeters::apply))
+        .route(
+            "/perimeters/{name}",
+            get(perimeters::show).delete(perimeters::remove),
+        )
+        .route("/nodes", get(nodes::list))
+        .route(
+            "/nodes/{node}",
+            get(nodes::show).patch(nodes::update).delete(nodes::remove),
+        )
+        .route("/tokens", get(tokens::list).post(tokens::create))
+        .route("/tokens/{id}", delete(tokens::revoke))
+        .route("/peers", get(peers::list).post(peers::add))
+        .route("/peers/{name}", get(peers::show).delete(peers::remove))
+        .route("/explain", post(policy::explain))
+        .route("/verify", post(policy::verify))
+        .route("/audit", get(audit::list))
+        .route("/audit/verify", get(audit::verify))
+        .route("/revisions/latest", get(revisions::latest))
+        .route("/revisions/{revision}/wait", get(revisions::wait));
+    Router::new()
+        .nest(PREFIX, routes)
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(TimeoutLayer::with_status_code(
+            StatusCode::GATEWAY_TIMEOUT,
+            REQUEST_TIME_MAX,
+        ))
+        .layer(middleware::from_fn_with_state(state.clone(), request::enter))
+        .with_state(state)
+}
+
+async fn unknown_route(uri: Uri) -> ApiProblem {
+    ApiProblem::not_found(format!("there is no {}: see {PREFIX}/openapi.json", uri.path()))
+}
+
+async fn wrong_method(uri: Uri) -> ApiProblem {
+    ApiProblem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method",
+        "The method does not fit",
+        format!(
+            "{} does not take this method: see {PREFIX}/openapi.json",
+            uri.path()
+        ),
+    )
+}
+
+/// The longest a request may take, a `wait` included.
+const REQUEST_TIME_MAX: Duration = Duration::from_mins(5);

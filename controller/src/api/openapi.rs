@@ -1,0 +1,78 @@
+//! The API's own description: OpenAPI 3.1, made from the handlers and the types they answer with.
+
+use axum::Json;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+
+/// The document.
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Ringfence", description = "Zero-trust micro-perimeters on a WireGuard mesh: the controller's API."),
+    paths(
+        super::audit::list,
+        super::audit::verify,
+        super::nodes::list,
+        super::nodes::remove,
+        super::nodes::show,
+        super::nodes::update,
+        super::peers::add,
+        super::peers::list,
+        super::peers::remove,
+        super::peers::show,
+        super::perimeters::apply,
+        super::perimeters::list,
+        super::perimeters::remove,
+        super::perimeters::show,
+        super::policy::explain,
+        super::policy::verify,
+        super::revisions::health,
+        super::revisions::latest,
+        super::revisions::wait,
+        super::tokens::create,
+        super::tokens::list,
+        super::tokens::revoke,
+    ),
+    modifiers(&BearerToken)
+)]
+struct Document;
+
+struct BearerToken;
+
+impl Modify for BearerToken {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some(
+                "The token in the context file that `ringfence-controller init` writes",
+            ))
+            .build();
+        document
+            .components
+            .get_or_insert_default()
+            .add_security_scheme("admin", SecurityScheme::Http(scheme));
+    }
+}
+
+/// Serves the document.
+pub(super) async fn document() -> Json<utoipa::openapi::OpenApi> {
+    Json(Document::openapi())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_is_openapi_3_1_and_names_every_route() {
+        let document = serde_json::to_value(Document::openapi()).unwrap();
+
+        assert_eq!(document["openapi"], "3.1.0");
+        let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
+        assert_eq!(paths.len(), 15, "{paths:?}");
+        assert_eq!(
+            document["components"]["securitySchemes"]["admin"]["scheme"],
+            "bearer"
+        );
+        assert!(document["components"]["schemas"]["ApplyReport"].is_object());
+    }
+}

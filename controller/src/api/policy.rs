@@ -1,0 +1,42 @@
+//! `/explain` and `/verify`: what policy says, and what the network does.
+
+use axum::Json;
+use axum::extract::State;
+use ringfence_control::api::{ExplainReport, ExplainRequest, Problem, VerifyReport, VerifyRequest};
+
+use super::ApiState;
+use super::problem::ApiProblem;
+use super::request::{Admin, Body};
+use crate::verify;
+
+/// Says whether one member may reach another, by which rule, or what is missing.
+#[utoipa::path(post, path = "/api/v1/explain", tag = "policy", security(("admin" = [])), request_body = ExplainRequest,
+    responses((status = 200, body = ExplainReport), (status = "4XX", body = Problem)))]
+pub(super) async fn explain(
+    _: Admin,
+    State(state): State<ApiState>,
+    Body(request): Body<ExplainRequest>,
+) -> Result<Json<ExplainReport>, ApiProblem> {
+    let answer = state
+        .core
+        .with(move |core| core.controller().explain(&request))
+        .await?;
+    answer
+        .map(Json)
+        .map_err(|error| ApiProblem::not_found(error.to_string()))
+}
+
+/// Has the nodes try every pair and port of a perimeter over the real network.
+#[utoipa::path(post, path = "/api/v1/verify", tag = "policy", security(("admin" = [])), request_body = VerifyRequest,
+    responses((status = 200, body = VerifyReport), (status = "4XX", body = Problem)))]
+pub(super) async fn verify(
+    _: Admin,
+    State(state): State<ApiState>,
+    Body(request): Body<VerifyRequest>,
+) -> Result<Json<VerifyReport>, ApiProblem> {
+    let shown = request.perimeter.clone();
+    match verify::measure(&state.core, &state.sessions, request).await? {
+        Some(report) => Ok(Json(report)),
+        None => Err(ApiProblem::not_found(format!("there is no perimeter {shown}"))),
+    }
+}

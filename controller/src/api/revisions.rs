@@ -1,0 +1,84 @@
+//! `/revisions` and `/health`.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use ringfence_control::api::{Health, LatestRevision, Problem, Receipt};
+use ringfence_model::Revision;
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use super::ApiState;
+use super::problem::ApiProblem;
+use super::request::Admin;
+
+/// The query of `GET /revisions/{revision}/wait`.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WaitQuery {
+    /// How long to wait; 0 asks how it is now.
+    #[serde(default)]
+    timeout_ms: u64,
+}
+
+/// Whether the controller works.
+#[utoipa::path(get, path = "/api/v1/health", tag = "health", responses((status = 200, body = Health), (status = 503, body = Problem)))]
+pub(super) async fn health(State(state): State<ApiState>) -> Result<Json<Health>, ApiProblem> {
+    // Through the core: a health check that the core does not answer is a lie.
+    state.core.revision().await?;
+    Ok(Json(Health {
+        status: "ok".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }))
+}
+
+/// The newest revision.
+#[utoipa::path(get, path = "/api/v1/revisions/latest", tag = "revisions", security(("admin" = [])),
+    responses((status = 200, body = LatestRevision), (status = "4XX", body = Problem)))]
+pub(super) async fn latest(
+    _: Admin,
+    State(state): State<ApiState>,
+) -> Result<Json<LatestRevision>, ApiProblem> {
+    let revision = state.core.revision().await?;
+    Ok(Json(LatestRevision { revision }))
+}
+
+/// Answers once every connected node enforces the revision (`latest`, or as a change reported it), or when time is up.
+#[utoipa::path(get, path = "/api/v1/revisions/{revision}/wait", tag = "revisions", security(("admin" = [])), params(("revision" = String, Path), WaitQuery),
+    responses((status = 200, body = Receipt), (status = "4XX", body = Problem)))]
+pub(super) async fn wait(
+    _: Admin,
+    State(state): State<ApiState>,
+    Path(text): Path<String>,
+    query: Result<Query<WaitQuery>, axum::extract::rejection::QueryRejection>,
+) -> Result<Json<Receipt>, ApiProblem> {
+    let Query(query) = query.map_err(|error| ApiProblem::bad_request(error.to_string()))?;
+    let revision: Revision = match text.as_str() {
+        "latest" => state.core.revision().await?,
+        text => text.parse().map_err(|_| {
+            ApiProblem::bad_request("a revision is written TERM.NUMBER, as in 1.42, or `latest`")
+        })?,
+    };
+    let until = Instant::now() + Duration::from_millis(query.timeout_ms.min(WAIT_MS_MAX));
+    let mut progress = state.core.progress();
+    loop {
+        progress.mark_unchanged();
+        let receipt = state
+            .core
+            .with(move |core| core.controller().receipt_view(revision))
+            .await?;
+        let Some(receipt) = receipt else {
+            return Err(ApiProblem::not_found(format!(
+                "revision {revision} has not been yet"
+            )));
+        };
+        if receipt.complete || Instant::now() >= until {
+            return Ok(Json(receipt));
+        }
+        // Either way the receipt is looked at again: an ended wait answers with how far it got.
+        let _ = tokio::time::timeout_at(until, progress.changed()).await;
+    }
+}
+
+const WAIT_MS_MAX: u64 = 240_000;

@@ -1,0 +1,356 @@
+//! The one owner of the controller's state and its log.
+//!
+//! A thread of its own holds both; everybody else sends it closures through [`CoreHandle::with`]. So there is no lock,
+//! changes happen one after the other, and a slow disk holds up nobody who only waits for packets.
+//!
+//! **Invariant:** a change is on the disk before it is applied, and applied before anybody is told (red line 10).
+
+use std::sync::mpsc;
+use std::time::{Instant, SystemTime};
+
+use ringfence_control::Netmap;
+use ringfence_control::api::ChangeReport;
+use ringfence_controlplane::{Actor, Change, Command, Controller, Push, Refusal, Snapshot};
+use ringfence_model::{NodeId, Revision, UnixMillis};
+use tokio::sync::{broadcast, oneshot, watch};
+
+use crate::store::{Entry, Log, StoreError, StoredSnapshot};
+
+/// State and log, on their own thread.
+pub struct Core {
+    controller: Controller,
+    log: Box<dyn Log>,
+    changes_since_snapshot: u32,
+    pushes: broadcast::Sender<Push>,
+    progress: watch::Sender<Progress>,
+}
+
+/// Something changed that a waiter may wait for: a revision, or a node's word on one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress(u64);
+
+/// How everybody else reaches the [`Core`]. Cheap to clone; the thread ends with the last one.
+#[derive(Clone)]
+pub struct CoreHandle {
+    jobs: mpsc::SyncSender<Job>,
+    pushes: broadcast::Sender<Push>,
+    progress: watch::Receiver<Progress>,
+}
+
+type Job = Box<dyn FnOnce(&mut Core) + Send>;
+
+/// Why a command was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// The core refuses it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The log did not take it: it is not in force.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What was stored does not apply: a fault of ours, and nothing more may be changed.
+    #[error("the change does not apply to the state: {0}")]
+    Broken(String),
+}
+
+/// The core's thread has ended: the controller is shutting down.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the controller is shutting down")]
+pub struct CoreGone;
+
+impl Core {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn spawn(controller: Controller, log: Box<dyn Log>) -> std::io::Result<CoreHandle> {
+        let (jobs, queue) = mpsc::sync_channel::<Job>(JOBS_MAX);
+        let (pushes, _) = broadcast::channel(PUSHES_MAX);
+        let (progress, watched) = watch::channel(Progress::default());
+        let mut core = Self {
+            controller,
+            log,
+            changes_since_snapshot: 0,
+            pushes: pushes.clone(),
+            progress,
+        };
+        std::thread::Builder::new()
+            .name("core".to_owned())
+            .spawn(move || {
+                while let Ok(job) = queue.recv() {
+                    job(&mut core);
+                }
+                core.save_snapshot();
+            })?;
+        Ok(CoreHandle {
+            jobs,
+            pushes,
+            progress: watched,
+        })
+    }
+
+    /// The state.
+    pub fn controller(&self) -> &Controller {
+        &self.controller
+    }
+
+    /// The state, for facts that are not in the log: presence and acknowledgements. Wakes who waits for them.
+    pub fn note<R>(&mut self, work: impl FnOnce(&mut Controller) -> R) -> R {
+        let result = work(&mut self.controller);
+        self.progressed();
+        result
+    }
+
+    /// The log, to read from.
+    pub fn log(&mut self) -> &mut dyn Log {
+        self.log.as_mut()
+    }
+
+    /// Carries a command out: proposes, stores, applies, tells. A refusal that matters is recorded.
+    ///
+    /// # Errors
+    /// [`CommitError`]; the state is then as it was.
+    pub fn commit(&mut self, actor: &Actor, command: &Command) -> Result<Change, CommitError> {
+        let wall = wall_now();
+        let proposed = self.controller.propose(actor, command.clone(), wall, entropy()?);
+        match proposed {
+            Ok(change) => {
+                self.store_and_apply(&change)?;
+                Ok(change)
+            }
+            Err(refusal) => {
+                self.record_refusal(actor, command, &refusal);
+                Err(refusal.into())
+            }
+        }
+    }
+
+    /// What somebody tried and may not, in the audit trail. That it cannot be written does not let them in.
+    fn record_refusal(&mut self, actor: &Actor, command: &Command, refusal: &Refusal) {
+        if !refusal.is_auditable() {
+            return;
+        }
+        let record = refusal.record(command.method(), &actor.name);
+        let Ok(entropy) = entropy() else { return };
+        let Ok(change) = self.controller.propose(actor, record, wall_now(), entropy) else {
+            // The hour's share of refusals is written already.
+            return;
+        };
+        if let Err(error) = self.store_and_apply(&change) {
+            tracing::error!(%error, "a refused attempt cannot be recorded");
+        }
+    }
+
+    /// The same, with the flows that it opened and closed.
+    ///
+    /// # Errors
+    /// As [`Self::commit`]. What is as asked already is a success: nothing changes.
+    pub fn commit_reported(&mut self, actor: &Actor, command: &Command) -> Result<ChangeReport, CommitError> {
+        let proposed = self
+            .controller
+            .propose(actor, command.clone(), wall_now(), entropy()?);
+        let change = match proposed {
+            Ok(change) => change,
+            Err(Refusal::Unchanged) => {
+                return Ok(ChangeReport {
+                    revision: self.controller.revision(),
+                    changes: Vec::new(),
+                });
+            }
+            Err(refusal) => {
+                self.record_refusal(actor, command, &refusal);
+                return Err(refusal.into());
+            }
+        };
+        let changes = self.controller.flow_changes(&change);
+        self.store_and_apply(&change)?;
+        Ok(ChangeReport {
+            revision: change.revision,
+            changes,
+        })
+    }
+
+    /// Stores a change that was proposed to this state, applies it, and tells whom it concerns.
+    ///
+    /// # Errors
+    /// [`CommitError`] if it cannot be stored; the state is then as it was.
+    pub fn store_and_apply(&mut self, change: &Change) -> Result<(), CommitError> {
+        let body = serde_json::to_string(change).map_err(|error| CommitError::Broken(error.to_string()))?;
+        let entry = Entry {
+            revision: change.revision,
+            at: change.at,
+            hash: change.hash.0,
+            body,
+        };
+        self.log.append(self.controller.revision(), &entry)?;
+        let pushes = match self.controller.apply(change) {
+            Ok(pushes) => pushes,
+            Err(error) => {
+                tracing::error!(revision = %change.revision, %error, "a stored change does not apply");
+                return Err(CommitError::Broken(error.to_string()));
+            }
+        };
+        tracing::info!(revision = %change.revision, method = change.method, actor = change.actor.name, "changed");
+        for push in pushes {
+            // Nobody is connected: nobody is to be told.
+            let _ = self.pushes.send(push);
+        }
+        self.progressed();
+        self.changes_since_snapshot += 1;
+        if self.changes_since_snapshot >= CHANGES_PER_SNAPSHOT {
+            self.save_snapshot();
+        }
+        Ok(())
+    }
+
+    fn save_snapshot(&mut self) {
+        let snapshot = StoredSnapshot {
+            revision: self.controller.revision(),
+            body: self.controller.snapshot().to_bytes(),
+        };
+        self.changes_since_snapshot = 0;
+        if let Err(error) = self.log.save_snapshot(&snapshot) {
+            // A snapshot only saves time at the next start.
+            tracing::warn!(%error, "no snapshot was saved");
+        }
+    }
+
+    fn progressed(&self) {
+        self.progress.send_modify(|progress| progress.0 += 1);
+    }
+}
+
+impl CoreHandle {
+    /// Runs `work` on the core's thread and gives its result.
+    ///
+    /// # Errors
+    /// [`CoreGone`] while shutting down.
+    pub async fn with<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Core) -> R + Send + 'static,
+    ) -> Result<R, CoreGone> {
+        let (answer, waiting) = oneshot::channel();
+        let started = Instant::now();
+        let mut job: Job = Box::new(move |core| {
+            let waited = started.elapsed();
+            let result = work(core);
+            tracing::trace!(?waited, took = ?started.elapsed().saturating_sub(waited), "core job");
+            let _ = answer.send(result);
+        });
+        // The queue is full only under a flood: wait for room without holding up this thread's other tasks.
+        loop {
+            match self.jobs.try_send(job) {
+                Ok(()) => break,
+                Err(mpsc::TrySendError::Disconnected(_)) => return Err(CoreGone),
+                Err(mpsc::TrySendError::Full(back)) => {
+                    job = back;
+                    tokio::time::sleep(QUEUE_RETRY).await;
+                }
+            }
+        }
+        waiting.await.map_err(|_| CoreGone)
+    }
+
+    /// Carries a command out.
+    ///
+    /// # Errors
+    /// As [`Core::commit`].
+    pub async fn commit(
+        &self,
+        actor: Actor,
+        command: Command,
+    ) -> Result<Result<Change, CommitError>, CoreGone> {
+        self.with(move |core| core.commit(&actor, &command)).await
+    }
+
+    /// What `node` may know now; `None` if it was removed.
+    ///
+    /// # Errors
+    /// [`CoreGone`] while shutting down.
+    pub async fn netmap(&self, node: NodeId) -> Result<Option<Netmap>, CoreGone> {
+        self.with(move |core| core.controller().netmap(node, wall_now()))
+            .await
+    }
+
+    /// The newest revision.
+    ///
+    /// # Errors
+    /// [`CoreGone`] while shutting down.
+    pub async fn revision(&self) -> Result<Revision, CoreGone> {
+        self.with(|core| core.controller().revision()).await
+    }
+
+    /// Tells from now on whose netmap may have changed.
+    pub fn pushes(&self) -> broadcast::Receiver<Push> {
+        self.pushes.subscribe()
+    }
+
+    /// Changes whenever a waiter should look again.
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.progress.clone()
+    }
+}
+
+/// Brings the state back from the log.
+///
+/// # Errors
+/// If the log cannot be read, or an entry does not follow from the one before.
+pub fn load(log: &mut dyn Log) -> anyhow::Result<Controller> {
+    use anyhow::Context as _;
+    let loaded = log.load()?;
+    if let Some(stored) = &loaded.snapshot {
+        match Snapshot::from_bytes(&stored.body) {
+            Ok(snapshot) => {
+                let changes = parse_entries(&loaded.entries)?;
+                return Controller::load(Some(snapshot), &changes).context("the log does not add up");
+            }
+            // It only saves time: the log itself is the truth.
+            Err(error) => tracing::warn!(%error, "the snapshot is not used, the whole log is read instead"),
+        }
+    }
+    let mut entries = Vec::new();
+    log.visit_all(&mut |entry| {
+        entries.push(entry.clone());
+        true
+    })?;
+    Controller::load(None, &parse_entries(&entries)?).context("the log does not add up")
+}
+
+/// The change in an entry of the log.
+///
+/// # Errors
+/// If it is none.
+pub fn parse_entry(entry: &Entry) -> anyhow::Result<Change> {
+    use anyhow::Context as _;
+    serde_json::from_str(&entry.body).with_context(|| format!("log entry {} cannot be read", entry.revision))
+}
+
+fn parse_entries(entries: &[Entry]) -> anyhow::Result<Vec<Change>> {
+    entries.iter().map(parse_entry).collect()
+}
+
+/// The wall clock. Read here and handed to the core as a value.
+pub fn wall_now() -> UnixMillis {
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Fresh randomness from the system.
+///
+/// # Errors
+/// If the system has none: nothing is decided on guessable ids.
+pub fn entropy() -> Result<[u8; 32], CommitError> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| CommitError::Broken(format!("the system gives no randomness: {error}")))?;
+    Ok(bytes)
+}
+
+/// Jobs that wait for the core: beyond it callers wait.
+const JOBS_MAX: usize = 1024;
+const QUEUE_RETRY: std::time::Duration = std::time::Duration::from_millis(1);
+/// Pushes a session may fall behind by; one that falls further simply looks at its netmap.
+const PUSHES_MAX: usize = 16_384;
+const CHANGES_PER_SNAPSHOT: u32 = 256;

@@ -1,0 +1,88 @@
+//! The TLS listener in front of the REST API.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+
+/// Serves `router` until `stop` is true. The certificate is read anew for every connection.
+pub async fn serve(
+    listener: TcpListener,
+    tls: watch::Receiver<Arc<ServerConfig>>,
+    router: Router,
+    mut stop: watch::Receiver<bool>,
+) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        let (stream, remote) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, most likely: they come back as connections end.
+                tracing::warn!(%error, "no connection was accepted");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+                continue;
+            }
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            tracing::debug!(%remote, "too many connections to the API");
+            continue;
+        };
+        let tls = tls.borrow().clone();
+        tokio::spawn(connection(stream, remote, tls, router.clone(), place));
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    remote: SocketAddr,
+    tls: Arc<ServerConfig>,
+    router: Router,
+    _place: OwnedSemaphorePermit,
+) {
+    let handshake = tokio::time::timeout(HANDSHAKE_TIME_MAX, TlsAcceptor::from(tls).accept(stream));
+    let stream = match handshake.await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            tracing::debug!(%remote, %error, "TLS handshake failed");
+            return;
+        }
+        Err(_) => {
+            tracing::debug!(%remote, "TLS handshake took too long");
+            return;
+        }
+    };
+    let service = TowerToHyperService::new(router.layer(axum::Extension(ConnectInfo(remote))));
+    let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+    // A head that drips in holds a place for so long and no longer.
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME_MAX)
+        .max_buf_size(HEAD_BYTES_MAX);
+    let served = builder.serve_connection(TokioIo::new(stream), service);
+    match tokio::time::timeout(CONNECTION_TIME_MAX, served).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%remote, %error, "connection to the API ended"),
+        Err(_) => tracing::debug!(%remote, "connection to the API lasted too long"),
+    }
+}
+
+const CONNECTIONS_MAX: usize = 1024;
+const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
+const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Longer than the longest request; whoever drips a body is cut off with it.
+const CONNECTION_TIME_MAX: Duration = Duration::from_mins(6);
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);

@@ -1,0 +1,218 @@
+//! `ringfence-controller run`: the daemon.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use ringfence_controlplane::{Actor, Command, Refusal};
+use ringfence_transport::{Incoming, Server, ServerConfig, ServerLimits, fingerprint, https_server_config};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::api::{self, ApiState, Gate, JoinFacts};
+use crate::ca::{CertificateAuthority, SERVER_VALIDITY, ServerCertificate};
+use crate::core::{self, CommitError, Core, CoreHandle, wall_now};
+use crate::data_dir::{CA_FILE, CA_KEY_FILE, CONFIG_FILE, DataDir, STORE_FILE};
+use crate::enroll::{self, EnrollContext};
+use crate::https;
+use crate::init::{Config, host_of, port_of};
+use crate::session::{self, SessionContext};
+use crate::sessions::Sessions;
+use crate::store::{Log as _, SqliteLog};
+
+/// What a data directory holds, read and checked.
+struct Opened {
+    // Held for as long as the controller runs: no second instance.
+    _dir: DataDir,
+    config: Config,
+    authority: Arc<CertificateAuthority>,
+    core: CoreHandle,
+    admin_token_hash: [u8; 32],
+}
+
+/// Runs the controller in `path` until it is told to stop.
+///
+/// # Errors
+/// If the directory, the store or a port cannot be used.
+pub async fn run(path: &Path) -> Result<()> {
+    let opened = open(path)?;
+    let config = &opened.config;
+    let hosts: Vec<String> = config
+        .advertise
+        .iter()
+        .map(|advertised| host_of(advertised))
+        .collect();
+    let first = config
+        .advertise
+        .first()
+        .context("controller.toml advertises no address")?;
+    let listen = config
+        .listen
+        .unwrap_or_else(|| SocketAddr::from(([0_u16; 8], port_of(first))));
+    let certificate = opened.authority.sign_server(&hosts, wall_now())?;
+    let (https_config, https_watch) = watch::channel(Arc::new(https_of(&certificate)?));
+    let server = Server::bind(
+        listen,
+        ServerConfig {
+            mesh: config.mesh.clone(),
+            chain: certificate.chain,
+            key: certificate.key,
+            ca: opened.authority.certificate().clone(),
+            limits: ServerLimits::default(),
+        },
+    )?;
+    let listener = TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("TCP {listen} cannot be opened"))?;
+    let (stop, stopped) = watch::channel(false);
+    let sessions = Sessions::default();
+    let state = ApiState {
+        core: opened.core.clone(),
+        sessions: sessions.clone(),
+        gate: Arc::new(Gate::new(opened.admin_token_hash, hosts.clone())),
+        join: Arc::new(JoinFacts {
+            controllers: config.advertise.clone(),
+            ca_fingerprint: fingerprint(opened.authority.certificate()),
+        }),
+    };
+    let rest = tokio::spawn(https::serve(listener, https_watch, api::router(state), stopped));
+    let ticks = tokio::spawn(tick(opened.core.clone()));
+    tracing::info!(%listen, mesh = %config.mesh, "ready");
+    // Not under systemd: nobody is told.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    serve(&opened, sessions, server, &hosts, &https_config).await?;
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    stop.send_replace(true);
+    ticks.abort();
+    // What is being answered may be a change that is stored already: let the answer out.
+    let _ = tokio::time::timeout(STOP_WAIT, rest).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn open(path: &Path) -> Result<Opened> {
+    let dir = DataDir::open(path)?;
+    let text = dir.read(CONFIG_FILE)?;
+    let config: Config =
+        toml::from_str(&text).map_err(|error| anyhow!("{}: {error}", dir.file(CONFIG_FILE).display()))?;
+    let authority =
+        CertificateAuthority::load(config.mesh.clone(), &dir.read(CA_FILE)?, &dir.read(CA_KEY_FILE)?)?;
+    let mut log = SqliteLog::open(&dir.file(STORE_FILE))?;
+    let controller = core::load(&mut log)?;
+    if controller.mesh().name != config.mesh {
+        return Err(anyhow!(
+            "the store is of mesh {}, controller.toml says {}: they do not belong together",
+            controller.mesh().name,
+            config.mesh
+        ));
+    }
+    let admin_token_hash = log
+        .admin_token_hash()?
+        .context("the store has no admin token: `init` did not finish")?;
+    let core = Core::spawn(controller, Box::new(log)).context("the core's thread does not start")?;
+    Ok(Opened {
+        _dir: dir,
+        config,
+        authority: Arc::new(authority),
+        core,
+        admin_token_hash,
+    })
+}
+
+/// Takes connections, renews the server's certificate, and returns when it is told to stop.
+async fn serve(
+    opened: &Opened,
+    sessions: Sessions,
+    mut server: Server,
+    hosts: &[String],
+    https_config: &watch::Sender<Arc<rustls::ServerConfig>>,
+) -> Result<()> {
+    let context = SessionContext {
+        core: opened.core.clone(),
+        sessions,
+        authority: Arc::clone(&opened.authority),
+        mesh: opened.config.mesh.clone(),
+    };
+    let enroll_context = EnrollContext {
+        session: context.clone(),
+        controllers: opened.config.advertise.clone(),
+    };
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut renewal = tokio::time::interval(SERVER_VALIDITY / 3);
+    // The first tick is at once, and the certificate is new.
+    renewal.tick().await;
+    loop {
+        tokio::select! {
+            incoming = server.accept() => match incoming {
+                Some(Incoming::Control(request)) => drop(tokio::spawn(session::serve(context.clone(), request))),
+                Some(Incoming::Enroll(attempt)) => drop(tokio::spawn(enroll::serve(enroll_context.clone(), attempt))),
+                None => return Err(anyhow!("the control port was closed")),
+            },
+            _ = renewal.tick() => {
+                let certificate = opened.authority.sign_server(hosts, wall_now())?;
+                https_config.send_replace(Arc::new(https_of(&certificate)?));
+                server.set_certificate(certificate.chain, certificate.key)?;
+            }
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    server.shutdown().await;
+    Ok(())
+}
+
+/// Ends what is due: tokens, devices, rules.
+async fn tick(core: CoreHandle) {
+    let mut progress = core.progress();
+    loop {
+        progress.mark_unchanged();
+        let Ok(due) = core.with(|core| core.controller().poll_timeout()).await else {
+            return;
+        };
+        let wait = due.map(|due| due.saturating_since(wall_now()));
+        match wait {
+            // The wall clock may be set: look again now and then, whatever the plan was.
+            Some(wait) if wait.is_zero() => {
+                let actor = Actor::system("clock", "tick");
+                match core.commit(actor, Command::Tick).await {
+                    Ok(Ok(_) | Err(CommitError::Refused(Refusal::Unchanged))) => {}
+                    Ok(Err(error)) => tracing::error!(%error, "what has expired cannot be ended"),
+                    Err(_) => return,
+                }
+                tokio::time::sleep(TICK_MIN).await;
+            }
+            Some(wait) => {
+                let _ = tokio::time::timeout(wait.min(TICK_MAX), progress.changed()).await;
+            }
+            None => {
+                let _ = tokio::time::timeout(TICK_MAX, progress.changed()).await;
+            }
+        }
+    }
+}
+
+/// Starts a new term, so that nodes take a restored controller's word for newer than what they have.
+///
+/// # Errors
+/// If the directory or the store cannot be used.
+pub async fn new_term(path: &Path) -> Result<ringfence_model::Revision> {
+    let opened = open(path)?;
+    let actor = Actor::system("operator", "new-term");
+    let change = opened.core.commit(actor, Command::StartTerm).await??;
+    Ok(change.revision)
+}
+
+fn https_of(certificate: &ServerCertificate) -> Result<rustls::ServerConfig> {
+    Ok(https_server_config(
+        certificate.chain.clone(),
+        certificate.key.clone_key(),
+    )?)
+}
+
+const STOP_WAIT: Duration = Duration::from_secs(3);
+const TICK_MIN: Duration = Duration::from_millis(100);
+const TICK_MAX: Duration = Duration::from_secs(30);

@@ -1,0 +1,455 @@
+//! One node's control connection, from its certificate to its end.
+//!
+//! What to send next is [`ControllerSession`]'s to say; this file moves messages and asks the core.
+//!
+//! **Invariant:** authority is judged from live state for every message (red line 6): a node that was removed is told
+//! so and gets nothing more.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use ringfence_control::{
+    ControllerSession, Goodbye, Hello, PeerCandidates, ProbeReport, Refused, RegisterKey, Renew, Renewed,
+    SeenAnswer, ToController, ToNode, registration_bytes,
+};
+use ringfence_controlplane::{Actor, Command, Connection, Push, PushKind, Refusal};
+use ringfence_model::{Candidate, CandidateKind, Name, NodeId};
+use ringfence_transport::{CloseReason, ControlRequest, PeerIdentity, Receiver, Sender, verify_signature};
+use tokio::sync::{broadcast, oneshot};
+
+use crate::ca::{CertificateAuthority, SigningRequest};
+use crate::core::{CommitError, CoreHandle, wall_now};
+use crate::sessions::{SessionRequest, SessionSeat, Sessions};
+
+/// What every connection needs.
+#[derive(Clone)]
+pub struct SessionContext {
+    /// State and log.
+    pub core: CoreHandle,
+    /// The nodes connected now.
+    pub sessions: Sessions,
+    /// Signs certificates.
+    pub authority: Arc<CertificateAuthority>,
+    /// The mesh.
+    pub mesh: Name,
+}
+
+struct Session {
+    context: SessionContext,
+    node: NodeId,
+    identity: PeerIdentity,
+    state: ControllerSession,
+    sender: Sender<ToNode>,
+    listen_port: u16,
+    /// What the node was told of its peers' candidates.
+    told: BTreeMap<NodeId, Vec<Candidate>>,
+    probes: BTreeMap<u64, oneshot::Sender<ProbeReport>>,
+    questions: BTreeMap<u64, oneshot::Sender<SeenAnswer>>,
+}
+
+/// How a session goes on after a message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Continue,
+    End,
+}
+
+/// Serves one node until it goes.
+pub async fn serve(context: SessionContext, request: ControlRequest) {
+    let (node, remote) = (request.node, request.remote);
+    if let Err(error) = run(context, request).await {
+        tracing::info!(%node, %remote, error = format!("{error:#}"), "control connection ended");
+    }
+}
+
+async fn run(context: SessionContext, request: ControlRequest) -> Result<()> {
+    let (node, identity, remote) = (request.node, request.identity.clone(), request.remote);
+    if let Err(why) = authorize(&context, node, &identity).await? {
+        tracing::warn!(%node, %remote, why, "a node was turned away");
+        request.deny(&why);
+        return Ok(());
+    }
+    let (sender, mut receiver) = request.accept().await?;
+    let hello = match tokio::time::timeout(HELLO_WAIT, receiver.recv())
+        .await
+        .context("no hello in time")??
+    {
+        Some(ToController::Hello(hello)) => hello,
+        Some(other) => bail!("the first message is {}, not a hello", other.kind()),
+        None => return Ok(()),
+    };
+    // Before the first netmap is computed: a change after it must not be missed.
+    let pushes = context.core.pushes();
+    let seat = context.sessions.join(node);
+    let mut session = Session {
+        state: ControllerSession::new(node),
+        listen_port: hello.listen_port,
+        told: BTreeMap::new(),
+        probes: BTreeMap::new(),
+        questions: BTreeMap::new(),
+        context,
+        node,
+        identity,
+        sender,
+    };
+    let connection = Connection {
+        id: seat.id,
+        remote,
+        since: wall_now(),
+    };
+    let version = hello.version.clone();
+    let noted = session.context.core.with(move |core| {
+        core.note(|controller| controller.connected(node, connection, &version));
+    });
+    noted.await?;
+    tracing::info!(%node, %remote, version = hello.version, "node connected");
+    let (core, id) = (session.context.core.clone(), seat.id);
+    let result = match session.greet(&hello).await {
+        Ok(()) => session.pump(&mut receiver, pushes, seat).await,
+        Err(error) => Err(error),
+    };
+    let left = core.with(move |core| core.note(|controller| controller.disconnected(node, id, wall_now())));
+    left.await?;
+    result
+}
+
+/// Whether the certificate's node is one of ours now; otherwise why not, in words for the node.
+async fn authorize(
+    context: &SessionContext,
+    node: NodeId,
+    identity: &PeerIdentity,
+) -> Result<std::result::Result<(), String>> {
+    let (mesh, key) = (identity.id.mesh().clone(), identity.public_key_der.clone());
+    let verdict = context.core.with(move |core| {
+        let verdict = core.controller().authorize(&mesh, node, &key);
+        verdict.map(|_| ()).map_err(|denied| denied.to_string())
+    });
+    Ok(verdict.await?)
+}
+
+impl Session {
+    async fn greet(&mut self, hello: &Hello) -> Result<()> {
+        let netmap = self.context.core.netmap(self.node).await?;
+        let netmap = netmap.ok_or_else(|| anyhow!("the node was removed"))?;
+        let greeted = self
+            .state
+            .handle_hello(hello, &self.context.mesh, &netmap, wall_now(), Instant::now());
+        let messages = match greeted {
+            Ok(messages) => messages,
+            Err(error) => {
+                tracing::error!(node = %self.node, %error, "run `ringfence-controller new-term` if this controller was restored from a backup");
+                self.close(CloseReason::Denied, &error.to_string());
+                bail!(error);
+            }
+        };
+        for message in messages {
+            self.sender.send(&message).await?;
+        }
+        self.tell_candidates().await
+    }
+
+    async fn pump(
+        mut self,
+        receiver: &mut Receiver<ToController>,
+        mut pushes: broadcast::Receiver<Push>,
+        mut seat: SessionSeat,
+    ) -> Result<()> {
+        loop {
+            let lease_due = self.state.poll_timeout();
+            let next = tokio::select! {
+                push = pushes.recv() => self.handle_push(push).await?,
+                request = seat.requests.recv() => match request {
+                    Some(request) => self.handle_request(request).await?,
+                    None => Next::End,
+                },
+                message = receiver.recv() => match message? {
+                    Some(message) => self.handle_message(message).await?,
+                    None => Next::End,
+                },
+                () = sleep_until(lease_due) => self.extend_lease().await?,
+            };
+            if next == Next::End {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn handle_push(&mut self, push: Result<Push, broadcast::error::RecvError>) -> Result<Next> {
+        match push {
+            Ok(push) if push.node != self.node => Ok(Next::Continue),
+            Ok(Push {
+                kind: PushKind::Removed,
+                ..
+            }) => self.say_goodbye().await,
+            // Fallen behind: what was missed may concern this node.
+            Ok(Push {
+                kind: PushKind::Netmap,
+                ..
+            })
+            | Err(broadcast::error::RecvError::Lagged(_)) => self.push_netmap().await,
+            Err(broadcast::error::RecvError::Closed) => Ok(Next::End),
+        }
+    }
+
+    async fn push_netmap(&mut self) -> Result<Next> {
+        let Some(netmap) = self.context.core.netmap(self.node).await? else {
+            return self.say_goodbye().await;
+        };
+        if let Some(message) = self.state.push(&netmap, Instant::now()) {
+            self.sender.send(&message).await?;
+            self.tell_candidates().await?;
+        }
+        Ok(Next::Continue)
+    }
+
+    async fn say_goodbye(&mut self) -> Result<Next> {
+        let reason = "this node was removed from the mesh".to_owned();
+        self.sender
+            .send(&ToNode::Goodbye(Goodbye {
+                reason: reason.clone(),
+            }))
+            .await?;
+        // Give the message time to be read: the node acts on it, the close only tells the transport.
+        tokio::time::sleep(GOODBYE_LINGER).await;
+        self.close(CloseReason::Denied, &reason);
+        Ok(Next::End)
+    }
+
+    /// A lease is only extended for who is still one of ours.
+    async fn extend_lease(&mut self) -> Result<Next> {
+        if authorize(&self.context, self.node, &self.identity)
+            .await?
+            .is_err()
+        {
+            return self.say_goodbye().await;
+        }
+        if let Some(message) = self.state.handle_timeout(Instant::now()) {
+            self.sender.send(&message).await?;
+        }
+        Ok(Next::Continue)
+    }
+
+    async fn handle_request(&mut self, request: SessionRequest) -> Result<Next> {
+        match request {
+            SessionRequest::Probe(order, answer) => {
+                self.probes.retain(|_, waiting| !waiting.is_closed());
+                self.probes.insert(order.id, answer);
+                self.sender.send(&ToNode::Probe(order)).await?;
+            }
+            SessionRequest::AskSeen(question, answer) => {
+                self.questions.retain(|_, waiting| !waiting.is_closed());
+                self.questions.insert(question.id, answer);
+                self.sender.send(&ToNode::AskSeen(question)).await?;
+            }
+            SessionRequest::Candidates(candidates) => self.tell_peer(candidates).await?,
+            SessionRequest::Replaced => {
+                self.close(CloseReason::Done, "a newer connection of this node has come");
+                return Ok(Next::End);
+            }
+        }
+        Ok(Next::Continue)
+    }
+
+    async fn handle_message(&mut self, message: ToController) -> Result<Next> {
+        if authorize(&self.context, self.node, &self.identity)
+            .await?
+            .is_err()
+        {
+            return self.say_goodbye().await;
+        }
+        match message {
+            ToController::Hello(_) => bail!("a second hello"),
+            ToController::RegisterKey(registration) => self.register_key(registration).await?,
+            ToController::Candidates(candidates) => self.note_candidates(candidates).await?,
+            ToController::Enforced(enforced) => {
+                if self.state.handle_enforced(&enforced) {
+                    let node = self.node;
+                    let noted = self.context.core.with(move |core| {
+                        let (revision, took) = (enforced.revision, enforced.took_us);
+                        core.note(|controller| controller.enforced(node, revision, took, wall_now()));
+                    });
+                    noted.await?;
+                }
+            }
+            ToController::NetmapRefused(refused) => {
+                tracing::error!(node = %self.node, revision = %refused.revision, why = refused.why, "a node refused its netmap");
+                if let Some(netmap) = self.context.core.netmap(self.node).await?
+                    && let Some(message) = self.state.handle_refused(&refused, &netmap, Instant::now())
+                {
+                    self.sender.send(&message).await?;
+                }
+            }
+            ToController::Renew(renew) => self.renew(&renew).await?,
+            ToController::ProbeResult(report) => {
+                if let Some(waiting) = self.probes.remove(&report.id) {
+                    let _ = waiting.send(report);
+                }
+            }
+            ToController::Seen(answer) => {
+                if let Some(waiting) = self.questions.remove(&answer.id) {
+                    let _ = waiting.send(answer);
+                }
+            }
+            ToController::Pong(_) => {
+                let node = self.node;
+                let seen = self
+                    .context
+                    .core
+                    .with(move |core| core.note(|controller| controller.seen(node, wall_now())));
+                seen.await?;
+            }
+        }
+        Ok(Next::Continue)
+    }
+
+    async fn register_key(&mut self, registration: RegisterKey) -> Result<()> {
+        let RegisterKey {
+            perimeter,
+            public_key,
+            signature,
+        } = registration;
+        let signed = registration_bytes(&self.context.mesh, self.node, &perimeter, &public_key);
+        if !verify_signature(&self.identity.public_key_der, &signed, &signature) {
+            return self
+                .refuse(format!(
+                    "the key for {perimeter} is not signed by this node's identity"
+                ))
+                .await;
+        }
+        let command = Command::RegisterKey {
+            node: self.node,
+            perimeter: perimeter.clone(),
+            public_key,
+        };
+        match self
+            .context
+            .core
+            .commit(Actor::node(self.node, "control"), command)
+            .await?
+        {
+            Ok(_) | Err(CommitError::Refused(Refusal::Unchanged)) => Ok(()),
+            Err(error) => {
+                self.refuse(format!("the key for {perimeter} is not taken: {error}"))
+                    .await
+            }
+        }
+    }
+
+    async fn note_candidates(&mut self, mut candidates: Vec<Candidate>) -> Result<()> {
+        candidates.truncate(CANDIDATES_READ_MAX);
+        if let Some(seen_at) = self.sender.handle().remote() {
+            // Where the node seems to be from here, on the port its tunnels use.
+            let address = std::net::SocketAddr::new(seen_at.ip().to_canonical(), self.listen_port);
+            candidates.push(Candidate {
+                address,
+                kind: CandidateKind::ServerReflexive,
+            });
+        }
+        candidates.sort_by_key(|candidate| candidate.kind);
+        let node = self.node;
+        let (listeners, kept) = self
+            .context
+            .core
+            .with(move |core| {
+                let listeners = core.note(|controller| controller.set_candidates(node, &candidates));
+                let kept = core
+                    .controller()
+                    .presence(node)
+                    .map(|presence| presence.candidates.clone());
+                (listeners, kept.unwrap_or_default())
+            })
+            .await?;
+        for listener in listeners {
+            let message = PeerCandidates {
+                peer: node,
+                candidates: kept.clone(),
+            };
+            self.context.sessions.tell_candidates(listener, message);
+        }
+        Ok(())
+    }
+
+    /// Tells the node where its peers may be reached, as far as it has not heard.
+    async fn tell_candidates(&mut self) -> Result<()> {
+        let node = self.node;
+        let all = self
+            .context
+            .core
+            .with(move |core| core.controller().candidates_for(node))
+            .await?;
+        self.told.retain(|peer, _| all.contains_key(peer));
+        for (peer, candidates) in all {
+            self.tell_peer(PeerCandidates { peer, candidates }).await?;
+        }
+        Ok(())
+    }
+
+    async fn tell_peer(&mut self, news: PeerCandidates) -> Result<()> {
+        if self.told.get(&news.peer) == Some(&news.candidates) {
+            return Ok(());
+        }
+        self.told.insert(news.peer, news.candidates.clone());
+        self.sender.send(&ToNode::PeerCandidates(news)).await?;
+        Ok(())
+    }
+
+    /// A new certificate for the same key: who the node is does not change.
+    async fn renew(&mut self, renew: &Renew) -> Result<()> {
+        let request = match SigningRequest::from_der(&renew.csr_der) {
+            Ok(request) => request,
+            Err(error) => return self.refuse(error.to_string()).await,
+        };
+        if request.public_key_der() != self.identity.public_key_der {
+            return self
+                .refuse("a certificate is renewed for the key it was made for".to_owned())
+                .await;
+        }
+        let certificate = self
+            .context
+            .authority
+            .sign_node(&request, self.node, wall_now())?;
+        let command = Command::RecordCertificate {
+            node: self.node,
+            serial: certificate.serial,
+            not_after: certificate.not_after,
+        };
+        let recorded = self
+            .context
+            .core
+            .commit(Actor::system("ca", "renewal"), command)
+            .await?;
+        if let Err(error) = recorded {
+            return self
+                .refuse(format!("the certificate is not renewed: {error}"))
+                .await;
+        }
+        let renewed = Renewed {
+            certificate_chain_pem: certificate.chain_pem,
+        };
+        self.sender.send(&ToNode::Renewed(renewed)).await?;
+        Ok(())
+    }
+
+    async fn refuse(&mut self, reason: String) -> Result<()> {
+        tracing::warn!(node = %self.node, reason, "refused a node's request");
+        self.sender.send(&ToNode::Refused(Refused { reason })).await?;
+        Ok(())
+    }
+
+    fn close(&self, reason: CloseReason, why: &str) {
+        self.sender.handle().close(reason, why);
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+const HELLO_WAIT: Duration = Duration::from_secs(10);
+const GOODBYE_LINGER: Duration = Duration::from_millis(200);
+const CANDIDATES_READ_MAX: usize = 64;

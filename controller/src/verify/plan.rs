@@ -1,0 +1,205 @@
+//! What `verify` tries: every pair of connected nodes, every service the policy names and one it does not, both IP
+//! families, and an outsider's handshake with every member.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+use ringfence_control::api::{MemberView, Verdict};
+use ringfence_control::{PeerKind, Probe};
+use ringfence_controlplane::Controller;
+use ringfence_model::{Name, NodeId, Revision};
+use ringfence_policy::{Compiled, Service};
+
+/// Everything to try, and what cannot be.
+pub(super) struct Plan {
+    pub(super) revision: Revision,
+    pub(super) attempts: Vec<Attempt>,
+    pub(super) unmeasured: Vec<String>,
+    names: BTreeMap<NodeId, Name>,
+}
+
+/// One thing to try.
+pub(super) struct Attempt {
+    pub(super) from: NodeId,
+    pub(super) to: NodeId,
+    pub(super) outsider: bool,
+    pub(super) service: String,
+    pub(super) expected: Verdict,
+    pub(super) probe: Probe,
+}
+
+/// A protocol and port to try.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Target {
+    Tcp(u16),
+    Udp(u16),
+    Icmp,
+}
+
+impl Plan {
+    pub(super) fn of(controller: &Controller, perimeter: &Name) -> Option<Self> {
+        let detail = controller.perimeter_detail(perimeter)?;
+        let compiled = controller.compiled(perimeter)?;
+        let mut plan = Self {
+            revision: controller.revision(),
+            attempts: Vec::new(),
+            unmeasured: Vec::new(),
+            names: controller
+                .nodes()
+                .map(|node| (node.id, node.name.clone()))
+                .collect(),
+        };
+        let members = plan.reachable(controller, &detail.members);
+        let targets = targets(compiled);
+        for from in &members {
+            for to in members.iter().filter(|to| to.id != from.id) {
+                for target in &targets {
+                    plan.try_flow(compiled, from, to, *target);
+                }
+            }
+        }
+        plan.try_outsider(controller, &detail.members);
+        Some(plan)
+    }
+
+    /// The members that can be asked; why the others cannot.
+    fn reachable<'a>(&mut self, controller: &Controller, members: &'a [MemberView]) -> Vec<&'a MemberView> {
+        let connected: BTreeSet<NodeId> = controller.connected_nodes().collect();
+        let mut reachable = Vec::new();
+        for member in members {
+            match member.kind {
+                PeerKind::Device => {}
+                PeerKind::Node if !connected.contains(&member.id) => {
+                    self.unmeasured.push(format!("{} is not connected", member.name));
+                }
+                PeerKind::Node if member.public_key.is_none() => {
+                    self.unmeasured
+                        .push(format!("{} has no key here yet", member.name));
+                }
+                PeerKind::Node => reachable.push(member),
+            }
+        }
+        reachable
+    }
+
+    fn try_flow(&mut self, compiled: &Compiled, from: &MemberView, to: &MemberView, target: Target) {
+        let (protocol, port) = target.protocol_and_port();
+        let allowed = compiled.verdict(from.id, to.id, protocol, port).is_some();
+        for address in &to.addresses {
+            let dst = SocketAddr::new(*address, port);
+            self.attempts.push(Attempt {
+                from: from.id,
+                to: to.id,
+                outsider: false,
+                service: target.to_string(),
+                expected: if allowed { Verdict::Allow } else { Verdict::Deny },
+                probe: match target {
+                    Target::Tcp(_) => Probe::TcpConnect { dst },
+                    Target::Udp(_) => Probe::UdpSend { dst },
+                    Target::Icmp => Probe::Ping { dst: *address },
+                },
+            });
+        }
+    }
+
+    /// One connected node that is no member tries to shake hands with each that is.
+    fn try_outsider(&mut self, controller: &Controller, members: &[MemberView]) {
+        let inside: BTreeSet<NodeId> = members.iter().map(|member| member.id).collect();
+        let Some(outsider) = controller.connected_nodes().find(|node| !inside.contains(node)) else {
+            self.unmeasured
+                .push("an outsider: no connected node is outside this perimeter to try from".to_owned());
+            return;
+        };
+        for member in members {
+            let candidates = controller
+                .presence(member.id)
+                .map(|presence| presence.candidates.clone());
+            let endpoints: Vec<SocketAddr> = candidates
+                .unwrap_or_default()
+                .iter()
+                .map(|candidate| candidate.address)
+                .collect();
+            let (Some(public_key), false) = (member.public_key, endpoints.is_empty()) else {
+                continue;
+            };
+            self.attempts.push(Attempt {
+                from: outsider,
+                to: member.id,
+                outsider: true,
+                service: "handshake".to_owned(),
+                expected: Verdict::Deny,
+                probe: Probe::Handshake {
+                    public_key,
+                    endpoints,
+                },
+            });
+        }
+    }
+
+    pub(super) fn name(&self, node: NodeId) -> Name {
+        // A plan names only nodes there were when it was made.
+        self.names.get(&node).cloned().unwrap_or_else(|| unknown(node))
+    }
+}
+
+impl Attempt {
+    /// The protocol number and destination of its flow; none for a handshake.
+    pub(super) fn flow(&self) -> Option<(u8, SocketAddr)> {
+        match &self.probe {
+            Probe::TcpConnect { dst } => Some((6, *dst)),
+            Probe::UdpSend { dst } => Some((17, *dst)),
+            Probe::Ping { dst: IpAddr::V4(dst) } => Some((1, SocketAddr::from((*dst, 0)))),
+            Probe::Ping { dst: IpAddr::V6(dst) } => Some((58, SocketAddr::from((*dst, 0)))),
+            Probe::Handshake { .. } => None,
+        }
+    }
+
+    /// Which IP family it is about, for people.
+    pub(super) fn family_prefix(&self) -> &'static str {
+        match self.flow() {
+            Some((_, SocketAddr::V4(_))) => "IPv4: ",
+            Some((_, SocketAddr::V6(_))) => "IPv6: ",
+            None => "",
+        }
+    }
+}
+
+impl Target {
+    fn protocol_and_port(self) -> (ringfence_packet::Protocol, u16) {
+        match self {
+            Self::Tcp(port) => (ringfence_packet::Protocol::TCP, port),
+            Self::Udp(port) => (ringfence_packet::Protocol::UDP, port),
+            Self::Icmp => (ringfence_packet::Protocol::ICMP, 0),
+        }
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(port) => write!(f, "tcp/{port}"),
+            Self::Udp(port) => write!(f, "udp/{port}"),
+            Self::Icmp => f.write_str("icmp"),
+        }
+    }
+}
+
+/// Both ends of every range that a live rule names, echo, and a port of each protocol that may well be named nowhere.
+fn targets(compiled: &Compiled) -> BTreeSet<Target> {
+    let mut targets = BTreeSet::from([Target::Icmp, Target::Tcp(UNNAMED_PORT), Target::Udp(UNNAMED_PORT)]);
+    for service in compiled.rules.iter().flat_map(|rule| &rule.services) {
+        match service {
+            Service::Tcp(ports) => targets.extend([Target::Tcp(ports.first()), Target::Tcp(ports.last())]),
+            Service::Udp(ports) => targets.extend([Target::Udp(ports.first()), Target::Udp(ports.last())]),
+            Service::Icmp | Service::Any => {}
+        }
+    }
+    targets
+}
+
+fn unknown(node: NodeId) -> Name {
+    Name::parse(&node.to_string()).expect("hex digits are a name")
+}
+
+/// The discard port (RFC 863): nobody listens there.
+const UNNAMED_PORT: u16 = 9;

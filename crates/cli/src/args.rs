@@ -1,0 +1,421 @@
+//! The command line, as a type. Stable from 0.1 on.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use ringfence_model::{Labels, Name, PublicKey, Selector};
+use ringfence_policy::Service;
+
+/// Zero-trust micro-perimeters on a WireGuard mesh.
+#[derive(Parser)]
+#[command(name = "ringfence", version, max_term_width = 110, propagate_version = true, after_help = TOP_EXAMPLES)]
+pub(crate) struct Cli {
+    /// Where the controller is: the file that `ringfence-controller init` wrote as DIR/admin.toml
+    /// [default: ~/.config/ringfence/context.toml]
+    #[arg(long, global = true, value_name = "FILE", env = "RINGFENCE_CONTEXT")]
+    pub context: Option<PathBuf>,
+    /// Answer in JSON, on stdout alone
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Make, apply, list and remove perimeters
+    #[command(subcommand)]
+    Perimeter(PerimeterCommand),
+    /// Make and withdraw join tokens
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// List, label, rename and remove nodes
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// Add and remove devices that run a stock WireGuard client
+    #[command(subcommand)]
+    Peer(PeerCommand),
+    /// Say whether policy lets one member reach another, by which rule, or what is missing
+    Explain(ExplainArgs),
+    /// Read the log of changes, or prove that it was not rewritten
+    Audit(AuditArgs),
+    /// Show this node: segments, peers, endpoints, traffic, lease
+    Status(StatusArgs),
+    /// Have the nodes try every pair and port over the real network, and compare with policy
+    Verify(VerifyArgs),
+    /// Measure the way to a peer of this node, through the tunnel
+    Ping(PingArgs),
+    /// Wait until every connected node enforces a revision
+    Wait(WaitArgs),
+    /// Print shell completions
+    #[command(after_help = "Example:\n  ringfence completions bash > /etc/bash_completion.d/ringfence")]
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    #[command(after_help = "Example:\n  ringfence man | man -l -")]
+    Man,
+}
+
+/// `ringfence perimeter …`
+#[derive(Subcommand)]
+pub(crate) enum PerimeterCommand {
+    /// Write a first policy file, apply it, and print one join command for each side
+    Create(CreateArgs),
+    /// Make files the policy of the perimeters they name, all or nothing
+    Apply(ApplyArgs),
+    /// List perimeters
+    #[command(
+        visible_alias = "list",
+        after_help = "Example:\n  ringfence perimeter ls --json"
+    )]
+    Ls,
+    /// Show one: groups, members, rules
+    #[command(
+        after_help = "Example:\n  ringfence perimeter show payments-db\n  ringfence perimeter show payments-db --policy > payments-db.toml"
+    )]
+    Show {
+        /// Its name
+        name: Name,
+        /// Print its policy file as it was applied
+        #[arg(long)]
+        policy: bool,
+    },
+    /// Remove one: its keys, addresses and flows go at once, on every node
+    #[command(
+        visible_alias = "remove",
+        after_help = "Example:\n  ringfence perimeter rm payments-db"
+    )]
+    Rm {
+        /// Its name
+        name: Name,
+    },
+}
+
+/// `ringfence perimeter create`
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  ringfence perimeter create payments-db --asset role=db --client role=api \\\n      --port tcp/5432 --owner alice@example.com"
+)]
+pub(crate) struct CreateArgs {
+    /// What to call it: 1 to 63 of a-z, 0-9 and -
+    pub name: Name,
+    /// Labels of what is protected: key=value, joined by commas
+    #[arg(long, value_name = "LABEL")]
+    pub asset: Selector,
+    /// Labels of who may reach it
+    #[arg(long, value_name = "LABEL")]
+    pub client: Selector,
+    /// On which ports: tcp/5432, udp/1000-2000, icmp, any; may be given more than once
+    #[arg(long = "port", value_name = "PORT", required = true, value_delimiter = ',')]
+    pub ports: Vec<Service>,
+    /// Who answers for it, by e-mail; may be given more than once
+    #[arg(long = "owner", value_name = "E", required = true, value_delimiter = ',')]
+    pub owners: Vec<String>,
+    /// Where to write the policy [default: NAME.toml]
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// How long the join commands work
+    #[arg(long, default_value = "1h", value_parser = duration)]
+    pub ttl: Duration,
+    /// How many machines may join with each command
+    #[arg(long, default_value_t = 1)]
+    pub uses: u32,
+}
+
+/// `ringfence perimeter apply`
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  ringfence perimeter apply -f perimeters/ --dry-run\n  ringfence perimeter apply -f perimeters/ --prune"
+)]
+pub(crate) struct ApplyArgs {
+    /// A policy file, a folder of them, or - for standard input; may be given more than once
+    #[arg(short = 'f', long = "file", value_name = "FILE|DIR", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Only print which flows would open or close
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Remove every perimeter that no file names
+    #[arg(long)]
+    pub prune: bool,
+    /// Refuse if the controller is past this revision: apply what was reviewed, or nothing
+    #[arg(long, value_name = "REVISION")]
+    pub base: Option<ringfence_model::Revision>,
+}
+
+/// `ringfence token …`
+#[derive(Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a join token and print it, alone, on stdout
+    #[command(
+        after_help = "Example:\n  ringfence token create --label role=db --label env=prod --ttl 15m > db.token"
+    )]
+    Create {
+        /// A label of whoever joins with it: key=value; may be given more than once
+        #[arg(long = "label", value_name = "K=V", required = true)]
+        labels: Vec<String>,
+        /// How long it counts
+        #[arg(long, default_value = "1h", value_parser = duration)]
+        ttl: Duration,
+        /// How many machines may join with it
+        #[arg(long, default_value_t = 1)]
+        uses: u32,
+    },
+    /// List join tokens, without their secrets
+    #[command(visible_alias = "list", after_help = "Example:\n  ringfence token ls")]
+    Ls,
+    /// Withdraw one: nobody joins with it any more
+    #[command(after_help = "Example:\n  ringfence token revoke 00c0ffee00c0ffee")]
+    Revoke {
+        /// Its id, as `token ls` prints it
+        id: ringfence_model::TokenId,
+    },
+}
+
+/// `ringfence node …`
+#[derive(Subcommand)]
+pub(crate) enum NodeCommand {
+    /// List nodes
+    #[command(visible_alias = "list", after_help = "Example:\n  ringfence node ls --json")]
+    Ls,
+    /// Show one
+    #[command(after_help = "Example:\n  ringfence node show db-1")]
+    Show {
+        /// Its name or id
+        node: String,
+    },
+    /// Set labels (key=value) and remove them (key-)
+    #[command(after_help = "Example:\n  ringfence node label api-1 role=api env- # sets role, removes env")]
+    Label {
+        /// Its name or id
+        node: String,
+        /// key=value sets, key- removes
+        #[arg(required = true)]
+        labels: Vec<String>,
+    },
+    /// Give it another name
+    #[command(after_help = "Example:\n  ringfence node rename ip-10-0-0-7 db-1")]
+    Rename {
+        /// Its name or id
+        node: String,
+        /// Its new name
+        name: Name,
+    },
+    /// Remove it from the mesh: its certificate, keys and flows are worthless at once
+    #[command(visible_alias = "rm", after_help = "Example:\n  ringfence node remove db-1")]
+    Remove {
+        /// Its name or id
+        node: String,
+    },
+}
+
+/// `ringfence peer …`
+#[derive(Subcommand)]
+pub(crate) enum PeerCommand {
+    /// Add a device and print its wg-quick file, with a placeholder where its private key goes
+    #[command(
+        after_help = "Example:\n  ringfence peer add printer --perimeter office --public-key \"$(wg pubkey < printer.key)\" \\\n      --label role=printer > printer.conf"
+    )]
+    Add(PeerAddArgs),
+    /// List devices
+    #[command(visible_alias = "list", after_help = "Example:\n  ringfence peer ls")]
+    Ls,
+    /// Print a device's wg-quick file again
+    #[command(after_help = "Example:\n  ringfence peer config printer > printer.conf")]
+    Config {
+        /// Its name
+        name: Name,
+    },
+    /// Remove a device
+    #[command(
+        visible_alias = "remove",
+        after_help = "Example:\n  ringfence peer rm printer"
+    )]
+    Rm {
+        /// Its name
+        name: Name,
+    },
+}
+
+/// `ringfence peer add`
+#[derive(Args)]
+pub(crate) struct PeerAddArgs {
+    /// What to call it
+    pub name: Name,
+    /// The perimeter it joins
+    #[arg(long)]
+    pub perimeter: Name,
+    /// Its public key, as `wg pubkey` prints it
+    #[arg(long, value_name = "K")]
+    pub public_key: PublicKey,
+    /// A label: key=value; may be given more than once
+    #[arg(long = "label", value_name = "K=V", required = true)]
+    pub labels: Vec<String>,
+    /// When it goes by itself, as in 90d; never if not given
+    #[arg(long, value_parser = duration)]
+    pub expires: Option<Duration>,
+}
+
+/// `ringfence explain`
+#[derive(Args)]
+#[command(after_help = "Example:\n  ringfence explain --from node:web-1 --to node:db-1 --port tcp/5432")]
+pub(crate) struct ExplainArgs {
+    /// Who would open the conversation: node:NAME
+    #[arg(long, value_name = "node:A")]
+    pub from: String,
+    /// Towards whom: node:NAME
+    #[arg(long, value_name = "node:B")]
+    pub to: String,
+    /// What: tcp/5432, udp/53, icmp
+    #[arg(long, value_name = "PORT")]
+    pub port: Service,
+    /// Only in this perimeter
+    #[arg(long)]
+    pub perimeter: Option<Name>,
+}
+
+/// `ringfence audit`
+#[derive(Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:\n  ringfence audit --since 24h\n  ringfence audit verify"
+)]
+pub(crate) struct AuditArgs {
+    /// How far back
+    #[arg(long, default_value = "1h", value_parser = duration)]
+    pub since: Duration,
+    /// How many entries at the most, the newest
+    #[arg(long, default_value_t = 1000)]
+    pub limit: u32,
+    /// Or: check it
+    #[command(subcommand)]
+    pub command: Option<AuditCommand>,
+}
+
+/// `ringfence audit …`
+#[derive(Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Check that every entry follows from the one before by hash; exit code 1 if not
+    #[command(after_help = "Example:\n  ringfence audit verify")]
+    Verify,
+}
+
+/// Where this machine's node answers.
+#[derive(Args)]
+pub(crate) struct SocketArg {
+    /// The node's socket
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET, env = "RINGFENCE_SOCKET")]
+    pub socket: PathBuf,
+}
+
+/// `ringfence status`
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  ringfence status\n  ringfence status --json | jq '.segments[].peers[].endpoint'"
+)]
+pub(crate) struct StatusArgs {
+    /// Where to ask
+    #[command(flatten)]
+    pub socket: SocketArg,
+}
+
+/// `ringfence verify`
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  ringfence verify payments-db && echo 'the network does what the policy says'"
+)]
+pub(crate) struct VerifyArgs {
+    /// Which perimeter
+    pub perimeter: Name,
+    /// How long each attempt may take
+    #[arg(long, default_value = "2s", value_parser = duration)]
+    pub wait: Duration,
+}
+
+/// `ringfence ping`
+#[derive(Args)]
+#[command(after_help = "Example:\n  ringfence ping db-1 --perimeter payments-db")]
+pub(crate) struct PingArgs {
+    /// The peer's name or id
+    pub node: String,
+    /// In which perimeter [default: the first that has the peer]
+    #[arg(long)]
+    pub perimeter: Option<Name>,
+    /// How many
+    #[arg(short = 'c', long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub count: u32,
+    /// Where to ask
+    #[command(flatten)]
+    pub socket: SocketArg,
+}
+
+/// `ringfence wait`
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  ringfence perimeter apply -f payments-db.toml && ringfence wait --revision latest --timeout 10s"
+)]
+pub(crate) struct WaitArgs {
+    /// Which: `latest`, or as apply printed it
+    #[arg(long, default_value = "latest")]
+    pub revision: String,
+    /// How long to wait
+    #[arg(long, default_value = "10s", value_parser = duration)]
+    pub timeout: Duration,
+}
+
+/// Labels given one by one.
+///
+/// # Errors
+/// Says which one is wrong.
+pub(crate) fn labels(pairs: &[String]) -> Result<Labels, crate::failure::Failure> {
+    Labels::parse_pairs(pairs.iter().flat_map(|pair| pair.split(',')))
+        .map_err(|error| crate::failure::Failure::new(crate::failure::Exit::Usage, error))
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("{error}: write it as in 90s, 15m, 1h or 90d"))
+}
+
+const DEFAULT_SOCKET: &str = "/run/ringfence/node.sock";
+
+const TOP_EXAMPLES: &str = "\
+Examples:
+  ringfence perimeter create payments-db --asset role=db --client role=api --port tcp/5432 --owner alice@example.com
+  ringfence perimeter apply -f perimeters/ --dry-run
+  ringfence verify payments-db
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 not enrolled, 4 denied, 5 timeout, 6 controller unreachable";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_an_example() {
+        fn check(command: &clap::Command) {
+            let leaf = command.get_subcommands().next().is_none();
+            let help = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            assert!(
+                !leaf || help.contains("Example"),
+                "{} has no example",
+                command.get_name()
+            );
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
+    }
+}

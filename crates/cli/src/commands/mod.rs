@@ -1,0 +1,53 @@
+//! What each command does: ask, then answer.
+
+mod audit;
+mod explain;
+mod node;
+mod peer;
+mod perimeter;
+mod status;
+mod token;
+mod verify;
+mod wait;
+
+use clap::CommandFactory as _;
+
+use crate::args::{Cli, Command};
+use crate::client::Client;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::output::Output;
+
+/// Runs the command that was given.
+///
+/// # Errors
+/// With the exit code and what to tell.
+pub fn run(cli: Cli, output: &mut Output) -> Result<(), Failure> {
+    let connect = || Context::load(cli.context.as_deref()).and_then(Client::new);
+    match cli.command {
+        Command::Perimeter(command) => perimeter::run(command, connect, output),
+        Command::Token(command) => token::run(command, &connect()?, output),
+        Command::Node(command) => node::run(command, &connect()?, output),
+        Command::Peer(command) => peer::run(command, &connect()?, output),
+        Command::Explain(args) => explain::run(args, &connect()?, output),
+        Command::Audit(args) => audit::run(&args, &connect()?, output),
+        Command::Verify(args) => verify::run(&args, &connect()?, output),
+        Command::Wait(args) => wait::run(&args, &connect()?, output),
+        Command::Status(args) => status::status(&args, output),
+        Command::Ping(args) => status::ping(args, output),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "ringfence", &mut script);
+            output.raw(&script);
+            Ok(())
+        }
+        Command::Man => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Cli::command())
+                .render(&mut page)
+                .map_err(Failure::failed)?;
+            output.raw(&page);
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,431 @@
+//! `ringfence perimeter …`: policy from files to the controller and back.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use ringfence_control::api::{
+    ApplyReport, ApplyRequest, ChangeReport, CreateTokenRequest, CreatedToken, FlowChangeKind,
+    FlowChangeView, PerimeterDetail, PerimeterList, PolicyFile,
+};
+use ringfence_model::{Labels, Name, Selector};
+use ringfence_policy::{Starter, starter};
+use serde::Serialize;
+
+use crate::args::{ApplyArgs, CreateArgs, PerimeterCommand};
+use crate::client::Client;
+use crate::failure::{Exit, Failure};
+use crate::files;
+use crate::output::{Output, list, table};
+use crate::when;
+
+pub(super) fn run(
+    command: PerimeterCommand,
+    connect: impl FnOnce() -> Result<Client, Failure>,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    match command {
+        PerimeterCommand::Create(args) => create(&args, &connect()?, output),
+        // The files are checked before anything is asked of the network.
+        PerimeterCommand::Apply(args) => apply(&args, connect, output),
+        PerimeterCommand::Ls => ls(&connect()?, output),
+        PerimeterCommand::Show { name, policy } => show(&name, policy, &connect()?, output),
+        PerimeterCommand::Rm { name } => rm(&name, &connect()?, output),
+    }
+}
+
+fn apply(
+    args: &ApplyArgs,
+    connect: impl FnOnce() -> Result<Client, Failure>,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let files = files::read(&args.files)?;
+    files::check(&files)?;
+    let report = submit(&connect()?, &files, args)?;
+    for warning in &report.warnings {
+        output.warning(warning);
+    }
+    output.answer(&report, apply_text);
+    Ok(())
+}
+
+fn submit(client: &Client, files: &[PolicyFile], args: &ApplyArgs) -> Result<ApplyReport, Failure> {
+    let request = ApplyRequest {
+        files: files.to_vec(),
+        dry_run: args.dry_run,
+        prune: args.prune,
+        base: args.base,
+    };
+    client
+        .post("/perimeters", &request)
+        .map_err(|failure| files::with_texts(failure, files))
+}
+
+fn apply_text(report: &ApplyReport) -> String {
+    let mut text = String::new();
+    for change in &report.changes {
+        text += &flow_line(change);
+    }
+    let (open, closed) = report
+        .changes
+        .iter()
+        .fold((0, 0), |(open, closed), change| match change.change {
+            FlowChangeKind::Opens => (open + 1, closed),
+            FlowChangeKind::Closes => (open, closed + 1),
+        });
+    let verb = if report.dry_run {
+        ("would be", "would open", "would close")
+    } else {
+        ("", "opened", "closed")
+    };
+    for name in &report.applied {
+        text += &format!("perimeter {name} {}\n", join(verb.0, "applied"));
+    }
+    for name in &report.removed {
+        text += &format!("perimeter {name} {}\n", join(verb.0, "removed"));
+    }
+    text += &format!(
+        "{open} flows {}, {closed} {}; revision {}{}\n",
+        verb.1,
+        verb.2,
+        report.revision,
+        if report.dry_run {
+            " (nothing was changed)"
+        } else {
+            ""
+        }
+    );
+    text
+}
+
+fn join(first: &str, second: &str) -> String {
+    if first.is_empty() {
+        second.to_owned()
+    } else {
+        format!("{first} {second}")
+    }
+}
+
+/// `+ payments-db: api-1 > db-1 tcp/5432 (rule #1)`.
+pub(super) fn flow_line(change: &FlowChangeView) -> String {
+    let sign = match change.change {
+        FlowChangeKind::Opens => "\x1b[32m+\x1b[0m",
+        FlowChangeKind::Closes => "\x1b[31m-\x1b[0m",
+    };
+    format!(
+        "{sign} {}: {} > {} {} (rule {})\n",
+        change.perimeter, change.from, change.to, change.service, change.rule
+    )
+}
+
+fn ls(client: &Client, output: &mut Output) -> Result<(), Failure> {
+    let answer: PerimeterList = client.get("/perimeters")?;
+    output.answer(&answer, |answer| {
+        if answer.perimeters.is_empty() {
+            return "no perimeters yet: `ringfence perimeter create` makes the first".to_owned();
+        }
+        table(
+            [
+                "NAME",
+                "CRITICALITY",
+                "OWNERS",
+                "MEMBERS",
+                "RULES",
+                "LEASE",
+                "CHANGED",
+                "REVISION",
+            ],
+            answer.perimeters.iter().map(|perimeter| {
+                [
+                    perimeter.name.to_string(),
+                    perimeter.criticality.clone(),
+                    list(&perimeter.owners),
+                    perimeter.members.to_string(),
+                    perimeter.rules.to_string(),
+                    when::seconds(perimeter.lease_seconds),
+                    when::at(perimeter.changed_ms),
+                    perimeter.revision.to_string(),
+                ]
+            }),
+        )
+    });
+    Ok(())
+}
+
+fn show(name: &Name, policy: bool, client: &Client, output: &mut Output) -> Result<(), Failure> {
+    let detail: PerimeterDetail = client.get(&format!("/perimeters/{name}"))?;
+    if policy {
+        output.answer(&detail.file, |file| file.text.clone());
+    } else {
+        output.answer(&detail, detail_text);
+    }
+    Ok(())
+}
+
+fn detail_text(detail: &PerimeterDetail) -> String {
+    let summary = &detail.summary;
+    let review = summary
+        .review_seconds
+        .map_or_else(|| "-".to_owned(), when::seconds);
+    let mut text = format!(
+        "perimeter    {}\ndescription  {}\nowners       {}\ncriticality  {}\nreview       every {review}\nlease        {}\nchanged      {} (revision {})\n\n",
+        summary.name,
+        summary.description,
+        list(&summary.owners),
+        summary.criticality,
+        when::seconds(summary.lease_seconds),
+        when::at(summary.changed_ms),
+        summary.revision,
+    );
+    text += &table(
+        ["GROUP", "SELECTOR", "MEMBERS"],
+        detail.groups.iter().map(|group| {
+            [
+                group.name.to_string(),
+                group.selector.clone(),
+                list(&group.members),
+            ]
+        }),
+    );
+    text += "\n\n";
+    text += &table(
+        ["MEMBER", "KIND", "ADDRESSES", "PEERS", "KEY"],
+        detail.members.iter().map(|member| {
+            [
+                member.name.to_string(),
+                format!("{:?}", member.kind).to_lowercase(),
+                list(&member.addresses),
+                member.peers.to_string(),
+                member
+                    .public_key
+                    .map_or_else(|| "none yet".to_owned(), |key| key.to_string()),
+            ]
+        }),
+    );
+    text += "\n\n";
+    text += &table(
+        ["RULE", "LINE", "FROM", "TO", "PORTS", "STATE", "REASON"],
+        detail.rules.iter().map(|rule| {
+            [
+                rule.id.to_string(),
+                rule.line.to_string(),
+                rule.from.to_string(),
+                rule.to.to_string(),
+                list(&rule.services),
+                rule.inactive.clone().unwrap_or_else(|| "open".to_owned()),
+                rule.reason.clone(),
+            ]
+        }),
+    );
+    text
+}
+
+fn rm(name: &Name, client: &Client, output: &mut Output) -> Result<(), Failure> {
+    let report: ChangeReport = client.delete(&format!("/perimeters/{name}"))?;
+    output.answer(&report, |report| {
+        format!(
+            "perimeter {name} removed; {} flows closed; revision {}",
+            report.changes.len(),
+            report.revision
+        )
+    });
+    Ok(())
+}
+
+/// What `perimeter create --json` prints.
+#[derive(Serialize)]
+struct Created {
+    perimeter: Name,
+    file: PathBuf,
+    revision: String,
+    join: Vec<Join>,
+}
+
+/// One side's way in.
+#[derive(Serialize)]
+struct Join {
+    side: &'static str,
+    labels: Labels,
+    uses: u32,
+    expires_ms: u64,
+    token: String,
+    command: String,
+}
+
+fn create(args: &CreateArgs, client: &Client, output: &mut Output) -> Result<(), Failure> {
+    let path = args
+        .file
+        .clone()
+        .unwrap_or_else(|| PathBuf::from(format!("{}.toml", args.name)));
+    let existing: PerimeterList = client.get("/perimeters")?;
+    if existing
+        .perimeters
+        .iter()
+        .any(|perimeter| perimeter.name == args.name)
+    {
+        return Err(Failure::failed(format_args!("perimeter {} exists already", args.name)).help(format_args!(
+            "change it with `ringfence perimeter show {0} --policy > {0}.toml`, an editor, and `ringfence perimeter apply -f {0}.toml`",
+            args.name
+        )));
+    }
+    let file = PolicyFile {
+        name: path.display().to_string(),
+        text: first_policy(args),
+    };
+    files::check(std::slice::from_ref(&file))?;
+    write_new(&path, &file.text)?;
+    match establish(args, client, file) {
+        Ok(report) => {
+            for warning in &report.0 {
+                // Its groups match nothing yet: that is what the join commands are for.
+                if !warning.message.contains("matches no") {
+                    output.warning(warning);
+                }
+            }
+            let created = Created {
+                perimeter: args.name.clone(),
+                file: path,
+                revision: report.1,
+                join: report.2,
+            };
+            output.answer(&created, created_text);
+            Ok(())
+        }
+        Err(failure) => {
+            // Nothing half-applied: a policy file that is not in force would be found and believed.
+            let _ = std::fs::remove_file(&path);
+            Err(failure)
+        }
+    }
+}
+
+type Established = (Vec<ringfence_control::api::Finding>, String, Vec<Join>);
+
+fn establish(args: &CreateArgs, client: &Client, file: PolicyFile) -> Result<Established, Failure> {
+    let request = ApplyRequest {
+        files: vec![file],
+        dry_run: false,
+        prune: false,
+        base: None,
+    };
+    let report: ApplyReport = client.post("/perimeters", &request)?;
+    let join = vec![
+        join_command("asset", &args.asset, args, client)?,
+        join_command("client", &args.client, args, client)?,
+    ];
+    Ok((report.warnings, report.revision.to_string(), join))
+}
+
+fn join_command(
+    side: &'static str,
+    selector: &Selector,
+    args: &CreateArgs,
+    client: &Client,
+) -> Result<Join, Failure> {
+    let request = CreateTokenRequest {
+        labels: selector.pairs().clone(),
+        ttl_seconds: args.ttl.as_secs(),
+        uses: args.uses,
+    };
+    let token: CreatedToken = client.post("/tokens", &request)?;
+    Ok(Join {
+        side,
+        labels: request.labels,
+        uses: args.uses,
+        expires_ms: token.expires_ms.0,
+        // On standard input, so that the token stands in no process list.
+        command: format!("echo {} | ringfence-node up --token-file -", token.token),
+        token: token.token,
+    })
+}
+
+fn created_text(created: &Created) -> String {
+    let mut text = format!(
+        "perimeter {} is in force (revision {}); its policy is {}\n",
+        created.perimeter,
+        created.revision,
+        created.file.display()
+    );
+    for join in &created.join {
+        let machines = if join.uses == 1 {
+            "one machine".to_owned()
+        } else {
+            format!("up to {} machines", join.uses)
+        };
+        text += &format!(
+            "\nOn the {} ({}), for {machines}, until {}, as root:\n\n  {}\n",
+            join.side,
+            join.labels,
+            when::at(ringfence_model::UnixMillis(join.expires_ms)),
+            join.command
+        );
+    }
+    text += &format!("\nThen check it: ringfence verify {}\n", created.perimeter);
+    text
+}
+
+fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
+    let shown = path.display();
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(path)
+        .map_err(|error| match error.kind() {
+            std::io::ErrorKind::AlreadyExists => Failure::new(
+                Exit::Failed,
+                format_args!("{shown} exists already and was left as it is"),
+            )
+            .help("choose another name with --file, or apply it with `ringfence perimeter apply -f`"),
+            _ => Failure::failed(format_args!("{shown}: {error}")),
+        })?;
+    file.write_all(text.as_bytes())
+        .map_err(|error| Failure::failed(format_args!("{shown}: {error}")))
+}
+
+fn first_policy(args: &CreateArgs) -> String {
+    starter(&Starter {
+        name: args.name.clone(),
+        asset: args.asset.clone(),
+        client: args.client.clone(),
+        services: args.ports.clone(),
+        owners: args.owners.clone(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+    use ringfence_policy::Policy;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn create_args(words: &[&str]) -> CreateArgs {
+        let command = ["ringfence", "perimeter", "create"];
+        let cli = Cli::try_parse_from(command.iter().chain(words)).unwrap();
+        match cli.command {
+            Command::Perimeter(PerimeterCommand::Create(args)) => args,
+            _ => panic!("that is another command"),
+        }
+    }
+
+    #[test]
+    fn the_first_policy_says_what_was_asked_for() {
+        let words = [
+            "payments-db",
+            "--asset",
+            "role=db,env=prod",
+            "--client",
+            "role=api",
+            "--port",
+            "tcp/5432,icmp",
+        ];
+        let args = create_args(&[&words[..], &["--owner", "alice@example.com"]].concat());
+
+        let checked = Policy::parse("payments-db.toml", &first_policy(&args)).unwrap();
+
+        assert_eq!(checked.policy.name, args.name);
+        assert_eq!(checked.policy.owners, args.owners);
+        assert_eq!(checked.policy.rules[0].services, args.ports);
+    }
+}

@@ -1,0 +1,37 @@
+//! `ringfence`: runs a mesh from the command line.
+//!
+//! What administrators do (perimeters, tokens, nodes, devices, audit) goes to the controller's REST API over HTTPS;
+//! what concerns this machine (`status`, `ping`) goes to the node's Unix socket.
+//!
+//! **Invariant:** JSON goes to stdout alone, everything said to people about it to stderr, and the exit code is one of
+//! [`failure::Exit`].
+
+mod args;
+mod client;
+mod commands;
+mod context;
+mod failure;
+mod files;
+mod local;
+mod output;
+mod when;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::Cli;
+use crate::output::Output;
+
+fn main() -> ExitCode {
+    // Rust ignores SIGPIPE, so that `ringfence audit | head` would end in an error instead of quietly.
+    let cli = Cli::parse();
+    let mut output = Output::new(cli.json);
+    match commands::run(cli, &mut output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output.failure(&failure);
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
