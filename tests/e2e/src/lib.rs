@@ -1,1 +1,25 @@
-//! Placeholder.
+//! Drives the real binaries in networks made by `ringfence-lab`: a [`Mesh`] of one controller and [`Node`]s.
+//!
+//! Used by the tests beside it and by the examples. It knows the programs as their users do: by command lines, exit
+//! codes, JSON and sockets. What attacks them ([`Stranger`], [`packet`]) is written apart from what defends them.
+
+mod api;
+mod binary;
+mod device;
+mod live;
+mod mesh;
+mod node;
+pub mod packet;
+mod policy;
+mod postgres;
+mod stranger;
+
+pub use api::{Answer, Api};
+pub use binary::binary;
+pub use device::Device;
+pub use live::{Cut, Live};
+pub use mesh::{Mesh, MeshOptions};
+pub use node::{Node, NodeOptions, Overlay};
+pub use policy::{Allow, perimeter};
+pub use postgres::{Postgres, Session};
+pub use stranger::{Stranger, base64_of, key_from, public_key_of, random_bytes};
