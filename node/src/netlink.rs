@@ -123,15 +123,17 @@ impl Netlink {
     }
 
     async fn add_address(&self, index: u32, address: IpAddr) -> Result<(), NetlinkError> {
-        let length = host_length(address);
-        let add = self
+        let mut add = self
             .handle
             .address()
-            .add(index, address, length)
-            .replace()
-            .execute()
-            .await;
-        add.map_err(|error| refused(format!("adding {address}"), &error))
+            .add(index, address, host_length(address))
+            .replace();
+        if address.is_ipv6() {
+            // No neighbour can have it, and while it is tentative no route may name it as source.
+            add.message_mut().header.flags |= AddressHeaderFlags::Nodad;
+        }
+        let added = add.execute().await;
+        added.map_err(|error| refused(format!("adding {address}"), &error))
     }
 
     async fn set_routes(&self, index: u32, segment: &SegmentFacts) -> Result<(), NetlinkError> {
