@@ -91,12 +91,12 @@ impl Default for FrameDecoder {
 /// # Errors
 /// [`FrameError::TooLong`] if the body is over `limit`.
 pub fn parse_header(header: [u8; FRAME_HEADER_BYTES], limit: usize) -> Result<(usize, u16), FrameError> {
-    let [a, b, c, d, e, f] = header;
-    let bytes = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
+    let [length @ .., high, low] = header;
+    let bytes = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
     if bytes > limit {
         return Err(FrameError::TooLong { bytes, limit });
     }
-    Ok((bytes, u16::from_be_bytes([e, f])))
+    Ok((bytes, u16::from_be_bytes([high, low])))
 }
 
 /// Puts `body` in its envelope.

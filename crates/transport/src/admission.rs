@@ -1,7 +1,8 @@
 //! Bounds what one source may ask for: a token bucket each, in a table that cannot grow.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Where a datagram comes from, as far as one machine can hide behind many addresses: an IPv4 address, or an IPv6 /64.
@@ -12,8 +13,57 @@ impl Source {
     /// The source that `address` belongs to.
     pub fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
-            IpAddr::V4(v4) => Self(u128::from(v4.to_ipv6_mapped().to_bits())),
+            IpAddr::V4(v4) => Self(v4.to_ipv6_mapped().to_bits()),
             IpAddr::V6(v6) => Self(v6.to_bits() & !u128::from(u64::MAX)),
+        }
+    }
+}
+
+/// An address as it was on the wire: a socket for both families shows IPv4 ones wrapped (RFC 4291 section 2.5.5.2).
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// How much of something each source has under way.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct UnderWay(Arc<Mutex<BTreeMap<Source, usize>>>);
+
+/// One thing under way; over when dropped.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    source: Source,
+    under_way: UnderWay,
+}
+
+impl UnderWay {
+    /// How many `source` has under way.
+    pub(crate) fn count(&self, source: Source) -> usize {
+        self.counts().get(&source).copied().unwrap_or(0)
+    }
+
+    /// Begins one more. The caller bounds the sum over all sources, and with it this table.
+    pub(crate) fn begin(&self, source: Source) -> Pass {
+        *self.counts().entry(source).or_insert(0) += 1;
+        Pass {
+            source,
+            under_way: self.clone(),
+        }
+    }
+
+    /// A count is whole between any two statements, so one left by a thread that panicked still holds.
+    fn counts(&self) -> MutexGuard<'_, BTreeMap<Source, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        let mut counts = self.under_way.counts();
+        if let Some(count) = counts.get_mut(&self.source) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.source);
+            }
         }
     }
 }
@@ -105,6 +155,22 @@ mod tests {
         assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
         assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
         assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+    }
+
+    #[test]
+    fn what_is_over_leaves_nothing_behind() {
+        let under_way = UnderWay::default();
+
+        let passes = [
+            under_way.begin(source(1)),
+            under_way.begin(source(1)),
+            under_way.begin(source(2)),
+        ];
+
+        assert_eq!((under_way.count(source(1)), under_way.count(source(2))), (2, 1));
+        drop(passes);
+        assert_eq!(under_way.count(source(1)), 0);
+        assert!(under_way.counts().is_empty());
     }
 
     #[test]

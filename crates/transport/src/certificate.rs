@@ -120,3 +120,78 @@ pub fn pem_of(certificate: &CertificateDer<'_>) -> String {
 fn millis(seconds: i64) -> UnixMillis {
     UnixMillis(u64::try_from(seconds).unwrap_or(0).saturating_mul(1000))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rcgen::{CertificateParams, KeyPair, SanType};
+
+    use super::*;
+    use crate::testing::{Mesh, VALID};
+
+    /// A self-signed certificate with these URI names.
+    fn leaf(uris: &[&str]) -> CertificateDer<'static> {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = uris
+            .iter()
+            .map(|&uri| SanType::URI(uri.try_into().unwrap()))
+            .collect();
+        params
+            .self_signed(&KeyPair::generate().unwrap())
+            .unwrap()
+            .der()
+            .clone()
+    }
+
+    #[test]
+    fn a_leaf_says_who_it_is_for_and_until_when() {
+        let member = Mesh::new("acme").member(7, VALID);
+        let chain = certificates_from_pem(&member.chain_pem).unwrap();
+
+        let identity = PeerIdentity::from_leaf(&chain[0]).unwrap();
+
+        assert_eq!(identity.id.to_string(), "spiffe://acme/node/0000000000000007");
+        assert_eq!(identity.public_key_der, member.key.public_key_der());
+        let hours = (identity.not_after.0 - identity.not_before.0) / 3_600_000;
+        assert_eq!(hours, 25);
+    }
+
+    #[test]
+    fn a_leaf_with_no_identity_or_two_is_refused() {
+        let node = "spiffe://acme/node/0000000000000007";
+        for uris in [
+            &[][..],
+            &[node, "spiffe://acme/controller"],
+            &[node, node],
+            &["https://acme"],
+        ] {
+            assert!(PeerIdentity::from_leaf(&leaf(uris)).is_err(), "{uris:?}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_reads_back_from_pem() {
+        let leaf = leaf(&[]);
+        let pem = pem_of(&leaf).repeat(2);
+
+        assert_eq!(certificates_from_pem(&pem).unwrap(), [leaf.clone(), leaf]);
+        assert!(certificates_from_pem("").is_err());
+        assert!(
+            certificates_from_pem("-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n").is_err()
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_certificates_and_signatures_never_panic(flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..5), cut in any::<prop::sample::Index>()) {
+            let mut der = leaf(&["spiffe://acme/controller"]).to_vec();
+            for (place, with) in flips {
+                let place = place.index(der.len());
+                der[place] ^= with;
+            }
+            der.truncate(cut.index(der.len() + 1));
+            let _ = PeerIdentity::from_leaf(&der);
+            prop_assert!(!verify_signature(&der, b"message", &der));
+        }
+    }
+}

@@ -143,9 +143,9 @@ fn alert_of(code: u64) -> Option<u8> {
 }
 
 /// `bad_certificate` to `certificate_unknown`, `unknown_ca`, `access_denied`, `certificate_required` (RFC 8446
-/// section 6.2).
+/// section 6.2); and `decrypt_error`, which a chain that another authority of the same name signed comes to.
 fn is_about_certificates(alert: u8) -> bool {
-    matches!(alert, 42..=46 | 48 | 49 | 116)
+    matches!(alert, 42..=46 | 48 | 49 | 51 | 116)
 }
 
 fn alert_words(alert: u8) -> &'static str {
@@ -153,7 +153,7 @@ fn alert_words(alert: u8) -> &'static str {
         43 => "its kind is not supported",
         44 => "it is revoked",
         45 => "it is expired or not valid yet; check the clocks",
-        48 => "another authority signed it, perhaps that of another mesh",
+        48 | 51 => "another authority signed it, perhaps that of another mesh",
         116 => "none was shown",
         _ => "it does not hold",
     }

@@ -117,7 +117,7 @@ impl IdentityKey {
         PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.pkcs8.to_vec()))
     }
 
-    fn from_pair(pair: &KeyPair) -> Self {
+    pub(crate) fn from_pair(pair: &KeyPair) -> Self {
         Self {
             pkcs8: Zeroizing::new(pair.serialized_der().to_vec()),
             public_key_der: pair.subject_public_key_info(),

@@ -16,6 +16,8 @@ mod pin;
 mod secret_file;
 mod server;
 mod spiffe;
+#[cfg(test)]
+mod testing;
 mod tls;
 mod token;
 

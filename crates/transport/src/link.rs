@@ -13,6 +13,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::TransportError;
+use crate::admission::canonical;
 use ringfence_control::{FrameDecoder, Message};
 
 /// Sends messages.
@@ -107,7 +108,9 @@ impl LinkHandle {
 
     /// Where the other end is now; it may move.
     pub fn remote(&self) -> Option<SocketAddr> {
-        self.0.upgrade().map(|link| link.connection.remote_address())
+        self.0
+            .upgrade()
+            .map(|link| canonical(link.connection.remote_address()))
     }
 }
 
@@ -137,9 +140,24 @@ impl<M: Message> Sender<M> {
             .map_err(|error| from_write(error, &self.link.connection))
     }
 
+    /// Waits a little for what was sent to arrive, then closes and says why: dropping would lose the last message.
+    pub async fn close(mut self, reason: CloseReason, why: &str) {
+        // Fails only when it is closed already, and then there is nothing to wait for.
+        if self.stream.finish().is_ok() {
+            let _ = timeout(LAST_WORDS_TIMEOUT, self.stream.stopped()).await;
+        }
+        self.link.connection.close(reason.code(), why.as_bytes());
+    }
+
     /// Something to close the connection with from elsewhere.
     pub fn handle(&self) -> LinkHandle {
         LinkHandle::of(&self.link)
+    }
+
+    /// Sends what is no message.
+    #[cfg(test)]
+    pub(crate) async fn send_raw(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.unwrap();
     }
 }
 
@@ -204,16 +222,23 @@ impl<M: Message> Receiver<M> {
                 self.decoder.push(&chunk.bytes);
                 Ok(true)
             }
-            Ok(None) if self.decoder.is_at_boundary() => Ok(false),
+            Ok(None) if self.decoder.is_at_boundary() => self.finished().await,
             Ok(None) => Err(TransportError::Closed {
                 why: "in the middle of a message".to_owned(),
             }),
-            Err(error) => self.ended(error),
+            Err(error) => self.ended(from_read(error, &self.link.connection)),
         }
     }
 
-    fn ended(&self, error: ReadError) -> Result<bool, TransportError> {
-        let error = from_read(error, &self.link.connection);
+    /// The stream has ended; why the connection does follows it.
+    async fn finished(&self) -> Result<bool, TransportError> {
+        match timeout(LAST_WORDS_TIMEOUT, self.link.connection.closed()).await {
+            Ok(error) => self.ended(error.into()),
+            Err(_) => Ok(false),
+        }
+    }
+
+    fn ended(&self, error: TransportError) -> Result<bool, TransportError> {
         let in_good_order = matches!(&error, TransportError::Closed { why } if why.is_empty());
         if in_good_order && self.decoder.is_at_boundary() {
             return Ok(false);
@@ -261,4 +286,6 @@ fn closed(connection: &Connection) -> TransportError {
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a message may take from its first byte to its last: a full netmap over a slow line, but not for ever.
 const FRAME_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the other end has to take the last message.
+const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
 const READ_BYTES: usize = 64 * 1024;

@@ -1,8 +1,8 @@
 //! The controller's side of the QUIC port: one socket, two protocols, told apart by ALPN.
 //!
 //! **Invariant:** what a stranger can make this hold is bounded: handshakes in flight, connections, bytes before the
-//! first message, and time for each step have named limits, and past half of the handshakes an address has to prove
-//! that it is one (RFC 9000 section 8.1.2) before it costs anything.
+//! first message, and time for each step have named limits, each source has its own share of them, and past half of
+//! either an address has to prove that it is one (RFC 9000 section 8.1.2) before it costs anything.
 
 mod greet;
 
@@ -18,7 +18,7 @@ use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::TransportError;
-use crate::admission::AttemptLimiter;
+use crate::admission::{AttemptLimiter, UnderWay};
 use crate::client::bound_transport;
 use crate::enroll::{EnrollRefusal, EnrollResponse};
 use crate::link::CloseReason;
@@ -48,6 +48,8 @@ pub struct ServerLimits {
     pub connections: usize,
     /// Handshakes at once; past half, addresses prove themselves first; past all, more are refused.
     pub handshakes: usize,
+    /// The same for each source, so that one cannot use them up.
+    pub handshakes_per_source: usize,
     /// How long a handshake, and then an enrolment's request, may take.
     pub handshake_timeout: Duration,
     /// Enrolments that one source may attempt at once: each refused one is an entry in the audit log.
@@ -61,6 +63,7 @@ impl Default for ServerLimits {
         Self {
             connections: 16_384,
             handshakes: 512,
+            handshakes_per_source: 128,
             handshake_timeout: Duration::from_secs(10),
             enroll_burst: 128,
             enroll_every: Duration::from_secs(1),
@@ -91,6 +94,7 @@ struct Shared {
     limits: ServerLimits,
     connections: Arc<Semaphore>,
     handshakes: Arc<Semaphore>,
+    under_way: UnderWay,
     attempts: Mutex<AttemptLimiter>,
     refused: AtomicU64,
     ready: mpsc::Sender<Incoming>,
@@ -128,6 +132,7 @@ impl Server {
             limits,
             connections: Arc::new(Semaphore::new(limits.connections)),
             handshakes: Arc::new(Semaphore::new(limits.handshakes)),
+            under_way: UnderWay::default(),
             attempts: Mutex::new(AttemptLimiter::new(limits.enroll_burst, limits.enroll_every)),
             refused: AtomicU64::new(0),
             ready,

@@ -1,1 +1,293 @@
+//! Messages read back as written, and nothing else does anything.
 
+use proptest::prelude::*;
+use ringfence_model::CandidateKind;
+
+use super::*;
+use crate::netmap::tests::{any_netmap, name, netmap, revision, segment};
+use crate::{FRAME_BYTES_MAX, FrameDecoder, Probe, ProbeOutcome, ProbeVerdict, SeenFlow};
+
+fn candidate() -> Candidate {
+    Candidate {
+        address: "[2001:db8::1]:51820".parse().unwrap(),
+        kind: CandidateKind::Host,
+    }
+}
+
+fn to_controller() -> Vec<ToController> {
+    vec![
+        ToController::Hello(Hello {
+            capability: CAPABILITY,
+            version: "0.1.0".into(),
+            revision: Some(revision(7)),
+            netmap_hash: Some([9; 32]),
+            listen_port: 51820,
+        }),
+        ToController::RegisterKey(RegisterKey {
+            perimeter: name("a"),
+            public_key: PublicKey::from_bytes([4; 32]),
+            signature: vec![1, 2, 3],
+        }),
+        ToController::Candidates(vec![candidate()]),
+        ToController::Enforced(Enforced {
+            revision: revision(7),
+            took_us: 12,
+        }),
+        ToController::NetmapRefused(NetmapRefused {
+            revision: revision(7),
+            why: "no".into(),
+        }),
+        ToController::Renew(Renew { csr_der: vec![1] }),
+        ToController::ProbeResult(ProbeReport {
+            id: 1,
+            results: vec![ProbeOutcome {
+                verdict: ProbeVerdict::Silent,
+                src: Some(candidate().address),
+                took_us: 1,
+                detail: String::new(),
+            }],
+        }),
+        ToController::Seen(SeenAnswer {
+            id: 1,
+            seen: vec![true, false],
+        }),
+        ToController::Pong(Ping { id: 3 }),
+    ]
+}
+
+fn to_node() -> Vec<ToNode> {
+    let old = netmap(1, [("a", segment(1, [2]))]);
+    let new = netmap(2, [("a", segment(1, [3])), ("b", segment(2, [2]))]);
+    vec![
+        ToNode::Welcome(Welcome {
+            capability: 1,
+            mesh: name("acme"),
+            wall: UnixMillis(1),
+        }),
+        ToNode::Delta(Delta::between(&old, &new)),
+        ToNode::Full(old),
+        ToNode::PeerCandidates(PeerCandidates {
+            peer: NodeId(2),
+            candidates: vec![candidate()],
+        }),
+        ToNode::Lease(Lease {
+            revision: revision(2),
+        }),
+        ToNode::Renewed(Renewed {
+            certificate_chain_pem: "x".into(),
+        }),
+        ToNode::Probe(ProbeOrder {
+            id: 1,
+            perimeter: None,
+            probes: vec![
+                Probe::TcpConnect {
+                    dst: candidate().address,
+                },
+                Probe::Handshake {
+                    public_key: PublicKey::from_bytes([4; 32]),
+                    endpoints: vec![candidate().address],
+                },
+            ],
+            wait_ms: 1000,
+        }),
+        ToNode::AskSeen(SeenQuestion {
+            id: 1,
+            perimeter: name("a"),
+            flows: vec![SeenFlow {
+                protocol: 6,
+                src: candidate().address,
+                dst: candidate().address,
+            }],
+        }),
+        ToNode::Refused(Refused { reason: "no".into() }),
+        ToNode::Goodbye(Goodbye {
+            reason: "removed".into(),
+        }),
+        ToNode::Ping(Ping { id: 3 }),
+    ]
+}
+
+fn frame(bytes: &[u8]) -> Frame {
+    let mut decoder = FrameDecoder::new();
+    decoder.push(bytes);
+    decoder.next_frame().unwrap().unwrap()
+}
+
+/// All frames of both directions.
+fn frames() -> Vec<Vec<u8>> {
+    let up = to_controller()
+        .into_iter()
+        .map(|message| message.encode().unwrap());
+    let down = to_node().into_iter().map(|message| message.encode().unwrap());
+    up.chain(down).collect()
+}
+
+fn decode_both(frame: &Frame) {
+    let _ = ToController::decode(frame);
+    let _ = ToNode::decode(frame);
+}
+
+#[test]
+fn every_message_reads_back_as_written() {
+    for message in to_controller() {
+        assert_eq!(
+            ToController::decode(&frame(&message.encode().unwrap())),
+            Ok(Some(message))
+        );
+    }
+    for message in to_node() {
+        assert_eq!(
+            ToNode::decode(&frame(&message.encode().unwrap())),
+            Ok(Some(message))
+        );
+    }
+}
+
+#[test]
+fn unknown_kinds_are_skipped_and_neither_end_takes_the_other_ends() {
+    let newer = Frame {
+        kind: 999,
+        body: vec![0xff; 10],
+    };
+    assert_eq!(ToNode::decode(&newer), Ok(None));
+    assert_eq!(ToController::decode(&newer), Ok(None));
+    for message in to_node() {
+        assert_eq!(ToController::decode(&frame(&message.encode().unwrap())), Ok(None));
+    }
+}
+
+#[test]
+fn a_newer_sender_may_add_fields() {
+    #[derive(Serialize)]
+    struct NewerLease {
+        revision: Revision,
+        reason: &'static str,
+    }
+    let body = NewerLease {
+        revision: revision(4),
+        reason: "new in 2",
+    };
+    let newer = frame(&encode_body(105, "Lease", &body).unwrap());
+
+    let lease = ToNode::Lease(Lease {
+        revision: revision(4),
+    });
+    assert_eq!(ToNode::decode(&newer), Ok(Some(lease)));
+}
+
+#[test]
+fn a_netmap_beyond_the_bound_is_an_error_not_a_cut_message() {
+    let huge = ToNode::Refused(Refused {
+        reason: "x".repeat(FRAME_BYTES_MAX),
+    });
+
+    assert!(matches!(
+        huge.encode(),
+        Err(MessageError::Frame(FrameError::TooLong { .. }))
+    ));
+}
+
+#[test]
+fn bytes_after_the_end_of_a_body_are_refused() {
+    let mut frame = frame(&ToController::Pong(Ping { id: 3 }).encode().unwrap());
+    frame.body.push(0);
+
+    assert!(matches!(
+        ToController::decode(&frame),
+        Err(MessageError::Body { kind: "Pong", .. })
+    ));
+}
+
+#[test]
+fn registrations_for_different_purposes_never_share_bytes() {
+    let key = PublicKey::from_bytes([4; 32]);
+    let of = |mesh: &str, node, perimeter: &str| {
+        registration_bytes(&name(mesh), NodeId(node), &name(perimeter), &key)
+    };
+
+    let all = [
+        of("a", 1, "b"),
+        of("a", 2, "b"),
+        of("b", 1, "a"),
+        of("a", 1, "bb"),
+        of("ab", 1, "b"),
+    ];
+
+    for (place, bytes) in all.iter().enumerate() {
+        assert!(!all[place + 1..].contains(bytes));
+    }
+}
+
+#[test]
+fn deeply_nested_bodies_do_not_overflow_the_stack() {
+    for opener in [0x81, 0x9f, 0xa1, 0xbf, 0xc1, 0xd9] {
+        let body = vec![opener; FRAME_BYTES_MAX];
+        for kind in [1, 3, 7, 102, 103, 107] {
+            decode_both(&Frame {
+                kind,
+                body: body.clone(),
+            });
+        }
+    }
+}
+
+#[test]
+fn a_claimed_length_allocates_nothing_that_has_not_arrived() {
+    // Arrays, maps, texts and byte strings that claim 2^60 elements.
+    for opener in [0x9b, 0xbb, 0x7b, 0x5b] {
+        let mut body = vec![opener];
+        body.extend((1_u64 << 60).to_be_bytes());
+        for kind in 1..=9 {
+            decode_both(&Frame {
+                kind,
+                body: body.clone(),
+            });
+        }
+        for kind in 101..=111 {
+            decode_both(&Frame {
+                kind,
+                body: body.clone(),
+            });
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_netmap_survives_the_wire(map in any_netmap()) {
+        let message = ToNode::Full(map);
+        prop_assert_eq!(ToNode::decode(&frame(&message.encode().unwrap())), Ok(Some(message)));
+    }
+
+    #[test]
+    fn random_bodies_never_panic(kind in prop_oneof![0_u16..10, 100_u16..113, any::<u16>()], body in prop::collection::vec(any::<u8>(), 0..300)) {
+        decode_both(&Frame { kind, body });
+    }
+
+    #[test]
+    fn truncated_and_flipped_messages_never_panic(which in any::<prop::sample::Index>(), cut in any::<prop::sample::Index>(), flips in prop::collection::vec((any::<prop::sample::Index>(), 0_u8..8), 0..6)) {
+        let frames = frames();
+        let mut bytes = which.get(&frames).clone();
+        for (place, bit) in flips {
+            let place = place.index(bytes.len());
+            bytes[place] ^= 1 << bit;
+        }
+        bytes.truncate(cut.index(bytes.len() + 1));
+        let mut decoder = FrameDecoder::new();
+        decoder.push(&bytes);
+        if let Ok(Some(frame)) = decoder.next_frame() {
+            decode_both(&frame);
+        }
+    }
+
+    #[test]
+    fn a_truncated_body_is_refused(which in any::<prop::sample::Index>(), cut in any::<prop::sample::Index>()) {
+        let frames = frames();
+        let bytes: &Vec<u8> = which.get(&frames);
+        let mut frame = frame(bytes);
+        frame.body.truncate(cut.index(frame.body.len()));
+        let up = ToController::decode(&frame);
+        let down = ToNode::decode(&frame);
+        prop_assert!(!matches!(up, Ok(Some(_))) && !matches!(down, Ok(Some(_))));
+    }
+}

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::{EnrollAnswer, Incoming, Shared};
 use crate::TransportError;
-use crate::admission::Source;
+use crate::admission::{Pass, Source, canonical};
 use crate::certificate::PeerIdentity;
 use crate::client::KIND_ACCEPTED;
 use crate::enroll::{EnrollRequest, read_request, write_answer};
@@ -109,38 +109,63 @@ impl EnrollAttempt {
 /// Takes what comes until the endpoint closes.
 pub(super) async fn listen(endpoint: Endpoint, shared: Arc<Shared>) {
     while let Some(incoming) = endpoint.accept().await {
-        let free = shared.handshakes.available_permits();
-        if !incoming.remote_address_validated() && free * 2 < shared.limits.handshakes {
-            // Costs a stateless answer, and the sender its forged address.
-            if incoming.may_retry() {
-                let _ = incoming.retry();
-            } else {
+        match shared.admit(&incoming) {
+            Admission::Come(places) => {
+                tokio::spawn(greet(incoming, Arc::clone(&shared), places));
+            }
+            // Costs us a stateless answer, and the sender a forged address.
+            Admission::ProveAddress => drop(incoming.retry()),
+            Admission::Refuse => {
+                shared.note_refused();
                 incoming.refuse();
             }
-            continue;
         }
-        let Ok(handshake) = Arc::clone(&shared.handshakes).try_acquire_owned() else {
-            shared.note_refused();
-            incoming.refuse();
-            continue;
-        };
-        let Ok(place) = Arc::clone(&shared.connections).try_acquire_owned() else {
-            shared.note_refused();
-            incoming.refuse();
-            continue;
-        };
-        tokio::spawn(greet(incoming, Arc::clone(&shared), handshake, place));
+    }
+}
+
+enum Admission {
+    Come(Places),
+    ProveAddress,
+    Refuse,
+}
+
+/// What a handshake takes up while it lasts.
+struct Places {
+    handshake: (OwnedSemaphorePermit, Pass),
+    connection: OwnedSemaphorePermit,
+}
+
+impl Shared {
+    fn admit(&self, incoming: &quinn::Incoming) -> Admission {
+        let source = Source::of(incoming.remote_address().ip());
+        let all = self.limits.handshakes - self.handshakes.available_permits();
+        let own = self.under_way.count(source);
+        if own >= self.limits.handshakes_per_source && incoming.remote_address_validated() {
+            return Admission::Refuse;
+        }
+        let many = all * 2 > self.limits.handshakes || own * 2 > self.limits.handshakes_per_source;
+        if many && incoming.may_retry() {
+            return Admission::ProveAddress;
+        }
+        let handshake = Arc::clone(&self.handshakes).try_acquire_owned();
+        let connection = Arc::clone(&self.connections).try_acquire_owned();
+        match (handshake, connection) {
+            (Ok(handshake), Ok(connection)) => Admission::Come(Places {
+                handshake: (handshake, self.under_way.begin(source)),
+                connection,
+            }),
+            (_, _) => Admission::Refuse,
+        }
+    }
+
+    fn note_refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 /// One connection, from its first datagram to the caller's queue.
-async fn greet(
-    incoming: quinn::Incoming,
-    shared: Arc<Shared>,
-    handshake: OwnedSemaphorePermit,
-    place: OwnedSemaphorePermit,
-) {
-    let remote = incoming.remote_address();
+async fn greet(incoming: quinn::Incoming, shared: Arc<Shared>, places: Places) {
+    let remote = canonical(incoming.remote_address());
     let connected = timeout(shared.limits.handshake_timeout, incoming).await;
     let connection = match connected {
         Ok(Ok(connection)) => connection,
@@ -157,7 +182,7 @@ async fn greet(
     };
     let link = Arc::new(Link {
         connection,
-        holds: Holds::Server(place),
+        holds: Holds::Server(places.connection),
     });
     let ready = match alpn(&link.connection).as_deref() {
         Some(ALPN_CONTROL) => control(&link, &shared),
@@ -167,7 +192,7 @@ async fn greet(
             "no protocol of ours was asked for".to_owned(),
         )),
     };
-    drop(handshake);
+    drop(places.handshake);
     match ready {
         // Fails only when the server is gone, and then the connection goes with it.
         Ok(incoming) => drop(shared.ready.send(incoming).await),
@@ -203,13 +228,13 @@ fn control(link: &Arc<Link>, shared: &Shared) -> Result<Incoming, Refusal> {
     Ok(Incoming::Control(ControlRequest {
         node,
         identity,
-        remote: link.connection.remote_address(),
+        remote: canonical(link.connection.remote_address()),
         link: Arc::clone(link),
     }))
 }
 
 async fn enrolment(link: &Arc<Link>, shared: &Shared) -> Result<Incoming, Refusal> {
-    let remote = link.connection.remote_address();
+    let remote = canonical(link.connection.remote_address());
     let admitted = shared
         .attempts
         .lock()
@@ -246,12 +271,6 @@ fn alpn(connection: &Connection) -> Option<Vec<u8>> {
 fn time_until(unix_ms: u64) -> Option<Duration> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
     Some(Duration::from_millis(unix_ms).saturating_sub(now))
-}
-
-impl Shared {
-    fn note_refused(&self) {
-        self.refused.fetch_add(1, Ordering::Relaxed);
-    }
 }
 
 const STEP_TIMEOUT: Duration = Duration::from_secs(10);
