@@ -18,6 +18,7 @@ use crate::arguments::AgentArguments;
 use crate::command::{Command, LoopEvent};
 use crate::control::{Control, Ended, Memory};
 use crate::failure::Failure;
+use crate::guard::Guard;
 use crate::identity::Identity;
 use crate::link::{self, LinkEvent, Target};
 use crate::local::{self, Desk};
@@ -155,6 +156,7 @@ impl Parts<'_> {
             loop_events,
             link_events,
             netlink: Netlink::connect().context("connecting to netlink")?,
+            guard: guard(self.listen_port),
             uapi: Uapi::new(reporter.clone()),
             pings: pings.clone(),
             changing,
@@ -169,6 +171,14 @@ impl Parts<'_> {
             link_queue,
         })
     }
+}
+
+fn guard(port: u16) -> Option<Guard> {
+    Guard::new(port)
+        .inspect_err(|error| {
+            tracing::error!(%error, "overlay addresses are open to neighbours on the underlay: nftables is needed");
+        })
+        .ok()
 }
 
 fn config(arguments: &AgentArguments) -> DataplaneConfig {

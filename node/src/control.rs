@@ -19,6 +19,7 @@ use ringfence_model::{Candidate, Name, NodeId, PublicKey};
 
 use crate::candidates::Sources;
 use crate::command::{Command, LoopEvent};
+use crate::guard::Guard;
 use crate::identity::Identity;
 use crate::link::LinkEvent;
 use crate::netlink::Netlink;
@@ -42,6 +43,8 @@ pub(crate) struct Control {
     pub(crate) loop_events: mpsc::Receiver<LoopEvent>,
     pub(crate) link_events: mpsc::Receiver<LinkEvent>,
     pub(crate) netlink: Netlink,
+    /// `None` where the kernel has no nftables.
+    pub(crate) guard: Option<Guard>,
     pub(crate) uapi: Uapi,
     pub(crate) pings: Pings,
     pub(crate) changing: watch::Sender<ChangingFacts>,

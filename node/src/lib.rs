@@ -19,6 +19,7 @@ mod control;
 mod echo;
 mod enroll;
 mod failure;
+mod guard;
 mod identity;
 mod link;
 mod local;

@@ -13,9 +13,11 @@ impl Control {
     pub(super) async fn handle_loop_event(&mut self, event: LoopEvent) -> Result<(), LoopEnded> {
         match event {
             LoopEvent::DeviceMade(facts) => {
+                self.memory.devices.insert(facts.interface.clone(), facts.clone());
+                // Before the address is there to be reached.
+                self.guard();
                 self.configure(&facts).await;
                 self.uapi.add(&facts.interface);
-                self.memory.devices.insert(facts.interface.clone(), facts);
             }
             LoopEvent::DeviceChanged(facts) => {
                 self.configure(&facts).await;
@@ -25,6 +27,7 @@ impl Control {
                 tracing::info!(perimeter = %facts.perimeter, interface = facts.interface, "segment removed");
                 self.uapi.remove(&facts.interface).await;
                 self.memory.devices.remove(&facts.interface);
+                self.guard();
                 self.memory.unregistered.remove(&facts.perimeter);
             }
             LoopEvent::DeviceFailed { interface, error } => {
@@ -64,6 +67,15 @@ impl Control {
             | Event::FlowClosed(_) => {}
         }
         Ok(())
+    }
+
+    /// Without a guard the tunnel is as safe as ever, but a service that listens on an overlay address can be reached
+    /// around it: the operator has to know.
+    fn guard(&mut self) {
+        let Some(guard) = &mut self.guard else { return };
+        if let Err(error) = guard.set(self.memory.devices.values()) {
+            tracing::error!(%error, "overlay addresses are open to neighbours on the underlay: nftables is needed");
+        }
     }
 
     async fn configure(&self, facts: &SegmentFacts) {
