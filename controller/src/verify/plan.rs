@@ -102,23 +102,20 @@ impl Plan {
         }
     }
 
-    /// One connected node that is no member tries to shake hands with each that is.
+    /// Somebody whose key nobody knows tries to shake hands with each member. A connected node from outside tries if
+    /// there is one; else the first member does, with a key and a socket that have nothing to do with its own.
     fn try_outsider(&mut self, controller: &Controller, members: &[MemberView]) {
         let inside: BTreeSet<NodeId> = members.iter().map(|member| member.id).collect();
-        let Some(outsider) = controller.connected_nodes().find(|node| !inside.contains(node)) else {
-            self.unmeasured
-                .push("an outsider: no connected node is outside this perimeter to try from".to_owned());
+        let outside = controller.connected_nodes().find(|node| !inside.contains(node));
+        let Some(outsider) = outside.or_else(|| controller.connected_nodes().next()) else {
             return;
         };
-        for member in members {
+        for member in members.iter().filter(|member| member.id != outsider) {
             let candidates = controller
                 .presence(member.id)
                 .map(|presence| presence.candidates.clone());
-            let endpoints: Vec<SocketAddr> = candidates
-                .unwrap_or_default()
-                .iter()
-                .map(|candidate| candidate.address)
-                .collect();
+            let candidates = candidates.unwrap_or_default();
+            let endpoints: Vec<SocketAddr> = candidates.iter().map(|candidate| candidate.address).collect();
             let (Some(public_key), false) = (member.public_key, endpoints.is_empty()) else {
                 continue;
             };

@@ -22,7 +22,7 @@ use crate::output::Output;
 ///
 /// # Errors
 /// With the exit code and what to tell.
-pub fn run(cli: Cli, output: &mut Output) -> Result<(), Failure> {
+pub(crate) fn run(cli: Cli, output: &mut Output) -> Result<(), Failure> {
     let connect = || Context::load(cli.context.as_deref()).and_then(Client::new);
     match cli.command {
         Command::Perimeter(command) => perimeter::run(command, connect, output),

@@ -48,10 +48,10 @@ fn text(report: &VerifyReport) -> String {
         text += &format!("\nnot measured: {why}");
     }
     let wrong = report.rows.iter().filter(|row| !row.is_ok()).count();
-    let verdict = if report.ok {
-        "as policy says"
-    } else {
-        "NOT as policy says"
+    let verdict = match (report.ok, wrong) {
+        (true, _) => "as policy says",
+        (false, 0) => "as policy says where it was measured, and not all was",
+        (false, _) => "NOT as policy says",
     };
     text += &format!(
         "\n\n{} of {} as expected at revision {}: perimeter {} is {verdict}",
