@@ -57,20 +57,20 @@ impl WgDrop {
     /// The reason as a label.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::NotWireGuard => "not-wireguard",
-            Self::BufferTooSmall => "buffer-too-small",
-            Self::SourceLimited => "source-limited",
-            Self::NoSegment => "no-segment",
+            Self::NotWireGuard => "not_wireguard",
+            Self::BufferTooSmall => "buffer_too_small",
+            Self::SourceLimited => "source_limited",
+            Self::NoSegment => "no_segment",
             Self::Overloaded => "overloaded",
-            Self::CookieSent => "cookie-sent",
-            Self::UnknownKey => "unknown-key",
-            Self::UnknownIndex => "unknown-index",
+            Self::CookieSent => "cookie_sent",
+            Self::UnknownKey => "unknown_key",
+            Self::UnknownIndex => "unknown_index",
             Self::Replayed => "replayed",
-            Self::ReplayedHandshake => "replayed-handshake",
-            Self::CounterTooHigh => "counter-too-high",
+            Self::ReplayedHandshake => "replayed_handshake",
+            Self::CounterTooHigh => "counter_too_high",
             Self::Unexpected => "unexpected",
-            Self::NotAuthentic => "not-authentic",
-            Self::NotIp => "not-ip",
+            Self::NotAuthentic => "not_authentic",
+            Self::NotIp => "not_ip",
         }
     }
 }
