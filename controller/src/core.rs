@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::time::{Instant, SystemTime};
 
 use ringfence_control::Netmap;
-use ringfence_control::api::ChangeReport;
+use ringfence_control::api::{ApplyReport, ChangeReport, FlowChangeKind, FlowChangeView};
 use ringfence_controlplane::{Actor, Change, Command, Controller, Push, Refusal, Snapshot};
 use ringfence_model::{NodeId, Revision, UnixMillis};
 use tokio::sync::{broadcast, oneshot, watch};
@@ -23,6 +23,17 @@ pub struct Core {
     changes_since_snapshot: u32,
     pushes: broadcast::Sender<Push>,
     progress: watch::Sender<Progress>,
+    /// What is stored does not apply: state and log differ, and nothing more may be told from either.
+    broken: bool,
+}
+
+/// Which room on the disk a change may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    /// What is free.
+    Free,
+    /// What is kept back as well: taking access away works on a full disk (red line 2).
+    Reserve,
 }
 
 /// Something changed that a waiter may wait for: a revision, or a node's word on one.
@@ -73,12 +84,16 @@ impl Core {
             changes_since_snapshot: 0,
             pushes: pushes.clone(),
             progress,
+            broken: false,
         };
         std::thread::Builder::new()
             .name("core".to_owned())
             .spawn(move || {
                 while let Ok(job) = queue.recv() {
                     job(&mut core);
+                    if core.broken {
+                        return;
+                    }
                 }
                 core.save_snapshot();
             })?;
@@ -115,7 +130,7 @@ impl Core {
         let proposed = self.controller.propose(actor, command.clone(), wall, entropy()?);
         match proposed {
             Ok(change) => {
-                self.store_and_apply(&change)?;
+                self.store_and_apply(&change, room_for(command, &[]))?;
                 Ok(change)
             }
             Err(refusal) => {
@@ -136,7 +151,7 @@ impl Core {
             // The hour's share of refusals is written already.
             return;
         };
-        if let Err(error) = self.store_and_apply(&change) {
+        if let Err(error) = self.store_and_apply(&change, Room::Free) {
             tracing::error!(%error, "a refused attempt cannot be recorded");
         }
     }
@@ -163,18 +178,23 @@ impl Core {
             }
         };
         let changes = self.controller.flow_changes(&change);
-        self.store_and_apply(&change)?;
+        self.store_and_apply(&change, room_for(command, &changes))?;
         Ok(ChangeReport {
             revision: change.revision,
             changes,
         })
     }
 
-    /// Stores a change that was proposed to this state, applies it, and tells whom it concerns.
+    /// Carries out an apply that was planned on this state.
     ///
     /// # Errors
-    /// [`CommitError`] if it cannot be stored; the state is then as it was.
-    pub fn store_and_apply(&mut self, change: &Change) -> Result<(), CommitError> {
+    /// As [`Self::commit`].
+    pub fn commit_planned(&mut self, change: &Change, report: &ApplyReport) -> Result<(), CommitError> {
+        self.store_and_apply(change, room_for_flows(&report.changes))
+    }
+
+    /// Stores a change that was proposed to this state, applies it, and tells whom it concerns.
+    fn store_and_apply(&mut self, change: &Change, room: Room) -> Result<(), CommitError> {
         let body = serde_json::to_string(change).map_err(|error| CommitError::Broken(error.to_string()))?;
         let entry = Entry {
             revision: change.revision,
@@ -182,11 +202,12 @@ impl Core {
             hash: change.hash.0,
             body,
         };
-        self.log.append(self.controller.revision(), &entry)?;
+        self.append(&entry, room)?;
         let pushes = match self.controller.apply(change) {
             Ok(pushes) => pushes,
             Err(error) => {
                 tracing::error!(revision = %change.revision, %error, "a stored change does not apply");
+                self.broken = true;
                 return Err(CommitError::Broken(error.to_string()));
             }
         };
@@ -201,6 +222,17 @@ impl Core {
             self.save_snapshot();
         }
         Ok(())
+    }
+
+    fn append(&mut self, entry: &Entry, room: Room) -> Result<(), StoreError> {
+        loop {
+            match self.log.append(self.controller.revision(), entry) {
+                Err(StoreError::Full) if room == Room::Reserve && self.log.release_reserve() => {
+                    tracing::warn!("the disk is full: access is taken away in the room kept back for it");
+                }
+                appended => return appended,
+            }
+        }
     }
 
     fn save_snapshot(&mut self) {
@@ -285,9 +317,35 @@ impl CoreHandle {
         self.pushes.subscribe()
     }
 
+    /// Returns once the core's thread has ended, whyever. Without it nothing here works: the process should end too.
+    pub async fn ended(&self) {
+        let mut progress = self.progress.clone();
+        // Fails once the sender, which the thread owns, is gone; it panicked if nobody ended it.
+        let _ = progress.wait_for(|_| false).await;
+    }
+
     /// Changes whenever a waiter should look again.
     pub fn progress(&self) -> watch::Receiver<Progress> {
         self.progress.clone()
+    }
+}
+
+/// Whether a command may take the room that is kept back.
+fn room_for(command: &Command, flows: &[FlowChangeView]) -> Room {
+    if command.is_removal() {
+        Room::Reserve
+    } else {
+        room_for_flows(flows)
+    }
+}
+
+/// What closes flows and opens none takes access away, whatever else it does.
+fn room_for_flows(flows: &[FlowChangeView]) -> Room {
+    let closes = |flow: &FlowChangeView| flow.change == FlowChangeKind::Closes;
+    if !flows.is_empty() && flows.iter().all(closes) {
+        Room::Reserve
+    } else {
+        Room::Free
     }
 }
 
@@ -354,3 +412,6 @@ const QUEUE_RETRY: std::time::Duration = std::time::Duration::from_millis(1);
 /// Pushes a session may fall behind by; one that falls further simply looks at its netmap.
 const PUSHES_MAX: usize = 16_384;
 const CHANGES_PER_SNAPSHOT: u32 = 256;
+
+#[cfg(test)]
+mod tests;

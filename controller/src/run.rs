@@ -157,6 +157,8 @@ async fn serve(
                 https_config.send_replace(Arc::new(https_of(&certificate)?));
                 server.set_certificate(certificate.chain, certificate.key)?;
             }
+            // Fail closed and loudly: whoever runs this starts it again, and the log is whole.
+            () = opened.core.ended() => return Err(anyhow!("the core has stopped: its last words are above")),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
@@ -180,7 +182,10 @@ async fn tick(core: CoreHandle) {
                 let actor = Actor::system("clock", "tick");
                 match core.commit(actor, Command::Tick).await {
                     Ok(Ok(_) | Err(CommitError::Refused(Refusal::Unchanged))) => {}
-                    Ok(Err(error)) => tracing::error!(%error, "what has expired cannot be ended"),
+                    Ok(Err(error)) => {
+                        tracing::error!(%error, "what has expired cannot be ended");
+                        tokio::time::sleep(TICK_RETRY).await;
+                    }
                     Err(_) => return,
                 }
                 tokio::time::sleep(TICK_MIN).await;
@@ -215,4 +220,6 @@ fn https_of(certificate: &ServerCertificate) -> Result<rustls::ServerConfig> {
 
 const STOP_WAIT: Duration = Duration::from_secs(3);
 const TICK_MIN: Duration = Duration::from_millis(100);
+/// After a failure, which the disk most likely causes: often enough to notice room, rare enough to read the log.
+const TICK_RETRY: Duration = Duration::from_secs(5);
 const TICK_MAX: Duration = Duration::from_secs(30);

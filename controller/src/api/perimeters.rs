@@ -59,7 +59,7 @@ fn apply_in(core: &mut Core, actor: &Actor, request: ApplyRequest) -> Result<App
         // Nothing was changed: the revision is the one it was computed from.
         report.revision = core.controller().revision();
     } else if let Some(change) = plan.change {
-        core.store_and_apply(&change)?;
+        core.commit_planned(&change, &report)?;
     }
     Ok(report)
 }

@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** an entry is on the disk before [`Log::append`] returns, and an entry once written is never altered.
 
+mod reserve;
 mod sqlite;
 
 use ringfence_model::{Revision, UnixMillis};
@@ -70,6 +71,10 @@ pub trait Log: Send {
     /// # Errors
     /// [`StoreError`] if the database cannot be read.
     fn visit_all(&mut self, visit: &mut dyn FnMut(&Entry) -> bool) -> Result<(), StoreError>;
+
+    /// Gives up a piece of the room kept back for removals; `false` if none is left. Appends that succeed later keep
+    /// room back again.
+    fn release_reserve(&mut self) -> bool;
 
     /// The hash under which the admin token is kept, if `init` has come that far.
     ///

@@ -8,12 +8,14 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension as _, TransactionBehavio
 
 use ringfence_model::{Revision, UnixMillis};
 
+use super::reserve::Reserve;
 use super::{Entry, Loaded, Log, StoreError, StoredSnapshot};
 
 /// The log in one SQLite file.
 pub struct SqliteLog {
     connection: Connection,
     path: String,
+    reserve: Reserve,
 }
 
 impl SqliteLog {
@@ -68,6 +70,7 @@ impl SqliteLog {
             Ok(connection) => Ok(Self {
                 connection,
                 path: text,
+                reserve: Reserve::beside(path),
             }),
             Err(error) => Err(translate(&text, &error)),
         }
@@ -182,7 +185,10 @@ impl Log for SqliteLog {
             Ok(None)
         })?;
         match stale {
-            None => Ok(()),
+            None => {
+                self.reserve.refill();
+                Ok(())
+            }
             Some(found) => Err(StoreError::Stale { expected, found }),
         }
     }
@@ -231,6 +237,10 @@ impl Log for SqliteLog {
             Ok(())
         };
         run().map_err(|error| translate(&self.path, &error))
+    }
+
+    fn release_reserve(&mut self) -> bool {
+        self.reserve.release()
     }
 
     fn admin_token_hash(&mut self) -> Result<Option<[u8; 32]>, StoreError> {

@@ -129,6 +129,26 @@ pub struct PolicyFile {
 }
 
 impl Command {
+    /// Whether it takes access away, whatever the state: such a command works on a full disk too (red line 2).
+    pub fn is_removal(&self) -> bool {
+        match self {
+            Self::RemovePerimeter { .. }
+            | Self::RevokeToken { .. }
+            | Self::RemoveNode { .. }
+            | Self::RemoveDevice { .. }
+            | Self::Tick => true,
+            Self::ApplyPerimeters { .. }
+            | Self::CreateToken { .. }
+            | Self::Enroll { .. }
+            | Self::UpdateNode { .. }
+            | Self::RegisterKey { .. }
+            | Self::AddDevice { .. }
+            | Self::RecordCertificate { .. }
+            | Self::RecordRefusal { .. }
+            | Self::StartTerm => false,
+        }
+    }
+
     /// The word for it in the log and in refusals.
     pub fn method(&self) -> &'static str {
         match self {

@@ -1,0 +1,154 @@
+//! The core's thread: what it stores, when it says no, and how it ends.
+
+use std::time::Duration;
+
+use ringfence_control::api::FlowChangeKind;
+use ringfence_model::Labels;
+
+use super::*;
+use crate::store::{Loaded, SqliteLog};
+
+/// A log on a disk that is full but for `pieces` of reserve.
+struct FullDisk {
+    pieces: u32,
+    appended: u32,
+}
+
+impl Log for FullDisk {
+    fn load(&mut self) -> Result<Loaded, StoreError> {
+        Ok(Loaded::default())
+    }
+
+    fn append(&mut self, _: Revision, _: &Entry) -> Result<(), StoreError> {
+        // Each piece of the reserve holds one entry.
+        if self.pieces == 0 {
+            return Err(StoreError::Full);
+        }
+        self.pieces -= 1;
+        self.appended += 1;
+        Ok(())
+    }
+
+    fn save_snapshot(&mut self, _: &StoredSnapshot) -> Result<(), StoreError> {
+        Err(StoreError::Full)
+    }
+
+    fn entries_since(&mut self, _: UnixMillis, _: usize) -> Result<Vec<Entry>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn visit_all(&mut self, _: &mut dyn FnMut(&Entry) -> bool) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn release_reserve(&mut self) -> bool {
+        if self.appended > 0 {
+            return false;
+        }
+        self.pieces += 1;
+        true
+    }
+
+    fn admin_token_hash(&mut self) -> Result<Option<[u8; 32]>, StoreError> {
+        Ok(None)
+    }
+
+    fn set_admin_token_hash(&mut self, _: &[u8; 32]) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+fn admin() -> Actor {
+    Actor::admin("admin", "test".to_owned())
+}
+
+fn token() -> Command {
+    Command::CreateToken {
+        labels: Labels::parse_pairs(["role=db"]).unwrap(),
+        ttl: Duration::from_mins(1),
+        uses: 1,
+        secret_hash: ringfence_controlplane::TokenHash::of_secret(&[7; 32]),
+    }
+}
+
+fn founded() -> (Controller, Change) {
+    let mesh = ringfence_model::Name::parse("acme").unwrap();
+    Controller::found(mesh, &Actor::system("init", "init"), wall_now(), [3; 32])
+}
+
+#[tokio::test]
+async fn on_a_full_disk_access_is_taken_away_and_none_is_given() {
+    let (mut controller, _) = founded();
+    let made = controller
+        .propose(&admin(), token(), wall_now(), [5; 32])
+        .unwrap();
+    controller.apply(&made).unwrap();
+    let id = controller.token_views(wall_now())[0].id;
+    let log = FullDisk {
+        pieces: 0,
+        appended: 0,
+    };
+    let core = Core::spawn(controller, Box::new(log)).unwrap();
+
+    let granted = core.commit(admin(), token()).await.unwrap();
+    let revoked = core
+        .commit(admin(), Command::RevokeToken { token: id })
+        .await
+        .unwrap();
+
+    assert!(matches!(granted, Err(CommitError::Store(StoreError::Full))));
+    assert!(revoked.is_ok(), "{revoked:?}");
+}
+
+#[test]
+fn a_change_that_only_closes_flows_counts_as_taking_away() {
+    let flow = |change| FlowChangeView {
+        perimeter: ringfence_model::Name::parse("p").unwrap(),
+        from: ringfence_model::Name::parse("a").unwrap(),
+        to: ringfence_model::Name::parse("b").unwrap(),
+        service: "tcp/1".parse().unwrap(),
+        change,
+        rule: ringfence_model::RuleId(1),
+    };
+    let (opens, closes) = (flow(FlowChangeKind::Opens), flow(FlowChangeKind::Closes));
+
+    assert_eq!(room_for_flows(std::slice::from_ref(&closes)), Room::Reserve);
+    assert_eq!(room_for_flows(&[closes, opens]), Room::Free);
+    assert_eq!(room_for_flows(&[]), Room::Free);
+}
+
+#[tokio::test]
+async fn a_core_that_panics_is_noticed_and_answers_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let (controller, _) = founded();
+    let log = SqliteLog::create(&dir.path().join("store.sqlite")).unwrap();
+    let core = Core::spawn(controller, Box::new(log)).unwrap();
+
+    let job = core
+        .with(|_| -> () { panic!("a fault of ours, in a test") })
+        .await;
+
+    assert!(job.is_err());
+    let ended = tokio::time::timeout(Duration::from_secs(5), core.ended()).await;
+    assert!(ended.is_ok());
+    assert!(core.revision().await.is_err());
+}
+
+#[tokio::test]
+async fn a_stored_change_that_does_not_apply_ends_the_core() {
+    let (controller, first) = founded();
+    let log = FullDisk {
+        pieces: 1,
+        appended: 0,
+    };
+    let core = Core::spawn(controller, Box::new(log)).unwrap();
+
+    // The founding entry follows nothing that is there.
+    let broken = core
+        .with(move |core| core.store_and_apply(&first, Room::Free))
+        .await;
+
+    assert!(matches!(broken, Ok(Err(CommitError::Broken(_)))), "{broken:?}");
+    let ended = tokio::time::timeout(Duration::from_secs(5), core.ended()).await;
+    assert!(ended.is_ok());
+}
