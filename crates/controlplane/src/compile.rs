@@ -84,7 +84,7 @@ impl Views {
     }
 
     /// Everyone a node may talk to, in any perimeter.
-    pub(crate) fn peers(&self, state: &State, node: NodeId) -> BTreeSet<NodeId> {
+    fn peers(&self, state: &State, node: NodeId) -> BTreeSet<NodeId> {
         let Some(node) = state.nodes.get(&node) else {
             return BTreeSet::new();
         };

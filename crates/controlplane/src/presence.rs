@@ -58,7 +58,10 @@ impl Controller {
         if !self.state().nodes.contains_key(&node) {
             return;
         }
+        let revision = self.revision();
         let presence = self.presence.by_node.entry(node).or_default();
+        // It is sent what holds now, and acknowledges that; what changes later without concerning it asks nothing of it.
+        presence.touched = Some(revision);
         let end = version.floor_char_boundary(VERSION_BYTES_MAX);
         presence.last_seen = Some(connection.since);
         presence.connection = Some(connection);
@@ -117,10 +120,15 @@ impl Controller {
         self.listing(node).into_iter().filter_map(known).collect()
     }
 
-    /// The nodes that may talk to `node`, in any perimeter. Devices are none.
+    /// The nodes that `node` knows as peers, in any perimeter. Devices are none.
+    ///
+    /// By its netmap, not by policy alone: a node forgets what it hears about one who is not its peer, as nobody is
+    /// before both have a key, and would not be told again.
     fn listing(&self, node: NodeId) -> BTreeSet<NodeId> {
-        let peers = self.views().peers(self.state(), node).into_iter();
-        peers
+        let netmap = self.netmap(node, UnixMillis(0));
+        let segments = netmap.into_iter().flat_map(|netmap| netmap.segments.into_values());
+        segments
+            .flat_map(|segment| segment.peers.into_keys())
             .filter(|peer| self.state().nodes.contains_key(peer))
             .collect()
     }

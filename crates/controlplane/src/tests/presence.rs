@@ -88,6 +88,26 @@ fn a_node_that_nothing_touched_enforces_what_came_after() {
 }
 
 #[test]
+fn a_node_that_no_change_ever_touched_does_not_hold_the_receipt() {
+    let (mut world, _, _) = World::with_database();
+    let web = world.enroll("web", "role=web");
+    // As after a restart of the controller, which forgets who was touched when.
+    world.controller = crate::Controller::load(Some(world.controller.snapshot()), []).unwrap();
+    connect(&mut world, web, 1);
+    let greeted = world.controller.revision();
+    let before = world.controller.receipt(greeted).unwrap();
+    world.controller.enforced(web, greeted, 1, world.wall);
+
+    world
+        .admin(apply(&database("ledger").replace("5432", "5433")))
+        .unwrap();
+
+    assert_eq!(before.pending, [web]);
+    let after = world.controller.receipt(world.controller.revision()).unwrap();
+    assert!(after.is_complete() && world.controller.revision() > greeted);
+}
+
+#[test]
 fn a_node_cannot_claim_a_revision_that_has_not_been_nor_take_one_back() {
     let (mut world, db, app) = World::with_database();
     connect(&mut world, db, 1);
@@ -137,6 +157,22 @@ fn candidates_reach_those_who_may_talk_to_the_node_and_nobody_else() {
         [host("10.0.0.5:51820")]
     );
     assert!(world.controller.candidates_for(stranger).is_empty());
+}
+
+#[test]
+fn candidates_are_told_once_both_have_a_key() {
+    let mut world = World::new();
+    world.admin(apply(&database("ledger"))).unwrap();
+    let (db, app) = (world.enroll("db", "role=db"), world.enroll("app", "role=app"));
+    world.register(app, "ledger").unwrap();
+
+    let early = world.controller.set_candidates(db, &[host("10.0.0.5:51820")]);
+    let before = world.controller.candidates_for(app);
+    world.register(db, "ledger").unwrap();
+    let after = world.controller.candidates_for(app);
+
+    assert!(early.is_empty() && before.is_empty(), "app would forget them: db is no peer yet");
+    assert_eq!(after[&db], [host("10.0.0.5:51820")]);
 }
 
 #[test]
