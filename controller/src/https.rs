@@ -1,13 +1,18 @@
 //! The TLS listener in front of the REST API.
+//!
+//! **Invariant:** connections are bounded, for everybody together and for each source: one that opens all it can leaves
+//! room for the others (red line 8).
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use ringfence_transport::{Pass, Source, UnderWay};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -21,10 +26,11 @@ pub async fn serve(
     mut stop: watch::Receiver<bool>,
 ) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let by_source = UnderWay::default();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = stop.wait_for(|stop| *stop) => return,
+            _ = stop.wait_for(|stop| *stop) => break,
         };
         let (stream, remote) = match accepted {
             Ok(accepted) => accepted,
@@ -35,13 +41,38 @@ pub async fn serve(
                 continue;
             }
         };
+        let source = Source::of(remote.ip());
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
             tracing::debug!(%remote, "too many connections to the API");
             continue;
         };
+        if by_source.count(source) >= CONNECTIONS_PER_SOURCE_MAX {
+            tracing::debug!(%remote, "too many connections to the API from one source");
+            continue;
+        }
+        let held = Held {
+            _place: place,
+            _share: by_source.begin(source),
+        };
         let tls = tls.borrow().clone();
-        tokio::spawn(connection(stream, remote, tls, router.clone(), place));
+        tokio::spawn(connection(
+            stream,
+            remote,
+            tls,
+            router.clone(),
+            (held, stop.clone()),
+        ));
     }
+    // Connections that are being answered end by themselves, and give their places back.
+    let _ = places
+        .acquire_many(u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX))
+        .await;
+}
+
+/// What a connection holds while it lives.
+struct Held {
+    _place: OwnedSemaphorePermit,
+    _share: Pass,
 }
 
 async fn connection(
@@ -49,7 +80,7 @@ async fn connection(
     remote: SocketAddr,
     tls: Arc<ServerConfig>,
     router: Router,
-    _place: OwnedSemaphorePermit,
+    (_held, mut stop): (Held, watch::Receiver<bool>),
 ) {
     let handshake = tokio::time::timeout(HANDSHAKE_TIME_MAX, TlsAcceptor::from(tls).accept(stream));
     let stream = match handshake.await {
@@ -64,15 +95,21 @@ async fn connection(
         }
     };
     let service = TowerToHyperService::new(router.layer(axum::Extension(ConnectInfo(remote))));
-    let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+    let mut builder = hyper::server::conn::http1::Builder::new();
     // A head that drips in holds a place for so long and no longer.
     builder
-        .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME_MAX)
         .max_buf_size(HEAD_BYTES_MAX);
-    let served = builder.serve_connection(TokioIo::new(stream), service);
-    match tokio::time::timeout(CONNECTION_TIME_MAX, served).await {
+    let mut served = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let whole = async {
+        tokio::select! {
+            served = served.as_mut() => return served,
+            _ = stop.wait_for(|stop| *stop) => served.as_mut().graceful_shutdown(),
+        }
+        served.await
+    };
+    match tokio::time::timeout(CONNECTION_TIME_MAX, whole).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%remote, %error, "connection to the API ended"),
         Err(_) => tracing::debug!(%remote, "connection to the API lasted too long"),
@@ -80,6 +117,8 @@ async fn connection(
 }
 
 const CONNECTIONS_MAX: usize = 1024;
+/// An administrator's scripts fit in; a flood leaves room for seven other sources.
+const CONNECTIONS_PER_SOURCE_MAX: usize = 128;
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 const HEAD_BYTES_MAX: usize = 64 * 1024;

@@ -109,3 +109,6 @@ async fn wrong_method(uri: Uri) -> ApiProblem {
 
 /// The longest a request may take, a `wait` included.
 const REQUEST_TIME_MAX: Duration = Duration::from_mins(5);
+
+#[cfg(test)]
+mod tests;

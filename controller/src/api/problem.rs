@@ -40,6 +40,25 @@ impl ApiProblem {
         )
     }
 
+    /// What a bare status stands for.
+    pub fn of_status(status: StatusCode) -> Self {
+        match status {
+            StatusCode::GATEWAY_TIMEOUT => Self::new(
+                status,
+                "timeout",
+                "It took too long",
+                "the request was not answered in time: ask whether it was carried out before trying again",
+            ),
+            status if status.is_server_error() => Self::internal("see the controller's log"),
+            status => Self::new(
+                status,
+                "bad-request",
+                "The request is malformed",
+                "the path, the query or a header cannot be read",
+            ),
+        }
+    }
+
     /// Adds the request's id, to find it in the log.
     pub fn with_request_id(mut self, id: &str) -> Self {
         self.0.request_id = Some(id.to_owned());

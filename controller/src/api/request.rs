@@ -90,6 +90,11 @@ pub(super) async fn enter(State(state): State<ApiState>, mut request: Request, n
     };
     if let Some(problem) = response.extensions_mut().remove::<ProblemBody>() {
         response = problem.with_request_id(&id);
+    } else if !response.status().is_success() {
+        // What the framework says no to by itself: a path that is no text, a request that took too long.
+        response = ApiProblem::of_status(response.status())
+            .with_request_id(&id)
+            .into_response();
     }
     tracing::debug!(%method, path, status = response.status().as_u16(), request_id = id, took = ?started.elapsed(), "request");
     if let Ok(value) = HeaderValue::from_str(&id) {

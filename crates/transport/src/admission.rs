@@ -26,23 +26,23 @@ pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
 
 /// How much of something each source has under way.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct UnderWay(Arc<Mutex<BTreeMap<Source, usize>>>);
+pub struct UnderWay(Arc<Mutex<BTreeMap<Source, usize>>>);
 
 /// One thing under way; over when dropped.
 #[derive(Debug)]
-pub(crate) struct Pass {
+pub struct Pass {
     source: Source,
     under_way: UnderWay,
 }
 
 impl UnderWay {
     /// How many `source` has under way.
-    pub(crate) fn count(&self, source: Source) -> usize {
+    pub fn count(&self, source: Source) -> usize {
         self.counts().get(&source).copied().unwrap_or(0)
     }
 
     /// Begins one more. The caller bounds the sum over all sources, and with it this table.
-    pub(crate) fn begin(&self, source: Source) -> Pass {
+    pub fn begin(&self, source: Source) -> Pass {
         *self.counts().entry(source).or_insert(0) += 1;
         Pass {
             source,

@@ -21,7 +21,7 @@ mod testing;
 mod tls;
 mod token;
 
-pub use admission::{AttemptLimiter, Source};
+pub use admission::{AttemptLimiter, Pass, Source, UnderWay};
 pub use certificate::{PeerIdentity, certificates_from_pem, fingerprint, pem_of, verify_signature};
 pub use client::{ControlClient, ControlConfig};
 pub use enroll::{

@@ -1,0 +1,176 @@
+//! The whole API as it answers: who is let in, and that every no is a problem document.
+
+use axum::body::Body;
+use axum::http::{Method, Request, Response, header};
+use http_body_util::BodyExt as _;
+use ringfence_control::api::PROBLEM_CONTENT_TYPE;
+use ringfence_controlplane::{Actor, Controller};
+use ringfence_model::Name;
+use sha2::{Digest as _, Sha256};
+use tower::ServiceExt as _;
+
+use super::*;
+use crate::core::{Core, wall_now};
+use crate::store::{Entry, Log as _, SqliteLog};
+
+const TOKEN: &str = "rfa_test";
+
+/// A controller on a disk of its own, without the network.
+struct Api {
+    router: Router,
+    core: CoreHandle,
+    _dir: tempfile::TempDir,
+}
+
+impl Api {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = SqliteLog::create(&dir.path().join("store.sqlite")).unwrap();
+        let actor = Actor::system("init", "init");
+        let (controller, change) =
+            Controller::found(Name::parse("acme").unwrap(), &actor, wall_now(), [1; 32]);
+        let entry = Entry {
+            revision: change.revision,
+            at: change.at,
+            hash: change.hash.0,
+            body: serde_json::to_string(&change).unwrap(),
+        };
+        log.append(ringfence_model::Revision::ZERO, &entry).unwrap();
+        let core = Core::spawn(controller, Box::new(log)).unwrap();
+        let state = ApiState {
+            core: core.clone(),
+            sessions: Sessions::default(),
+            gate: Arc::new(Gate::new(Sha256::digest(TOKEN).into(), Vec::new())),
+            join: Arc::new(JoinFacts {
+                controllers: vec!["192.0.2.1:7443".to_owned()],
+                ca_fingerprint: [2; 32],
+            }),
+        };
+        Self {
+            router: router(state),
+            core,
+            _dir: dir,
+        }
+    }
+
+    async fn send(&self, request: Request<Body>) -> (StatusCode, String, serde_json::Value) {
+        let response: Response<Body> = self.router.clone().oneshot(request).await.unwrap();
+        let status = response.status();
+        let kind = response.headers().get(header::CONTENT_TYPE);
+        let kind = kind.map(|kind| kind.to_str().unwrap().to_owned());
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let body = serde_json::from_slice(&body).unwrap_or(serde_json::Value::Null);
+        (status, kind.unwrap_or_default(), body)
+    }
+}
+
+fn request(method: Method, path: &str) -> axum::http::request::Builder {
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::HOST, "192.0.2.1:7443")
+        .header(header::CONTENT_TYPE, "application/json")
+}
+
+fn with_token(method: Method, path: &str) -> axum::http::request::Builder {
+    request(method, path).header(header::AUTHORIZATION, format!("Bearer {TOKEN}"))
+}
+
+#[tokio::test]
+async fn every_no_is_a_problem_document_with_the_requests_id() {
+    let api = Api::new();
+    let long = "x".repeat(BODY_BYTES_MAX + 1);
+    let empty = Body::empty;
+    let odd = [
+        (404, with_token(Method::GET, "/api/v1/nothing").body(empty())),
+        (405, with_token(Method::PUT, "/api/v1/nodes").body(empty())),
+        (400, with_token(Method::GET, "/api/v1/nodes/%ff%fe").body(empty())),
+        (
+            400,
+            with_token(Method::GET, "/api/v1/audit?since_ms=x").body(empty()),
+        ),
+        (
+            400,
+            with_token(Method::POST, "/api/v1/explain").body(Body::from("{")),
+        ),
+        (
+            413,
+            with_token(Method::POST, "/api/v1/explain").body(Body::from(long)),
+        ),
+        (401, request(Method::GET, "/api/v1/nodes").body(empty())),
+    ];
+
+    for (expected, request) in odd {
+        let (status, kind, body) = api.send(request.unwrap()).await;
+
+        assert_eq!(status.as_u16(), expected, "{body}");
+        assert_eq!(kind, PROBLEM_CONTENT_TYPE, "{body}");
+        assert_eq!(body["status"], expected);
+        assert!(
+            body["request_id"].is_string() && body["detail"].is_string(),
+            "{body}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_shown_or_changed_without_the_token() {
+    let api = Api::new();
+    let before = api.core.revision().await.unwrap();
+    let routes = [
+        (Method::GET, "/perimeters"),
+        (Method::POST, "/perimeters"),
+        (Method::GET, "/perimeters/x"),
+        (Method::DELETE, "/perimeters/x"),
+        (Method::GET, "/nodes"),
+        (Method::GET, "/nodes/x"),
+        (Method::PATCH, "/nodes/x"),
+        (Method::DELETE, "/nodes/x"),
+        (Method::GET, "/tokens"),
+        (Method::POST, "/tokens"),
+        (Method::DELETE, "/tokens/x"),
+        (Method::GET, "/peers"),
+        (Method::POST, "/peers"),
+        (Method::GET, "/peers/x"),
+        (Method::DELETE, "/peers/x"),
+        (Method::POST, "/explain"),
+        (Method::POST, "/verify"),
+        (Method::GET, "/audit"),
+        (Method::GET, "/audit/verify"),
+        (Method::GET, "/revisions/latest"),
+        (Method::GET, "/revisions/latest/wait"),
+    ];
+
+    for (method, route) in routes {
+        let path = format!("{PREFIX}{route}");
+        let body = Body::from(r#"{"labels":{"role":"db"}}"#);
+        let (status, _, answer) = api.send(request(method.clone(), &path).body(body).unwrap()).await;
+        // Failures of one source are slowed down after some.
+        assert!(matches!(status.as_u16(), 401 | 429), "{method} {path}: {answer}");
+    }
+    assert_eq!(api.core.revision().await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_change_names_its_request_in_the_audit_log() {
+    let api = Api::new();
+    let create = with_token(Method::POST, "/api/v1/tokens")
+        .header("x-request-id", "deploy-42")
+        .body(Body::from(r#"{"labels":{"role":"db"}}"#))
+        .unwrap();
+
+    let (status, _, created) = api.send(create).await;
+    let audit = with_token(Method::GET, "/api/v1/audit")
+        .body(Body::empty())
+        .unwrap();
+    let (_, _, list) = api.send(audit).await;
+
+    assert_eq!(status, StatusCode::OK, "{created}");
+    let text = list.to_string();
+    assert!(
+        text.contains("deploy-42") && text.contains("token.create"),
+        "{text}"
+    );
+    let token = created["token"].as_str().unwrap();
+    assert!(!text.contains(token), "the log holds the token");
+}
