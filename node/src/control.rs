@@ -123,6 +123,9 @@ impl Control {
 
     /// Saves what a restart can use.
     pub(crate) fn save_for_restart(&mut self) {
+        if self.memory.peer_candidates.is_empty() {
+            return;
+        }
         if let Err(error) = saved::save_candidates(&self.state, &self.memory.peer_candidates) {
             tracing::warn!(%error, "where peers are could not be saved");
         }

@@ -1,12 +1,13 @@
 //! From a netmap to its acknowledgement, and the end of membership.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use ringfence_control::Netmap;
 use ringfence_dataplane::Event;
-use ringfence_model::Revision;
+use ringfence_model::{NodeId, Revision};
 
 use super::Control;
 use crate::command::{Command, LoopEvent};
@@ -39,15 +40,33 @@ impl Control {
                 .get(perimeter)
                 .is_some_and(|segment| segment.public_key != Some(*key))
         });
-        self.memory.peer_candidates.retain(|peer, _| {
-            netmap
-                .segments
-                .values()
-                .any(|segment| segment.peers.contains_key(peer))
-        });
+        self.supply_candidates(&netmap).await?;
         tracing::info!(%revision, took_us = took.as_micros(), "policy enforced");
         self.session
             .handle_enforced(revision, u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        Ok(())
+    }
+
+    /// Candidates may come before the netmap that makes their peer one: the data plane forgets them, so it is told
+    /// again of every peer that is new.
+    async fn supply_candidates(&mut self, netmap: &Netmap) -> Result<(), LoopEnded> {
+        let known = self.session.netmap().map(peers_of).unwrap_or_default();
+        let wanted = peers_of(netmap);
+        if self.memory.peer_candidates.len() > PEERS_REMEMBERED_MAX {
+            self.memory
+                .peer_candidates
+                .retain(|peer, _| wanted.contains(peer));
+        }
+        for peer in wanted.difference(&known) {
+            if let Some(candidates) = self.memory.peer_candidates.get(peer).cloned() {
+                self.packets
+                    .send(Command::PeerCandidates {
+                        peer: *peer,
+                        candidates,
+                    })
+                    .await?;
+            }
+        }
         Ok(())
     }
 
@@ -70,6 +89,7 @@ impl Control {
                 Err(error) => tracing::error!(%error, "the segments could not be closed in order"),
             }
         }
+        self.memory.peer_candidates.clear();
         let forgotten = saved::forget(&self.state)
             .and_then(|()| self.state.retain_keys(|_| false))
             .and_then(|()| self.state.forget_identity());
@@ -111,6 +131,16 @@ impl Control {
         }
     }
 }
+
+fn peers_of(netmap: &Netmap) -> BTreeSet<NodeId> {
+    let segments = netmap.segments.values();
+    segments
+        .flat_map(|segment| segment.peers.keys().copied())
+        .collect()
+}
+
+/// Peers whose candidates are kept; past it, those of strangers are forgotten.
+const PEERS_REMEMBERED_MAX: usize = 16_384;
 
 /// How long an acknowledgement waits for devices.
 const DEVICES_WAIT: Duration = Duration::from_secs(5);
