@@ -10,7 +10,7 @@ use std::time::{Instant, SystemTime};
 
 use ringfence_control::Netmap;
 use ringfence_control::api::{ApplyReport, ChangeReport, FlowChangeKind, FlowChangeView};
-use ringfence_controlplane::{Actor, Change, Command, Controller, Push, Refusal, Snapshot};
+use ringfence_controlplane::{Actor, Change, Command, Controller, Push, Refusal, Replay, Snapshot};
 use ringfence_model::{NodeId, Revision, UnixMillis};
 use tokio::sync::{broadcast, oneshot, watch};
 
@@ -195,13 +195,7 @@ impl Core {
 
     /// Stores a change that was proposed to this state, applies it, and tells whom it concerns.
     fn store_and_apply(&mut self, change: &Change, room: Room) -> Result<(), CommitError> {
-        let body = serde_json::to_string(change).map_err(|error| CommitError::Broken(error.to_string()))?;
-        let entry = Entry {
-            revision: change.revision,
-            at: change.at,
-            hash: change.hash.0,
-            body,
-        };
+        let entry = entry_of(change).map_err(|error| CommitError::Broken(error.to_string()))?;
         self.append(&entry, room)?;
         let pushes = match self.controller.apply(change) {
             Ok(pushes) => pushes,
@@ -356,22 +350,59 @@ fn room_for_flows(flows: &[FlowChangeView]) -> Room {
 pub fn load(log: &mut dyn Log) -> anyhow::Result<Controller> {
     use anyhow::Context as _;
     let loaded = log.load()?;
-    if let Some(stored) = &loaded.snapshot {
-        match Snapshot::from_bytes(&stored.body) {
-            Ok(snapshot) => {
-                let changes = parse_entries(&loaded.entries)?;
-                return Controller::load(Some(snapshot), &changes).context("the log does not add up");
-            }
+    let mut replay = Replay::default();
+    let snapshot = loaded
+        .snapshot
+        .as_ref()
+        .map(|stored| Snapshot::from_bytes(&stored.body));
+    match snapshot {
+        Some(Err(error)) => {
             // It only saves time: the log itself is the truth.
-            Err(error) => tracing::warn!(%error, "the snapshot is not used, the whole log is read instead"),
+            tracing::warn!(%error, "the snapshot is not used, the whole log is read instead");
+            let mut wrong = None;
+            log.visit_all(&mut |entry| {
+                wrong = replay_entry(&mut replay, entry).err();
+                wrong.is_none()
+            })?;
+            wrong.map_or(Ok(()), Err)?;
+        }
+        usable => {
+            replay = Replay::from(usable.transpose()?);
+            for entry in &loaded.entries {
+                replay_entry(&mut replay, entry)?;
+            }
         }
     }
-    let mut entries = Vec::new();
-    log.visit_all(&mut |entry| {
-        entries.push(entry.clone());
-        true
-    })?;
-    Controller::load(None, &parse_entries(&entries)?).context("the log does not add up")
+    let controller = replay.finish().context("the log does not add up")?;
+    let head = controller.chain_head();
+    if loaded.newest != Some((head.revision, head.hash.0)) {
+        anyhow::bail!(
+            "the snapshot is of revision {}, and the log does not end there: its end was cut off or replaced. \
+             Restore the store from a backup",
+            head.revision
+        );
+    }
+    Ok(controller)
+}
+
+fn replay_entry(replay: &mut Replay, entry: &Entry) -> anyhow::Result<()> {
+    use anyhow::Context as _;
+    replay
+        .push(&parse_entry(entry)?)
+        .context("the log does not add up")
+}
+
+/// A change as the log keeps it.
+///
+/// # Errors
+/// If it cannot be written as JSON.
+pub fn entry_of(change: &Change) -> serde_json::Result<Entry> {
+    Ok(Entry {
+        revision: change.revision,
+        at: change.at,
+        hash: change.hash.0,
+        body: serde_json::to_string(change)?,
+    })
 }
 
 /// The change in an entry of the log.
@@ -381,10 +412,6 @@ pub fn load(log: &mut dyn Log) -> anyhow::Result<Controller> {
 pub fn parse_entry(entry: &Entry) -> anyhow::Result<Change> {
     use anyhow::Context as _;
     serde_json::from_str(&entry.body).with_context(|| format!("log entry {} cannot be read", entry.revision))
-}
-
-fn parse_entries(entries: &[Entry]) -> anyhow::Result<Vec<Change>> {
-    entries.iter().map(parse_entry).collect()
 }
 
 /// The wall clock. Read here and handed to the core as a value.

@@ -10,9 +10,9 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::ca::NewAuthority;
-use crate::core::{entropy, wall_now};
+use crate::core::{entropy, entry_of, wall_now};
 use crate::data_dir::{ADMIN_FILE, CA_FILE, CA_KEY_FILE, CONFIG_FILE, DataDir, STORE_FILE};
-use crate::store::{Entry, Log as _, SqliteLog};
+use crate::store::{Log as _, SqliteLog};
 
 /// What a controller is run with, as `controller.toml` holds it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,12 +63,7 @@ fn found_log(dir: &DataDir, config: &Config, token: &str) -> Result<()> {
     log.set_admin_token_hash(&Sha256::digest(token.as_bytes()).into())?;
     let actor = Actor::system("init", "init");
     let (_, change) = Controller::found(config.mesh.clone(), &actor, wall_now(), entropy()?);
-    let entry = Entry {
-        revision: change.revision,
-        at: change.at,
-        hash: change.hash.0,
-        body: serde_json::to_string(&change)?,
-    };
+    let entry = entry_of(&change)?;
     log.append(ringfence_model::Revision::ZERO, &entry)?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::{Query, State};
 use ringfence_control::api::{AuditEntry, AuditList, AuditVerification, BrokenEntry, Problem};
-use ringfence_controlplane::{ChainHead, audit_entry};
+use ringfence_controlplane::{ChainHead, Replay, Snapshot, audit_entry};
 use ringfence_model::UnixMillis;
 use serde::Deserialize;
 
@@ -11,6 +11,7 @@ use super::ApiState;
 use super::problem::ApiProblem;
 use super::request::Admin;
 use crate::core::{Core, parse_entry};
+use crate::store::{Entry, Log, StoreError};
 
 /// The query of `GET /audit`.
 #[derive(Deserialize, utoipa::IntoParams)]
@@ -71,47 +72,39 @@ pub(super) async fn verify(
     _: Admin,
     State(state): State<ApiState>,
 ) -> Result<Json<AuditVerification>, ApiProblem> {
-    let verification = state.core.with(walk).await??;
+    let (reader, expected) = state
+        .core
+        .with(|core| Ok::<_, StoreError>((core.log().reader()?, core.controller().snapshot())))
+        .await??;
+    // A long log takes its time: the core goes on, and what is appended meanwhile is not looked at.
+    let walked = tokio::task::spawn_blocking(move || walk(reader, &expected)).await;
+    let verification = walked.map_err(|error| ApiProblem::internal(error.to_string()))??;
     Ok(Json(verification))
 }
 
-fn walk(core: &mut Core) -> Result<AuditVerification, ApiProblem> {
-    let (newest, expected) = (core.controller().revision(), core.controller().chain_head());
-    let mut head = ChainHead::GENESIS;
-    let mut entries = 0;
-    let mut broken = None;
-    core.log().visit_all(&mut |entry| {
-        let step = parse_entry(entry)
-            .map_err(|error| format!("{error:#}"))
-            .and_then(|change| {
-                // What the row says beside the change has to be what the change says.
-                if change.revision != entry.revision || change.hash.0 != entry.hash || change.at != entry.at {
-                    return Err("the row does not belong to the change in it".to_owned());
-                }
-                change.verify_after(head).map_err(|error| error.to_string())
-            });
-        match step {
-            Ok(next) => {
-                head = next;
-                entries += 1;
-                true
-            }
-            Err(why) => {
-                broken = Some(BrokenEntry {
-                    revision: entry.revision,
-                    why,
-                });
-                false
-            }
-        }
-    })?;
-    if broken.is_none() && head != expected {
-        broken = Some(BrokenEntry {
-            revision: head.revision,
-            why: format!(
-                "the log ends here, and the controller is at {newest}: its end was cut off or replaced"
-            ),
-        });
+/// Walks the chain, and plays the log again: the state in force must be what the log alone gives.
+fn walk(mut log: Box<dyn Log>, expected: &Snapshot) -> Result<AuditVerification, ApiProblem> {
+    let newest = expected.chain_head().revision;
+    let mut walk = Walk::default();
+    log.visit_all(&mut |entry| entry.revision <= newest && walk.step(entry))?;
+    let Walk {
+        replay,
+        head,
+        entries,
+        mut broken,
+    } = walk;
+    let wrong = if head != expected.chain_head() {
+        Some(format!(
+            "the log ends here, and the controller is at {newest}: its end was cut off or replaced"
+        ))
+    } else if replay.into_snapshot().as_ref() != Some(expected) {
+        Some("the log gives another state than the one in force: a snapshot was forged. Stop the controller, delete the rows of table `snapshot` in its store, and start it".to_owned())
+    } else {
+        None
+    };
+    if broken.is_none() {
+        let revision = head.revision;
+        broken = wrong.map(|why| BrokenEntry { revision, why });
     }
     Ok(AuditVerification {
         ok: broken.is_none(),
@@ -120,6 +113,56 @@ fn walk(core: &mut Core) -> Result<AuditVerification, ApiProblem> {
         revision: newest,
         broken,
     })
+}
+
+/// How far the log was walked.
+struct Walk {
+    replay: Replay,
+    head: ChainHead,
+    entries: u64,
+    broken: Option<BrokenEntry>,
+}
+
+impl Default for Walk {
+    fn default() -> Self {
+        Self {
+            replay: Replay::default(),
+            head: ChainHead::GENESIS,
+            entries: 0,
+            broken: None,
+        }
+    }
+}
+
+impl Walk {
+    /// Takes the next entry; `false` if it is not as it was written.
+    fn step(&mut self, entry: &Entry) -> bool {
+        match self.follow(entry) {
+            Ok(head) => {
+                self.head = head;
+                self.entries += 1;
+                true
+            }
+            Err(why) => {
+                let revision = entry.revision;
+                self.broken = Some(BrokenEntry { revision, why });
+                false
+            }
+        }
+    }
+
+    fn follow(&mut self, entry: &Entry) -> Result<ChainHead, String> {
+        let change = parse_entry(entry).map_err(|error| format!("{error:#}"))?;
+        // What the row says beside the change has to be what the change says.
+        if change.revision != entry.revision || change.hash.0 != entry.hash || change.at != entry.at {
+            return Err("the row does not belong to the change in it".to_owned());
+        }
+        let head = change
+            .verify_after(self.head)
+            .map_err(|error| error.to_string())?;
+        self.replay.push(&change).map_err(|error| error.to_string())?;
+        Ok(head)
+    }
 }
 
 fn default_limit() -> u32 {

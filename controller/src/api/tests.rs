@@ -10,8 +10,8 @@ use sha2::{Digest as _, Sha256};
 use tower::ServiceExt as _;
 
 use super::*;
-use crate::core::{Core, wall_now};
-use crate::store::{Entry, Log as _, SqliteLog};
+use crate::core::{Core, entry_of, wall_now};
+use crate::store::{Log as _, SqliteLog};
 
 const TOKEN: &str = "rfa_test";
 
@@ -19,6 +19,7 @@ const TOKEN: &str = "rfa_test";
 struct Api {
     router: Router,
     core: CoreHandle,
+    store: std::path::PathBuf,
     _dir: tempfile::TempDir,
 }
 
@@ -29,26 +30,13 @@ impl Api {
         let actor = Actor::system("init", "init");
         let (controller, change) =
             Controller::found(Name::parse("acme").unwrap(), &actor, wall_now(), [1; 32]);
-        let entry = Entry {
-            revision: change.revision,
-            at: change.at,
-            hash: change.hash.0,
-            body: serde_json::to_string(&change).unwrap(),
-        };
+        let entry = entry_of(&change).unwrap();
         log.append(ringfence_model::Revision::ZERO, &entry).unwrap();
         let core = Core::spawn(controller, Box::new(log)).unwrap();
-        let state = ApiState {
-            core: core.clone(),
-            sessions: Sessions::default(),
-            gate: Arc::new(Gate::new(Sha256::digest(TOKEN).into(), Vec::new())),
-            join: Arc::new(JoinFacts {
-                controllers: vec!["192.0.2.1:7443".to_owned()],
-                ca_fingerprint: [2; 32],
-            }),
-        };
         Self {
-            router: router(state),
+            router: router(state_of(core.clone())),
             core,
+            store: dir.path().join("store.sqlite"),
             _dir: dir,
         }
     }
@@ -61,6 +49,18 @@ impl Api {
         let body = response.into_body().collect().await.unwrap().to_bytes();
         let body = serde_json::from_slice(&body).unwrap_or(serde_json::Value::Null);
         (status, kind.unwrap_or_default(), body)
+    }
+}
+
+fn state_of(core: CoreHandle) -> ApiState {
+    ApiState {
+        core,
+        sessions: Sessions::default(),
+        gate: Arc::new(Gate::new(Sha256::digest(TOKEN).into(), Vec::new())),
+        join: Arc::new(JoinFacts {
+            controllers: vec!["192.0.2.1:7443".to_owned()],
+            ca_fingerprint: [2; 32],
+        }),
     }
 }
 
@@ -173,4 +173,57 @@ async fn a_change_names_its_request_in_the_audit_log() {
     );
     let token = created["token"].as_str().unwrap();
     assert!(!text.contains(token), "the log holds the token");
+}
+
+#[tokio::test]
+async fn the_audit_is_whole_until_somebody_rewrites_an_entry_or_forges_a_snapshot() {
+    let api = Api::new();
+    let create = with_token(Method::POST, "/api/v1/tokens");
+    let create = create.body(Body::from(r#"{"labels":{"role":"db"}}"#)).unwrap();
+    let (status, ..) = api.send(create).await;
+    assert_eq!(status, StatusCode::OK);
+    let verify = || {
+        with_token(Method::GET, "/api/v1/audit/verify")
+            .body(Body::empty())
+            .unwrap()
+    };
+    let (_, _, whole) = api.send(verify()).await;
+    assert_eq!(
+        (&whole["ok"], &whole["entries"]),
+        (&true.into(), &2.into()),
+        "{whole}"
+    );
+
+    // A controller that came from a forged snapshot: it stands at the right entry, with a token nobody made.
+    let forged = api
+        .core
+        .with(|core| {
+            let text = String::from_utf8(core.controller().snapshot().to_bytes()).unwrap();
+            let forged = text.replace(r#""role":"db""#, r#""role":"x""#);
+            assert_ne!(text, forged);
+            ringfence_controlplane::Snapshot::from_bytes(forged.as_bytes()).unwrap()
+        })
+        .await
+        .unwrap();
+    let forged = Controller::load(Some(forged), []).unwrap();
+    let log = SqliteLog::open(&api.store).unwrap();
+    let other = Api {
+        router: router(state_of(Core::spawn(forged, Box::new(log)).unwrap())),
+        ..Api::new()
+    };
+    let (_, _, answer) = other.send(verify()).await;
+    assert_eq!(answer["ok"], false, "{answer}");
+    assert!(
+        answer["broken"]["why"].as_str().unwrap().contains("forged"),
+        "{answer}"
+    );
+
+    let raw = rusqlite::Connection::open(&api.store).unwrap();
+    raw.execute_batch(
+        "DROP TRIGGER change_is_append_only_update; UPDATE change SET body = replace(body, 'admin', 'alice') WHERE n = 2",
+    )
+    .unwrap();
+    let (_, _, altered) = api.send(verify()).await;
+    assert_eq!(altered["ok"], false, "{altered}");
+    assert_eq!(altered["broken"]["revision"], "1.2");
 }

@@ -41,6 +41,10 @@ impl Log for FullDisk {
         Ok(())
     }
 
+    fn reader(&self) -> Result<Box<dyn Log>, StoreError> {
+        Err(StoreError::Full)
+    }
+
     fn release_reserve(&mut self) -> bool {
         if self.appended > 0 {
             return false;
@@ -151,4 +155,33 @@ async fn a_stored_change_that_does_not_apply_ends_the_core() {
     assert!(matches!(broken, Ok(Err(CommitError::Broken(_)))), "{broken:?}");
     let ended = tokio::time::timeout(Duration::from_secs(5), core.ended()).await;
     assert!(ended.is_ok());
+}
+
+#[test]
+fn a_log_whose_end_was_cut_off_is_refused_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.sqlite");
+    let mut log = SqliteLog::create(&path).unwrap();
+    let (mut controller, first) = founded();
+    let second = controller
+        .propose(&admin(), token(), wall_now(), [5; 32])
+        .unwrap();
+    controller.apply(&second).unwrap();
+    log.append(Revision::ZERO, &entry_of(&first).unwrap()).unwrap();
+    log.append(first.revision, &entry_of(&second).unwrap()).unwrap();
+    let snapshot = StoredSnapshot {
+        revision: controller.revision(),
+        body: controller.snapshot().to_bytes(),
+    };
+    log.save_snapshot(&snapshot).unwrap();
+    assert!(load(&mut log).is_ok());
+    drop(log);
+
+    let raw = rusqlite::Connection::open(&path).unwrap();
+    raw.execute_batch("DROP TRIGGER change_is_append_only_delete; DELETE FROM change WHERE n = 2")
+        .unwrap();
+    drop(raw);
+
+    let refused = load(&mut SqliteLog::open(&path).unwrap()).unwrap_err();
+    assert!(refused.to_string().contains("cut off"), "{refused:#}");
 }

@@ -38,6 +38,8 @@ pub struct Loaded {
     pub snapshot: Option<StoredSnapshot>,
     /// The entries after it, in order; all of them if there is none.
     pub entries: Vec<Entry>,
+    /// Revision and hash of the newest entry: what all of the above must lead to.
+    pub newest: Option<(Revision, [u8; 32])>,
 }
 
 /// Where changes are kept. One implementation per database.
@@ -71,6 +73,12 @@ pub trait Log: Send {
     /// # Errors
     /// [`StoreError`] if the database cannot be read.
     fn visit_all(&mut self, visit: &mut dyn FnMut(&Entry) -> bool) -> Result<(), StoreError>;
+
+    /// Another way to the same log, to read it at length while this one goes on being written.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database cannot be opened again.
+    fn reader(&self) -> Result<Box<dyn Log>, StoreError>;
 
     /// Gives up a piece of the room kept back for removals; `false` if none is left. Appends that succeed later keep
     /// room back again.

@@ -16,11 +16,16 @@ pub(super) struct Reserve {
 impl Reserve {
     /// The reserve beside the store in `path`, filled if there is room to spare.
     pub(super) fn beside(path: &Path) -> Self {
-        let reserve = Self {
-            path: path.with_extension("reserve"),
-        };
+        let reserve = Self::at(path);
         reserve.refill();
         reserve
+    }
+
+    /// The same as it is.
+    pub(super) fn at(path: &Path) -> Self {
+        Self {
+            path: path.with_extension("reserve"),
+        }
     }
 
     /// Gives up a piece; `false` if none is left.

@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension as _, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, TransactionBehavior, params};
 
 use ringfence_model::{Revision, UnixMillis};
 
@@ -156,7 +156,20 @@ impl Log for SqliteLog {
             "SELECT term, n, at, hash, body FROM change WHERE (term, n) > (?1, ?2) ORDER BY term, n",
             params![signed(from.term), signed(from.n)],
         )?;
-        Ok(Loaded { snapshot, entries })
+        let newest = self
+            .connection
+            .query_row(
+                "SELECT term, n, hash FROM change ORDER BY term DESC, n DESC LIMIT 1",
+                [],
+                |row| Ok((read_revision(row)?, row.get(2)?)),
+            )
+            .optional()
+            .map_err(|error| translate(&self.path, &error))?;
+        Ok(Loaded {
+            snapshot,
+            entries,
+            newest,
+        })
     }
 
     fn append(&mut self, expected: Revision, entry: &Entry) -> Result<(), StoreError> {
@@ -237,6 +250,18 @@ impl Log for SqliteLog {
             Ok(())
         };
         run().map_err(|error| translate(&self.path, &error))
+    }
+
+    fn reader(&self) -> Result<Box<dyn Log>, StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        match Connection::open_with_flags(&self.path, flags) {
+            Ok(connection) => Ok(Box::new(Self {
+                connection,
+                path: self.path.clone(),
+                reserve: Reserve::at(Path::new(&self.path)),
+            })),
+            Err(error) => Err(translate(&self.path, &error)),
+        }
     }
 
     fn release_reserve(&mut self) -> bool {

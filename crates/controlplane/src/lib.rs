@@ -49,6 +49,6 @@ pub use presence::{CANDIDATES_MAX, Connection, Enforcement, NodePresence};
 pub use query::{ApplyOptions, ApplyPlan, AskError, DeviceConfig, DevicePeer, audit_entry};
 pub use receipt::{REVISIONS_TIMED_MAX, Receipt, Slowest};
 pub use refusal::{Refusal, RefusalKind};
-pub use snapshot::{LoadError, SNAPSHOT_FORMAT, Snapshot};
+pub use snapshot::{LoadError, Replay, SNAPSHOT_FORMAT, Snapshot};
 pub use state::Mesh;
 pub use token::{Token, TokenHash, TokenState};

@@ -53,13 +53,17 @@ pub struct Enforcement {
 }
 
 impl Controller {
-    /// A node's control connection is up. Call once it is authorized. Replaces an older connection.
+    /// A node's control connection is up. Call once it is authorized. Replaces an older connection; word of one that
+    /// is older than the one held comes late and changes nothing.
     pub fn connected(&mut self, node: NodeId, connection: Connection, version: &str) {
         if !self.state().nodes.contains_key(&node) {
             return;
         }
         let revision = self.revision();
         let presence = self.presence.by_node.entry(node).or_default();
+        if presence.connection.is_some_and(|held| held.id > connection.id) {
+            return;
+        }
         // It is sent what holds now, and acknowledges that; what changes later without concerning it asks nothing of it.
         presence.touched = Some(revision);
         let end = version.floor_char_boundary(VERSION_BYTES_MAX);
@@ -99,7 +103,9 @@ impl Controller {
         }
         let mut kept: Vec<Candidate> = Vec::new();
         for candidate in candidates {
-            if kept.len() < CANDIDATES_MAX && !kept.contains(candidate) && is_usable(candidate) {
+            // One address is one candidate, whatever it was called the second time.
+            let known = kept.iter().any(|other| other.address == candidate.address);
+            if kept.len() < CANDIDATES_MAX && !known && is_usable(candidate) {
                 kept.push(*candidate);
             }
         }
@@ -126,7 +132,9 @@ impl Controller {
     /// before both have a key, and would not be told again.
     fn listing(&self, node: NodeId) -> BTreeSet<NodeId> {
         let netmap = self.netmap(node, UnixMillis(0));
-        let segments = netmap.into_iter().flat_map(|netmap| netmap.segments.into_values());
+        let segments = netmap
+            .into_iter()
+            .flat_map(|netmap| netmap.segments.into_values());
         segments
             .flat_map(|segment| segment.peers.into_keys())
             .filter(|peer| self.state().nodes.contains_key(peer))

@@ -12,7 +12,10 @@ use crate::controller::{Controller, advance, founded};
 use crate::state::State;
 
 /// A state as it is stored, with the format it is written in.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+///
+/// Two are equal if they stand at the same entry with the same state. One replayed from the log alone tells whether
+/// another was forged: the chain of hashes does not cover snapshots.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     format: u32,
     state: State,
@@ -74,12 +77,6 @@ impl Controller {
         }
     }
 
-    /// Whether both stand at the same entry with the same state. One loaded from the log alone tells whether the
-    /// snapshot that this one came from was forged: the chain of hashes does not cover snapshots.
-    pub fn agrees_with(&self, other: &Self) -> bool {
-        self.state() == other.state()
-    }
-
     /// Brings a controller back from a snapshot, if there is one, and every entry after it; each is verified.
     ///
     /// # Errors
@@ -88,15 +85,53 @@ impl Controller {
         snapshot: Option<Snapshot>,
         changes: impl IntoIterator<Item = &'a Change>,
     ) -> Result<Self, LoadError> {
-        let mut changes = changes.into_iter();
-        let mut state = match snapshot {
-            Some(snapshot) => snapshot.state,
-            None => founded(changes.next().ok_or(LoadError::Empty)?)?,
-        };
+        let mut replay = Replay::from(snapshot);
         for change in changes {
-            advance(&mut state, change)?;
+            replay.push(change)?;
         }
-        Ok(Self::of(state))
+        replay.finish()
+    }
+}
+
+/// Brings a controller back entry by entry, so that a long log need not be held at once.
+#[derive(Debug, Default)]
+pub struct Replay {
+    state: Option<State>,
+}
+
+impl Replay {
+    /// Takes the next entry, and verifies it.
+    ///
+    /// # Errors
+    /// [`LoadError`] if it does not follow the last; the replay is of no use then.
+    pub fn push(&mut self, change: &Change) -> Result<(), LoadError> {
+        match &mut self.state {
+            Some(state) => advance(state, change)?,
+            None => self.state = Some(founded(change)?),
+        }
+        Ok(())
+    }
+
+    /// The state as it would be stored, if there was an entry.
+    pub fn into_snapshot(self) -> Option<Snapshot> {
+        let format = SNAPSHOT_FORMAT;
+        self.state.map(|state| Snapshot { format, state })
+    }
+
+    /// The controller.
+    ///
+    /// # Errors
+    /// [`LoadError::Empty`] if there was neither a snapshot nor an entry.
+    pub fn finish(self) -> Result<Controller, LoadError> {
+        self.state.map(Controller::of).ok_or(LoadError::Empty)
+    }
+}
+
+impl From<Option<Snapshot>> for Replay {
+    fn from(snapshot: Option<Snapshot>) -> Self {
+        Self {
+            state: snapshot.map(|snapshot| snapshot.state),
+        }
     }
 }
 

@@ -171,7 +171,10 @@ fn candidates_are_told_once_both_have_a_key() {
     world.register(db, "ledger").unwrap();
     let after = world.controller.candidates_for(app);
 
-    assert!(early.is_empty() && before.is_empty(), "app would forget them: db is no peer yet");
+    assert!(
+        early.is_empty() && before.is_empty(),
+        "app would forget them: db is no peer yet"
+    );
     assert_eq!(after[&db], [host("10.0.0.5:51820")]);
 }
 
@@ -207,4 +210,28 @@ fn presence_of_a_removed_node_is_forgotten() {
     assert!(world.controller.presence(db).is_none());
     connect(&mut world, db, 2);
     assert!(world.controller.presence(db).is_none());
+}
+
+#[test]
+fn word_of_an_older_connection_that_comes_late_changes_nothing() {
+    let (mut world, db, _) = World::with_database();
+    connect(&mut world, db, 2);
+
+    // Two connections raced to the core: the older one speaks last, and ends because it was replaced.
+    connect(&mut world, db, 1);
+    world.controller.disconnected(db, 1, world.wall);
+
+    let held = world.controller.presence(db).unwrap().connection;
+    assert_eq!(held.map(|connection| connection.id), Some(2));
+}
+
+#[test]
+fn one_address_is_one_candidate_whatever_it_is_called() {
+    let (mut world, db, _) = World::with_database();
+    let address = "192.0.2.1:51820".parse().unwrap();
+    let both = [CandidateKind::Host, CandidateKind::ServerReflexive].map(|kind| Candidate { address, kind });
+
+    world.controller.set_candidates(db, &both);
+
+    assert_eq!(world.controller.presence(db).unwrap().candidates, both[..1]);
 }
