@@ -2,14 +2,17 @@
 //!
 //! Linux takes a packet for any of its addresses on any interface (the weak host model, RFC 1122 section 3.3.4.2): a
 //! neighbour on the LAN who routes an overlay address to this host would reach its services in clear, past every rule.
-//! One nftables chain before routing drops what is for a segment's address and came in elsewhere than through its
-//! device or loopback. The kernel removes the table with the socket that owns it, also after SIGKILL.
+//! A host that forwards has the opposite hole: what comes in with an overlay address as its source and is routed on
+//! into a perimeter would wear this node's identity there (IPv6 forwards it even when the address is the host's own).
+//! One nftables chain before routing drops what came in elsewhere than through a segment's device or loopback and is
+//! for the segment's address, or from its prefixes. The kernel removes the table with the socket that owns it, also
+//! after SIGKILL.
 //!
 //! **Invariant:** the rules change in one transaction: at no moment is a segment's address unguarded.
 
 use std::io;
-use std::net::IpAddr;
 
+use ipnetwork::IpNetwork;
 use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 
 use ringfence_dataplane::SegmentFacts;
@@ -39,7 +42,10 @@ impl Guard {
         let mut batch = Batch::new(&self.table, self.sequence);
         for segment in segments {
             for address in segment.addresses.both() {
-                batch.drop_elsewhere(&segment.interface, address);
+                batch.drop_elsewhere(&segment.interface, Field::Destination, address.into());
+            }
+            for prefix in segment.prefixes.iter() {
+                batch.drop_elsewhere(&segment.interface, Field::Source, prefix);
             }
         }
         self.sequence = self.sequence.wrapping_add(batch.messages);
@@ -73,6 +79,25 @@ struct Batch<'a> {
     messages: u32,
 }
 
+/// Which address of a packet a rule looks at.
+#[derive(Clone, Copy)]
+enum Field {
+    Source,
+    Destination,
+}
+
+impl Field {
+    /// Where it is in the header of the prefix's family.
+    fn offset(self, prefix: IpNetwork) -> u32 {
+        match (self, prefix) {
+            (Self::Source, IpNetwork::V4(_)) => 12,
+            (Self::Destination, IpNetwork::V4(_)) => 16,
+            (Self::Source, IpNetwork::V6(_)) => 8,
+            (Self::Destination, IpNetwork::V6(_)) => 24,
+        }
+    }
+}
+
 /// Attributes of a message, one after the other.
 #[derive(Default)]
 struct Attributes(Vec<u8>);
@@ -104,17 +129,21 @@ impl<'a> Batch<'a> {
         batch
     }
 
-    /// `iifname != interface iifname != lo ip daddr address counter drop`.
-    fn drop_elsewhere(&mut self, interface: &str, address: IpAddr) {
-        let (family, offset, bytes) = match address {
-            IpAddr::V4(v4) => (IPV4, 16, v4.octets().to_vec()),
-            IpAddr::V6(v6) => (IPV6, 24, v6.octets().to_vec()),
+    /// `iifname != interface iifname != lo ip daddr prefix counter drop`, or the same with `saddr`.
+    fn drop_elsewhere(&mut self, interface: &str, field: Field, prefix: IpNetwork) {
+        let (family, address, mask) = match prefix {
+            IpNetwork::V4(v4) => (IPV4, v4.network().octets().to_vec(), v4.mask().octets().to_vec()),
+            IpNetwork::V6(v6) => (IPV6, v6.network().octets().to_vec(), v6.mask().octets().to_vec()),
         };
         let expressions = Attributes::default()
             .expression("meta", &load_meta(META_FAMILY))
             .expression("cmp", &compare(EQUAL, &[family]))
-            .expression("payload", &load_network_header(offset, bytes.len()))
-            .expression("cmp", &compare(EQUAL, &bytes))
+            .expression(
+                "payload",
+                &load_network_header(field.offset(prefix), address.len()),
+            )
+            .expression("bitwise", &keep_bits(&mask))
+            .expression("cmp", &compare(EQUAL, &address))
             .expression("meta", &load_meta(META_INPUT_NAME))
             .expression("cmp", &compare(NOT_EQUAL, &interface_bytes(interface)))
             .expression("cmp", &compare(NOT_EQUAL, &interface_bytes("lo")))
@@ -190,6 +219,15 @@ fn load_network_header(offset: u32, length: usize) -> Attributes {
         .number(1, REGISTER)
         .number(2, NETWORK_HEADER);
     header.number(3, offset).number(4, length as u32)
+}
+
+/// `register = register & mask`.
+fn keep_bits(mask: &[u8]) -> Attributes {
+    let register = Attributes::default().number(1, REGISTER).number(2, REGISTER);
+    register
+        .number(3, mask.len() as u32)
+        .nested(4, &Attributes::default().raw(1, mask))
+        .nested(5, &Attributes::default().raw(1, &vec![0; mask.len()]))
 }
 
 fn compare(operator: u32, value: &[u8]) -> Attributes {
@@ -273,8 +311,12 @@ mod tests {
     #[test]
     fn a_batch_is_whole_messages_that_replace_the_old_rules() {
         let mut batch = Batch::new("ringfence-1", 7);
-        batch.drop_elsewhere("rf-payments-db", "100.64.0.1".parse().unwrap());
-        batch.drop_elsewhere("rf-payments-db", "fd00::1".parse().unwrap());
+        batch.drop_elsewhere(
+            "rf-payments-db",
+            Field::Destination,
+            "100.64.0.1".parse().unwrap(),
+        );
+        batch.drop_elsewhere("rf-payments-db", Field::Source, "fd00::/64".parse().unwrap());
 
         let found = messages(&batch.finish());
 
