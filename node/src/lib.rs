@@ -14,6 +14,7 @@
 mod agent;
 pub mod arguments;
 mod candidates;
+mod clock;
 mod command;
 mod control;
 mod echo;

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 
 use ringfence_dataplane::{Dataplane, DataplaneConfig, Event, SegmentFacts, SegmentId};
 
+use crate::clock;
 use crate::command::{Command, LoopEvent};
 use crate::tun::Tun;
 use crate::udp::Udp;
@@ -113,7 +114,7 @@ impl PacketLoop {
         let mut ready = Vec::with_capacity(READY_MAX);
         loop {
             ready.clear();
-            let timeout = self.time_to_wake(Instant::now());
+            let timeout = self.time_to_wake(clock::now());
             match epoll::wait(
                 &self.epoll,
                 rustix::buffer::spare_capacity(&mut ready),
@@ -131,7 +132,7 @@ impl PacketLoop {
             for event in &ready {
                 self.handle_ready(event.data.u64());
             }
-            self.handle_time(Instant::now());
+            self.handle_time(clock::now());
         }
     }
 
@@ -157,7 +158,7 @@ impl PacketLoop {
                     return ControlFlow::Break(());
                 }
                 Ok(command) => {
-                    command.carry_out(&mut self.dataplane, Instant::now());
+                    command.carry_out(&mut self.dataplane, clock::now());
                     self.drain();
                 }
                 Err(mpsc::error::TryRecvError::Empty) => return ControlFlow::Continue(()),
@@ -177,7 +178,7 @@ impl PacketLoop {
     }
 
     fn read_datagrams(&mut self) {
-        let now = Instant::now();
+        let now = clock::now();
         for _ in 0..BATCH {
             match self.udp.receive(&mut self.buffer) {
                 Ok(Some((length, src))) => {
@@ -204,7 +205,7 @@ impl PacketLoop {
         else {
             return;
         };
-        let now = Instant::now();
+        let now = clock::now();
         for _ in 0..BATCH {
             let Some(tun) = self.devices.get(&id).and_then(|device| device.tun.as_ref()) else {
                 return;
@@ -320,7 +321,7 @@ impl PacketLoop {
                 LoopEvent::DeviceMade(device.facts.clone())
             }
             Err(error) => {
-                self.device_retry = Some(Instant::now() + DEVICE_RETRY);
+                self.device_retry = Some(clock::now() + DEVICE_RETRY);
                 LoopEvent::DeviceFailed {
                     interface: device.facts.interface.clone(),
                     error: error.to_string(),

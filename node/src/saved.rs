@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use ringfence_control::Netmap;
 use ringfence_model::{Candidate, NodeId, UnixMillis};
 
+use crate::clock;
 use crate::state::{FORMAT, StateDir, StateError};
 
 /// One moment on both clocks of the machine.
@@ -53,11 +54,7 @@ struct WordFile {
 impl Moment {
     /// Now.
     pub(crate) fn now() -> Self {
-        let boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        let boot = Duration::new(
-            boot.tv_sec.unsigned_abs(),
-            u32::try_from(boot.tv_nsec).unwrap_or(0),
-        );
+        let boot = clock::since_boot();
         // Without a boot id (no /proc) two boots cannot be told apart: an empty one never equals another.
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         Self {
