@@ -89,6 +89,8 @@ pub(crate) async fn run(state: StateDir, arguments: &AgentArguments) -> Result<(
     // Fails only if the loop has ended already.
     let _ = handle.send(Command::Shutdown).await;
     let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+    // Only now: the devices took their routes with them.
+    control.release_all().await;
     // The connection's last word leaves meanwhile: the controller need not wait for its idle timeout.
     tokio::time::sleep(GOODBYE_TIME).await;
     if !matches!(joined, Ok(Ok(()))) {

@@ -83,8 +83,8 @@ pub(crate) enum LoopEvent {
     DeviceRemoved(SegmentFacts),
     /// A device could not be made.
     DeviceFailed {
-        /// Which.
-        interface: String,
+        /// Of which segment.
+        facts: SegmentFacts,
         /// What the kernel said.
         error: String,
     },

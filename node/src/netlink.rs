@@ -1,18 +1,16 @@
-//! Links, addresses and routes over rtnetlink.
-//!
-//! **Invariant:** only routes that carry our own protocol number and leave through our own devices are ever touched.
+//! Links and addresses over rtnetlink, and what came of each request.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use futures_util::TryStreamExt as _;
-use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use rtnetlink::packet_route::link::{AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute, LinkFlags};
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol};
-use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, RouteMessageBuilder};
+use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec};
 
 use ringfence_dataplane::SegmentFacts;
+
+mod routes;
 
 /// A netlink connection.
 pub(crate) struct Netlink {
@@ -28,13 +26,6 @@ pub(crate) struct NetlinkError {
     errno: Option<i32>,
 }
 
-/// A network that a device of ours carries: address and prefix length.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Prefix {
-    address: IpAddr,
-    length: u8,
-}
-
 impl Netlink {
     /// Opens a connection and drives it on the current runtime.
     pub(crate) fn connect() -> std::io::Result<Self> {
@@ -45,6 +36,8 @@ impl Netlink {
 
     /// Brings a segment's device up with its addresses and routes. Doing it again mends what changed.
     pub(crate) async fn configure(&self, segment: &SegmentFacts) -> Result<(), NetlinkError> {
+        let mut first_refusal = None;
+        note(&mut first_refusal, self.hold_prefixes(segment).await);
         let index = self.index(&segment.interface).await?;
         self.silence_ipv6(index).await;
         let link = LinkMessageBuilder::<LinkUnspec>::new()
@@ -54,7 +47,6 @@ impl Netlink {
             .build();
         let set = self.handle.link().set(link).execute().await;
         set.map_err(|error| refused(format!("bringing {} up", segment.interface), &error))?;
-        let mut first_refusal = None;
         for address in segment.addresses.both() {
             note(&mut first_refusal, self.add_address(index, address).await);
         }
@@ -135,75 +127,6 @@ impl Netlink {
         let added = add.execute().await;
         added.map_err(|error| refused(format!("adding {address}"), &error))
     }
-
-    async fn set_routes(&self, index: u32, segment: &SegmentFacts) -> Result<(), NetlinkError> {
-        let wanted: BTreeSet<Prefix> = segment
-            .prefixes
-            .iter()
-            .map(|network| Prefix {
-                address: network.network(),
-                length: network.prefix(),
-            })
-            .collect();
-        let mut present = BTreeSet::new();
-        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            for route in self.own_routes(index, family).await? {
-                match route_prefix(&route) {
-                    Some(prefix) if wanted.contains(&prefix) => {
-                        present.insert(prefix);
-                    }
-                    Some(_) | None => self.remove_route(route).await?,
-                }
-            }
-        }
-        let mut first_refusal = None;
-        for prefix in wanted.difference(&present) {
-            let source = segment.addresses.same_family(prefix.address);
-            note(&mut first_refusal, self.add_route(index, *prefix, source).await);
-        }
-        first_refusal.map_or(Ok(()), Err)
-    }
-
-    async fn own_routes(&self, index: u32, family: AddressFamily) -> Result<Vec<RouteMessage>, NetlinkError> {
-        let mut filter = RouteMessage::default();
-        filter.header.address_family = family;
-        let mut routes = Vec::new();
-        let mut dump = self.handle.route().get(filter).execute();
-        while let Some(route) = next(&mut dump, "listing routes").await? {
-            if route.header.protocol == ROUTE_PROTOCOL
-                && route.attributes.contains(&RouteAttribute::Oif(index))
-            {
-                routes.push(route);
-            }
-        }
-        Ok(routes)
-    }
-
-    async fn add_route(&self, index: u32, prefix: Prefix, source: IpAddr) -> Result<(), NetlinkError> {
-        let what = || format!("routing {}/{}", prefix.address, prefix.length);
-        let invalid = |why: String| NetlinkError {
-            what: what(),
-            why,
-            errno: None,
-        };
-        let route = RouteMessageBuilder::<IpAddr>::new()
-            .destination_prefix(prefix.address, prefix.length)
-            .map_err(|error| invalid(error.to_string()))?
-            .pref_source(source)
-            .map_err(|error| invalid(error.to_string()))?
-            .output_interface(index)
-            .protocol(ROUTE_PROTOCOL)
-            .build();
-        match self.handle.route().add(route).execute().await {
-            Ok(()) => Ok(()),
-            Err(error) => Err(refused(what(), &error)),
-        }
-    }
-
-    async fn remove_route(&self, route: RouteMessage) -> Result<(), NetlinkError> {
-        let del = self.handle.route().del(route).execute().await;
-        del.map_err(|error| refused("removing a route".into(), &error))
-    }
 }
 
 impl NetlinkError {
@@ -240,10 +163,12 @@ fn refused(what: String, error: &rtnetlink::Error) -> NetlinkError {
     }
 }
 
-/// Keeps the first refusal; a missing IPv6 must not stop IPv4.
+/// Keeps the first refusal; a missing IPv6 must neither stop IPv4 nor hide what is wrong with it.
 fn note(first: &mut Option<NetlinkError>, result: Result<(), NetlinkError>) {
-    if let Err(error) = result {
-        first.get_or_insert(error);
+    if let Err(error) = result
+        && first.as_ref().is_none_or(NetlinkError::lacks_ipv6)
+    {
+        *first = Some(error);
     }
 }
 
@@ -281,30 +206,12 @@ fn is_unicast_beyond_link(address: IpAddr) -> bool {
     }
 }
 
-fn route_prefix(route: &RouteMessage) -> Option<Prefix> {
-    let length = route.header.destination_prefix_length;
-    route.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Destination(RouteAddress::Inet(v4)) => Some(Prefix {
-            address: IpAddr::V4(*v4),
-            length,
-        }),
-        RouteAttribute::Destination(RouteAddress::Inet6(v6)) => Some(Prefix {
-            address: IpAddr::V6(*v6),
-            length,
-        }),
-        _ => None,
-    })
-}
-
 fn host_length(address: IpAddr) -> u8 {
     match address {
         IpAddr::V4(_) => 32,
         IpAddr::V6(_) => 128,
     }
 }
-
-/// The number in `rtm_protocol` that marks our routes (`ip route show proto 82`); unassigned in `rt_protos`.
-const ROUTE_PROTOCOL: RouteProtocol = RouteProtocol::Other(82);
 
 #[cfg(test)]
 mod tests {

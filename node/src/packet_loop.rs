@@ -323,7 +323,7 @@ impl PacketLoop {
             Err(error) => {
                 self.device_retry = Some(clock::now() + DEVICE_RETRY);
                 LoopEvent::DeviceFailed {
-                    interface: device.facts.interface.clone(),
+                    facts: device.facts.clone(),
                     error: error.to_string(),
                 }
             }

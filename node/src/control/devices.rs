@@ -1,5 +1,7 @@
 //! What the packet loop tells: devices to bring up, keys to make, answers to pings.
 
+use ipnetwork::IpNetwork;
+
 use ringfence_control::{RegisterKey, ToController, registration_bytes};
 use ringfence_dataplane::{Event, SegmentFacts};
 use ringfence_model::{Name, PrivateKey, PublicKey};
@@ -19,27 +21,60 @@ impl Control {
                 self.configure(&facts).await;
                 self.uapi.add(&facts.interface);
             }
-            LoopEvent::DeviceChanged(facts) => {
-                self.configure(&facts).await;
-                self.memory.devices.insert(facts.interface.clone(), facts);
-            }
-            LoopEvent::DeviceRemoved(facts) => {
-                tracing::info!(perimeter = %facts.perimeter, interface = facts.interface, "segment removed");
-                self.uapi.remove(&facts.interface).await;
-                self.memory.devices.remove(&facts.interface);
-                self.guard();
-                self.memory.unregistered.remove(&facts.perimeter);
-            }
-            LoopEvent::DeviceFailed { interface, error } => {
+            LoopEvent::DeviceChanged(facts) => self.change_device(facts).await,
+            LoopEvent::DeviceRemoved(facts) => self.remove_device(&facts).await,
+            LoopEvent::DeviceFailed { facts, error } => {
+                let interface = &facts.interface;
                 tracing::error!(
                     interface,
                     error,
                     "the TUN device could not be made: the segment passes nothing"
                 );
+                if let Err(error) = self.netlink.hold_prefixes(&facts).await {
+                    tracing::error!(%error, "packets for the perimeter may leave in clear");
+                }
+                self.memory.devices.insert(facts.interface.clone(), facts);
             }
             LoopEvent::Dataplane(event) => self.handle_dataplane_event(event).await?,
         }
         Ok(())
+    }
+
+    async fn change_device(&mut self, facts: SegmentFacts) {
+        self.configure(&facts).await;
+        let former = self.memory.devices.insert(facts.interface.clone(), facts.clone());
+        self.guard();
+        let gone = former
+            .into_iter()
+            .flat_map(|former| former.prefixes.iter().collect::<Vec<_>>());
+        let gone: Vec<_> = gone
+            .filter(|prefix| !facts.prefixes.iter().any(|held| held == *prefix))
+            .collect();
+        self.release(gone).await;
+    }
+
+    async fn remove_device(&mut self, facts: &SegmentFacts) {
+        tracing::info!(perimeter = %facts.perimeter, interface = facts.interface, "segment removed");
+        self.uapi.remove(&facts.interface).await;
+        self.memory.devices.remove(&facts.interface);
+        self.guard();
+        self.release(facts.prefixes.iter()).await;
+        self.memory.unregistered.remove(&facts.perimeter);
+    }
+
+    /// Lets go of every prefix: the node is no more, and leaves nothing behind.
+    pub(crate) async fn release_all(&mut self) {
+        for facts in std::mem::take(&mut self.memory.devices).into_values() {
+            self.release(facts.prefixes.iter()).await;
+        }
+    }
+
+    async fn release(&self, prefixes: impl IntoIterator<Item = IpNetwork>) {
+        match self.netlink.release_prefixes(prefixes).await {
+            Ok(()) => {}
+            Err(error) if error.lacks_ipv6() => tracing::debug!(%error, "this host has no IPv6"),
+            Err(error) => tracing::warn!(%error, "a route to nowhere stays behind"),
+        }
     }
 
     async fn handle_dataplane_event(&mut self, event: Event) -> Result<(), LoopEnded> {
@@ -89,6 +124,19 @@ impl Control {
             Err(error) => {
                 tracing::error!(interface = facts.interface, %error, "the interface could not be set up");
             }
+        }
+        self.warn_of_rivals(facts).await;
+    }
+
+    async fn warn_of_rivals(&self, facts: &SegmentFacts) {
+        match self.netlink.rival_routes(facts).await {
+            Ok(rivals) => {
+                for rival in rivals {
+                    tracing::warn!(interface = facts.interface, route = %rival,
+                        "another route leads into this perimeter's addresses: one of the two networks will not work");
+                }
+            }
+            Err(error) => tracing::debug!(%error, "whether other routes are in the way is not known"),
         }
     }
 
