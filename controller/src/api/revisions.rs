@@ -54,25 +54,28 @@ pub(super) async fn wait(
     query: Result<Query<WaitQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Json<Receipt>, ApiProblem> {
     let Query(query) = query.map_err(|error| ApiProblem::bad_request(error.to_string()))?;
-    let revision: Revision = match text.as_str() {
-        "latest" => state.core.revision().await?,
-        text => text.parse().map_err(|_| {
+    let asked: Option<Revision> = match text.as_str() {
+        "latest" => None,
+        text => Some(text.parse().map_err(|_| {
             ApiProblem::bad_request("a revision is written TERM.NUMBER, as in 1.42, or `latest`")
-        })?,
+        })?),
     };
     let until = Instant::now() + Duration::from_millis(query.timeout_ms.min(WAIT_MS_MAX));
     let mut progress = state.core.progress();
     loop {
         progress.mark_unchanged();
+        // A new perimeter is in force once its members' keys are, and each key is a revision of its own: `latest` moves.
         let receipt = state
             .core
-            .with(move |core| core.controller().receipt_view(revision))
+            .with(move |core| {
+                let controller = core.controller();
+                let revision = asked.unwrap_or_else(|| controller.revision());
+                controller.receipt_view(revision).ok_or(revision)
+            })
             .await?;
-        let Some(receipt) = receipt else {
-            return Err(ApiProblem::not_found(format!(
-                "revision {revision} has not been yet"
-            )));
-        };
+        let receipt = receipt.map_err(|revision| {
+            ApiProblem::not_found(format!("revision {revision} has not been yet"))
+        })?;
         if receipt.complete || Instant::now() >= until {
             return Ok(Json(receipt));
         }

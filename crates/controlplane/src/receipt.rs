@@ -40,7 +40,7 @@ pub struct Receipt {
     pub connected: usize,
     /// Connected nodes that enforce it.
     pub enforced: usize,
-    /// Connected nodes that do not yet.
+    /// Connected nodes that do not yet, or have yet to make a key for a perimeter: their peers do not know them so far.
     pub pending: Vec<NodeId>,
     /// Nodes that are not connected.
     pub absent: Vec<NodeId>,
@@ -109,13 +109,21 @@ impl Controller {
             // Nothing after the last revision that touched it can be missing.
             let needed = presence.touched.map_or(revision, |touched| touched.min(revision));
             let has = presence.enforced.map(|enforced| enforced.revision);
-            if has.is_some_and(|has| has >= needed) {
+            if has.is_some_and(|has| has >= needed) && self.has_its_keys(node) {
                 receipt.enforced += 1;
             } else {
                 receipt.pending.push(node);
             }
         }
         Some(receipt)
+    }
+
+    fn has_its_keys(&self, node: NodeId) -> bool {
+        let state = self.state();
+        let perimeters = state.nodes.get(&node).into_iter().flat_map(|known| &known.perimeters);
+        perimeters
+            .filter_map(|name| state.perimeters.get(name)?.seat(node))
+            .all(|seat| seat.key.is_some())
     }
 }
 

@@ -108,6 +108,23 @@ fn a_node_that_no_change_ever_touched_does_not_hold_the_receipt() {
 }
 
 #[test]
+fn a_perimeter_is_not_in_force_before_its_members_have_keys() {
+    let mut world = World::new();
+    let db = world.enroll("db", "role=db");
+    connect(&mut world, db, 1);
+    world.admin(apply(&database("ledger"))).unwrap();
+    world.controller.enforced(db, world.controller.revision(), 1, world.wall);
+
+    let before = world.controller.receipt(world.controller.revision()).unwrap();
+    world.register(db, "ledger").unwrap();
+    world.controller.enforced(db, world.controller.revision(), 1, world.wall);
+    let after = world.controller.receipt(world.controller.revision()).unwrap();
+
+    assert_eq!(before.pending, [db], "nobody can reach it yet");
+    assert!(after.is_complete());
+}
+
+#[test]
 fn a_node_cannot_claim_a_revision_that_has_not_been_nor_take_one_back() {
     let (mut world, db, app) = World::with_database();
     connect(&mut world, db, 1);
