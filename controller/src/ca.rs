@@ -17,6 +17,7 @@ use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use ringfence_model::{Name, NodeId, UnixMillis};
+use ringfence_transport::{SERVER_NAME, SpiffeId, pem_of};
 
 /// The authority of one mesh.
 pub struct CertificateAuthority {
@@ -127,8 +128,12 @@ impl CertificateAuthority {
         wall: UnixMillis,
     ) -> Result<NodeCertificate, CaError> {
         let mut params = CertificateParams::default();
+        let identity = SpiffeId::Node {
+            mesh: self.mesh.clone(),
+            node,
+        };
         params.distinguished_name = common_name(node.to_string());
-        params.subject_alt_names = vec![SanType::URI(ia5(format!("spiffe://{}/node/{node}", self.mesh))?)];
+        params.subject_alt_names = vec![SanType::URI(ia5(identity.to_string())?)];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
@@ -153,10 +158,13 @@ impl CertificateAuthority {
     pub fn sign_server(&self, hosts: &[String], wall: UnixMillis) -> Result<ServerCertificate, CaError> {
         let key = KeyPair::generate().map_err(CaError::Sign)?;
         let mut params = CertificateParams::default();
+        let identity = SpiffeId::Controller {
+            mesh: self.mesh.clone(),
+        };
         params.distinguished_name = common_name(format!("Ringfence {} controller", self.mesh));
         params.subject_alt_names = vec![
             SanType::DnsName(ia5(SERVER_NAME.to_owned())?),
-            SanType::URI(ia5(format!("spiffe://{}/controller", self.mesh))?),
+            SanType::URI(ia5(identity.to_string())?),
         ];
         for host in hosts {
             params.subject_alt_names.push(match host.parse::<IpAddr>() {
@@ -220,23 +228,6 @@ fn random_serial() -> Result<[u8; 16], CaError> {
     serial[0] = (serial[0] & 0x7f) | 0x01;
     Ok(serial)
 }
-
-fn pem_of(certificate: &CertificateDer<'_>) -> String {
-    use base64::Engine as _;
-    let text = base64::engine::general_purpose::STANDARD.encode(certificate);
-    let lines: Vec<&str> = text
-        .as_bytes()
-        .chunks(64)
-        .filter_map(|line| std::str::from_utf8(line).ok())
-        .collect();
-    format!(
-        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
-        lines.join("\n")
-    )
-}
-
-/// The name every client asks for, whatever address it reached the controller at.
-pub const SERVER_NAME: &str = "ringfence-controller";
 
 /// How long a node's certificate counts: a stolen one is worthless within a day even if nobody notices.
 pub const NODE_VALIDITY: Duration = Duration::from_hours(24);

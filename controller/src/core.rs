@@ -9,8 +9,10 @@ use std::sync::mpsc;
 use std::time::{Instant, SystemTime};
 
 use ringfence_control::Netmap;
-use ringfence_control::api::{ApplyReport, ChangeReport, FlowChangeKind, FlowChangeView};
-use ringfence_controlplane::{Actor, Change, Command, Controller, Push, Refusal, Replay, Snapshot};
+use ringfence_control::api::ChangeReport;
+use ringfence_controlplane::{
+    Actor, ApplyPlan, Change, Command, Controller, Push, Refusal, Replay, Snapshot,
+};
 use ringfence_model::{NodeId, Revision, UnixMillis};
 use tokio::sync::{broadcast, oneshot, watch};
 
@@ -68,6 +70,16 @@ pub enum CommitError {
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the controller is shutting down")]
 pub struct CoreGone;
+
+impl Room {
+    fn of(takes_access_away: bool) -> Self {
+        if takes_access_away {
+            Self::Reserve
+        } else {
+            Self::Free
+        }
+    }
+}
 
 impl Core {
     /// Starts the thread.
@@ -130,7 +142,7 @@ impl Core {
         let proposed = self.controller.propose(actor, command.clone(), wall, entropy()?);
         match proposed {
             Ok(change) => {
-                self.store_and_apply(&change, room_for(command, &[]))?;
+                self.store_and_apply(&change, Room::of(command.is_removal()))?;
                 Ok(change)
             }
             Err(refusal) => {
@@ -170,6 +182,7 @@ impl Core {
                 return Ok(ChangeReport {
                     revision: self.controller.revision(),
                     changes: Vec::new(),
+                    more_changes: 0,
                 });
             }
             Err(refusal) => {
@@ -177,11 +190,12 @@ impl Core {
                 return Err(refusal.into());
             }
         };
-        let changes = self.controller.flow_changes(&change);
-        self.store_and_apply(&change, room_for(command, &changes))?;
+        let flows = self.controller.flow_changes(&change);
+        self.store_and_apply(&change, Room::of(command.is_removal() || flows.only_closes()))?;
         Ok(ChangeReport {
             revision: change.revision,
-            changes,
+            changes: flows.listed,
+            more_changes: flows.more,
         })
     }
 
@@ -189,8 +203,11 @@ impl Core {
     ///
     /// # Errors
     /// As [`Self::commit`].
-    pub fn commit_planned(&mut self, change: &Change, report: &ApplyReport) -> Result<(), CommitError> {
-        self.store_and_apply(change, room_for_flows(&report.changes))
+    pub fn commit_planned(&mut self, plan: &ApplyPlan) -> Result<(), CommitError> {
+        match &plan.change {
+            Some(change) => self.store_and_apply(change, Room::of(plan.only_closes)),
+            None => Ok(()),
+        }
     }
 
     /// Stores a change that was proposed to this state, applies it, and tells whom it concerns.
@@ -321,25 +338,6 @@ impl CoreHandle {
     /// Changes whenever a waiter should look again.
     pub fn progress(&self) -> watch::Receiver<Progress> {
         self.progress.clone()
-    }
-}
-
-/// Whether a command may take the room that is kept back.
-fn room_for(command: &Command, flows: &[FlowChangeView]) -> Room {
-    if command.is_removal() {
-        Room::Reserve
-    } else {
-        room_for_flows(flows)
-    }
-}
-
-/// What closes flows and opens none takes access away, whatever else it does.
-fn room_for_flows(flows: &[FlowChangeView]) -> Room {
-    let closes = |flow: &FlowChangeView| flow.change == FlowChangeKind::Closes;
-    if !flows.is_empty() && flows.iter().all(closes) {
-        Room::Reserve
-    } else {
-        Room::Free
     }
 }
 

@@ -3,7 +3,7 @@
 //! **Invariant:** at most one process holds a data directory; everything secret in it is readable by its owner alone.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -129,15 +129,21 @@ impl DataDir {
     /// [`DataDirError::Io`] with what the system said.
     pub fn write_secret(&self, name: &str, content: &[u8]) -> Result<(), DataDirError> {
         let path = self.file(name);
-        let mut temporary = tempfile::Builder::new()
-            .prefix(".new-")
-            .tempfile_in(&self.path)
-            .map_err(at(&path))?;
-        temporary.write_all(content).map_err(at(&path))?;
-        temporary.as_file().sync_all().map_err(at(&path))?;
-        temporary.persist(&path).map_err(|error| at(&path)(error.error))?;
-        let directory = File::open(&self.path).map_err(at(&self.path))?;
-        directory.sync_all().map_err(at(&self.path))
+        ringfence_transport::write_secret(&path, content).map_err(at(&path))
+    }
+
+    /// Removes what an `init` that failed has written, as far as it can.
+    pub fn clear(&self) {
+        for name in [STORE_FILE, CA_FILE, CA_KEY_FILE, CONFIG_FILE, ADMIN_FILE] {
+            let file = self.file(name);
+            for made in [file.with_extension("reserve"), file] {
+                // Most are not there; what stays is refused by the next `init`, and said there.
+                let _ = std::fs::remove_file(made);
+            }
+        }
+        for tail in ["-wal", "-shm"] {
+            let _ = std::fs::remove_file(self.file(&format!("{STORE_FILE}{tail}")));
+        }
     }
 
     /// Reads a file of the directory.

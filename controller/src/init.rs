@@ -41,6 +41,14 @@ struct AdminContext<'a> {
 /// If the directory holds a controller already or cannot be written; nothing usable is left then.
 pub fn init(path: &Path, config: &Config) -> Result<()> {
     let dir = DataDir::create(path)?;
+    let founded = found(&dir, config);
+    if founded.is_err() {
+        dir.clear();
+    }
+    founded
+}
+
+fn found(dir: &DataDir, config: &Config) -> Result<()> {
     let authority = NewAuthority::generate(&config.mesh, wall_now())?;
     let token = new_admin_token()?;
     // The log is the last of what makes it a controller: a directory without one is refused by `run`.
@@ -55,7 +63,7 @@ pub fn init(path: &Path, config: &Config) -> Result<()> {
     };
     let context = Zeroizing::new(toml::to_string(&context).context("the context cannot be written")?);
     dir.write_secret(ADMIN_FILE, context.as_bytes())?;
-    found_log(&dir, config, &token)
+    found_log(dir, config, &token)
 }
 
 fn found_log(dir: &DataDir, config: &Config, token: &str) -> Result<()> {
@@ -145,6 +153,22 @@ mod tests {
             init(&path, &config()).is_err(),
             "a second init must not overwrite the first"
         );
+    }
+
+    #[test]
+    fn an_init_that_fails_leaves_nothing_and_can_be_run_again() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("data");
+        let dir = DataDir::create(&path).unwrap();
+        // The context cannot be put where a folder stands: keys are written by then.
+        std::fs::create_dir(dir.file(ADMIN_FILE)).unwrap();
+        drop(dir);
+        std::fs::set_permissions(path.join(ADMIN_FILE), std::fs::Permissions::from_mode(0o700)).unwrap();
+
+        assert!(init(&path, &config()).is_err());
+        assert!(!path.join(CA_KEY_FILE).exists());
+        std::fs::remove_dir(path.join(ADMIN_FILE)).unwrap();
+        assert!(init(&path, &config()).is_ok());
     }
 
     #[test]

@@ -68,7 +68,7 @@ async fn run(context: SessionContext, request: ControlRequest) -> Result<()> {
     let (node, identity, remote) = (request.node, request.identity.clone(), request.remote);
     if let Err(why) = authorize(&context, node, &identity).await? {
         tracing::warn!(%node, %remote, why, "a node was turned away");
-        request.deny(&why);
+        request.disown(&why);
         return Ok(());
     }
     let (sender, mut receiver) = request.accept().await?;

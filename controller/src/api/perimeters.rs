@@ -52,16 +52,15 @@ fn apply_in(core: &mut Core, actor: &Actor, request: ApplyRequest) -> Result<App
         prune: request.prune,
         base: request.base,
     };
-    let plan = core.controller().plan_apply(actor, files, options, wall_now())?;
-    let mut report = plan.report;
-    report.dry_run = request.dry_run;
+    let mut plan = core.controller().plan_apply(actor, files, options, wall_now())?;
+    plan.report.dry_run = request.dry_run;
     if request.dry_run {
         // Nothing was changed: the revision is the one it was computed from.
-        report.revision = core.controller().revision();
-    } else if let Some(change) = plan.change {
-        core.commit_planned(&change, &report)?;
+        plan.report.revision = core.controller().revision();
+    } else {
+        core.commit_planned(&plan)?;
     }
-    Ok(report)
+    Ok(plan.report)
 }
 
 /// One perimeter in full, with its policy file as it was applied.

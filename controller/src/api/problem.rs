@@ -5,7 +5,6 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ringfence_control::api::{Finding, PROBLEM_CONTENT_TYPE, Problem};
 use ringfence_controlplane::{Refusal, RefusalKind};
-use ringfence_policy::Diagnostic;
 
 use crate::core::{CommitError, CoreGone};
 use crate::store::StoreError;
@@ -118,7 +117,7 @@ impl From<Refusal> for ApiProblem {
         if let Refusal::Policy(diagnostics) = &refusal {
             let count = diagnostics.len();
             problem.0.detail = format!("{count} error{} in policy: nothing was applied", plural(count));
-            problem.0.findings = diagnostics.iter().map(finding).collect();
+            problem.0.findings = diagnostics.iter().map(Finding::from).collect();
         }
         problem
     }
@@ -159,19 +158,6 @@ impl From<CoreGone> for ApiProblem {
             "The controller is shutting down",
             gone.to_string(),
         )
-    }
-}
-
-/// A diagnostic of the policy core as the API shows it.
-pub(super) fn finding(diagnostic: &Diagnostic) -> Finding {
-    Finding {
-        file: diagnostic.file.clone(),
-        line: diagnostic.line,
-        column: diagnostic.column,
-        offset: diagnostic.offset,
-        length: diagnostic.length,
-        message: diagnostic.message.clone(),
-        help: diagnostic.help.clone(),
     }
 }
 

@@ -73,9 +73,8 @@ pub(super) async fn wait(
                 controller.receipt_view(revision).ok_or(revision)
             })
             .await?;
-        let receipt = receipt.map_err(|revision| {
-            ApiProblem::not_found(format!("revision {revision} has not been yet"))
-        })?;
+        let receipt = receipt
+            .map_err(|revision| ApiProblem::not_found(format!("revision {revision} has not been yet")))?;
         if receipt.complete || Instant::now() >= until {
             return Ok(Json(receipt));
         }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use ringfence_control::api::FlowChangeKind;
 use ringfence_model::Labels;
 
 use super::*;
@@ -102,23 +101,6 @@ async fn on_a_full_disk_access_is_taken_away_and_none_is_given() {
 
     assert!(matches!(granted, Err(CommitError::Store(StoreError::Full))));
     assert!(revoked.is_ok(), "{revoked:?}");
-}
-
-#[test]
-fn a_change_that_only_closes_flows_counts_as_taking_away() {
-    let flow = |change| FlowChangeView {
-        perimeter: ringfence_model::Name::parse("p").unwrap(),
-        from: ringfence_model::Name::parse("a").unwrap(),
-        to: ringfence_model::Name::parse("b").unwrap(),
-        service: "tcp/1".parse().unwrap(),
-        change,
-        rule: ringfence_model::RuleId(1),
-    };
-    let (opens, closes) = (flow(FlowChangeKind::Opens), flow(FlowChangeKind::Closes));
-
-    assert_eq!(room_for_flows(std::slice::from_ref(&closes)), Room::Reserve);
-    assert_eq!(room_for_flows(&[closes, opens]), Room::Free);
-    assert_eq!(room_for_flows(&[]), Room::Free);
 }
 
 #[tokio::test]

@@ -72,7 +72,7 @@ fn default_path() -> Result<PathBuf, Failure> {
 /// The file holds the token: as `ssh` does with keys, one that others can read is refused.
 fn refuse_if_shared(path: &Path) -> Result<(), Failure> {
     let mode = std::fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode() & 0o777);
-    if mode & 0o077 == 0 {
+    if mode & OTHERS == 0 {
         return Ok(());
     }
     let shown = path.display();
@@ -81,6 +81,9 @@ fn refuse_if_shared(path: &Path) -> Result<(), Failure> {
     ))
     .help(format_args!("run `chmod 600 {shown}`")))
 }
+
+/// What anybody but the owner may do.
+const OTHERS: u32 = 0o077;
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use ringfence_control::api::{Finding, PolicyFile};
-use ringfence_policy::{Diagnostic, Policy};
+use ringfence_policy::Policy;
 
 use crate::failure::{Exit, Failure};
 
@@ -80,7 +80,7 @@ pub(crate) fn check(files: &[PolicyFile]) -> Result<(), Failure> {
                 errors
                     .0
                     .iter()
-                    .map(|error| (finding(error), Some(file.text.clone()))),
+                    .map(|error| (Finding::from(error), Some(file.text.clone()))),
             );
         }
     }
@@ -105,16 +105,4 @@ pub(crate) fn with_texts(mut failure: Failure, files: &[PolicyFile]) -> Failure 
             .map(|file| file.text.clone());
     }
     failure
-}
-
-fn finding(diagnostic: &Diagnostic) -> Finding {
-    Finding {
-        file: diagnostic.file.clone(),
-        line: diagnostic.line,
-        column: diagnostic.column,
-        offset: diagnostic.offset,
-        length: diagnostic.length,
-        message: diagnostic.message.clone(),
-        help: diagnostic.help.clone(),
-    }
 }

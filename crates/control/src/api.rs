@@ -41,6 +41,9 @@ pub const PREFIX: &str = "/api/v1";
 /// The longest request body the controller reads.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 
+/// How many changed flows a report lists: groups of a thousand make a million pairs, which nobody reads.
+pub const FLOW_CHANGES_MAX: usize = 10_000;
+
 /// The content type of a [`Problem`].
 pub const PROBLEM_CONTENT_TYPE: &str = "application/problem+json";
 

@@ -46,7 +46,7 @@ pub use controller::{Controller, Push, PushKind};
 pub use event::Event;
 pub use member::{Certificate, Device, IDENTITY_BYTES_MAX, Identity, IdentityError, Node};
 pub use presence::{CANDIDATES_MAX, Connection, Enforcement, NodePresence};
-pub use query::{ApplyOptions, ApplyPlan, AskError, DeviceConfig, DevicePeer, audit_entry};
+pub use query::{ApplyOptions, ApplyPlan, AskError, DeviceConfig, DevicePeer, FlowChanges, audit_entry};
 pub use receipt::{REVISIONS_TIMED_MAX, Receipt, Slowest};
 pub use refusal::{Refusal, RefusalKind};
 pub use snapshot::{LoadError, Replay, SNAPSHOT_FORMAT, Snapshot};

@@ -9,7 +9,7 @@ mod report;
 pub use audit::audit_entry;
 pub use device::{DeviceConfig, DevicePeer};
 pub use explain::AskError;
-pub use report::{ApplyOptions, ApplyPlan};
+pub use report::{ApplyOptions, ApplyPlan, FlowChanges};
 
 use ringfence_control::api;
 use ringfence_model::{Name, NodeId, Revision, TokenId, UnixMillis};

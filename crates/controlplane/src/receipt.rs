@@ -120,7 +120,11 @@ impl Controller {
 
     fn has_its_keys(&self, node: NodeId) -> bool {
         let state = self.state();
-        let perimeters = state.nodes.get(&node).into_iter().flat_map(|known| &known.perimeters);
+        let perimeters = state
+            .nodes
+            .get(&node)
+            .into_iter()
+            .flat_map(|known| &known.perimeters);
         perimeters
             .filter_map(|name| state.perimeters.get(name)?.seat(node))
             .all(|seat| seat.key.is_some())

@@ -73,6 +73,9 @@ fn apply_text(report: &ApplyReport) -> String {
             FlowChangeKind::Opens => (open + 1, closed),
             FlowChangeKind::Closes => (open, closed + 1),
         });
+    if report.more_changes > 0 {
+        text += &format!("… and {} more flows, which are not listed\n", report.more_changes);
+    }
     let verb = if report.dry_run {
         ("would be", "would open", "would close")
     } else {
@@ -245,6 +248,8 @@ struct Created {
 #[derive(Serialize)]
 struct Join {
     side: &'static str,
+    #[serde(skip)]
+    id: ringfence_model::TokenId,
     labels: Labels,
     uses: u32,
     expires_ms: u64,
@@ -273,47 +278,67 @@ fn create(args: &CreateArgs, client: &Client, output: &mut Output) -> Result<(),
         text: first_policy(args),
     };
     files::check(std::slice::from_ref(&file))?;
-    write_new(&path, &file.text)?;
-    match establish(args, client, file) {
-        Ok(report) => {
-            for warning in &report.0 {
-                // Its groups match nothing yet: that is what the join commands are for.
-                if !warning.message.contains("matches no") {
-                    output.warning(warning);
-                }
-            }
-            let created = Created {
-                perimeter: args.name.clone(),
-                file: path,
-                revision: report.1,
-                join: report.2,
-            };
-            output.answer(&created, created_text);
-            Ok(())
-        }
-        Err(failure) => {
-            // Nothing half-applied: a policy file that is not in force would be found and believed.
-            let _ = std::fs::remove_file(&path);
-            Err(failure)
-        }
-    }
-}
-
-type Established = (Vec<ringfence_control::api::Finding>, String, Vec<Join>);
-
-fn establish(args: &CreateArgs, client: &Client, file: PolicyFile) -> Result<Established, Failure> {
-    let request = ApplyRequest {
+    let mut request = ApplyRequest {
         files: vec![file],
-        dry_run: false,
+        dry_run: true,
         prune: false,
         base: None,
     };
-    let report: ApplyReport = client.post("/perimeters", &request)?;
-    let join = vec![
-        join_command("asset", &args.asset, args, client)?,
-        join_command("client", &args.client, args, client)?,
-    ];
-    Ok((report.warnings, report.revision.to_string(), join))
+    // What the controller would refuse is refused before anything is made, here or there.
+    let tried: ApplyReport = client.post("/perimeters", &request)?;
+    (request.dry_run, request.base) = (false, Some(tried.revision));
+    write_new(&path, &request.files[0].text)?;
+    let mut join = Vec::new();
+    let report = match establish(args, client, &request, &mut join) {
+        Ok(report) => report,
+        Err(failure) => return Err(take_back(&path, client, &join, args, failure)),
+    };
+    for warning in &report.warnings {
+        // Its groups match nothing yet: that is what the join commands are for.
+        if !warning.message.contains("matches no") {
+            output.warning(warning);
+        }
+    }
+    let created = Created {
+        perimeter: args.name.clone(),
+        file: path,
+        revision: report.revision.to_string(),
+        join,
+    };
+    output.answer(&created, created_text);
+    Ok(())
+}
+
+/// Makes the tokens and then the perimeter: tokens without a perimeter can be withdrawn and have opened nothing.
+fn establish(
+    args: &CreateArgs,
+    client: &Client,
+    request: &ApplyRequest,
+    join: &mut Vec<Join>,
+) -> Result<ApplyReport, Failure> {
+    join.push(join_command("asset", &args.asset, args, client)?);
+    join.push(join_command("client", &args.client, args, client)?);
+    client.post("/perimeters", request)
+}
+
+/// Nothing half-applied: tokens are withdrawn, and a policy file that is not in force goes, or it would be believed.
+fn take_back(path: &Path, client: &Client, join: &[Join], args: &CreateArgs, failure: Failure) -> Failure {
+    for made in join {
+        // One that cannot be withdrawn ends by itself, and nobody was shown it.
+        let _: Result<ChangeReport, Failure> = client.delete(&format!("/tokens/{}", made.id));
+    }
+    match failure.exit {
+        Exit::Timeout | Exit::Unreachable => failure.help(format_args!(
+            "whether {0} is in force is not known; `ringfence perimeter ls` tells. {1} was kept: apply it with \
+             `ringfence perimeter apply -f {1}`, and make join tokens with `ringfence token create`",
+            args.name,
+            path.display()
+        )),
+        Exit::Failed | Exit::Usage | Exit::NotEnrolled | Exit::Denied => {
+            let _ = std::fs::remove_file(path);
+            failure
+        }
+    }
 }
 
 fn join_command(
@@ -330,6 +355,7 @@ fn join_command(
     let token: CreatedToken = client.post("/tokens", &request)?;
     Ok(Join {
         side,
+        id: token.id,
         labels: request.labels,
         uses: args.uses,
         expires_ms: token.expires_ms.0,
@@ -378,8 +404,11 @@ fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
             .help("choose another name with --file, or apply it with `ringfence perimeter apply -f`"),
             _ => Failure::failed(format_args!("{shown}: {error}")),
         })?;
-    file.write_all(text.as_bytes())
-        .map_err(|error| Failure::failed(format_args!("{shown}: {error}")))
+    file.write_all(text.as_bytes()).map_err(|error| {
+        // Half a policy would be believed.
+        let _ = std::fs::remove_file(path);
+        Failure::failed(format_args!("{shown}: {error}"))
+    })
 }
 
 fn first_policy(args: &CreateArgs) -> String {

@@ -57,8 +57,11 @@ pub struct ApplyReport {
     pub applied: Vec<Name>,
     /// The perimeters removed by `prune`.
     pub removed: Vec<Name>,
-    /// The flows that opened or closed.
+    /// The flows that opened or closed, the first [`super::FLOW_CHANGES_MAX`].
     pub changes: Vec<FlowChangeView>,
+    /// How many more there are.
+    #[serde(default)]
+    pub more_changes: u64,
     /// What is odd about the files but no error.
     pub warnings: Vec<Finding>,
 }

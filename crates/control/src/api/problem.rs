@@ -1,5 +1,6 @@
 //! How the API says no (RFC 9457), and what is said about a policy file.
 
+use ringfence_policy::Diagnostic;
 use serde::{Deserialize, Serialize};
 
 /// A refusal, as `application/problem+json`.
@@ -69,6 +70,29 @@ pub struct Finding {
     /// What to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
+}
+
+impl From<&Diagnostic> for Finding {
+    fn from(diagnostic: &Diagnostic) -> Self {
+        let Diagnostic {
+            file,
+            line,
+            column,
+            offset,
+            length,
+            message,
+            help,
+        } = diagnostic.clone();
+        Self {
+            file,
+            line,
+            column,
+            offset,
+            length,
+            message,
+            help,
+        }
+    }
 }
 
 fn about_blank() -> String {

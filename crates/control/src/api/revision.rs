@@ -21,9 +21,12 @@ pub struct ChangeReport {
     #[serde(with = "crate::text")]
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub revision: Revision,
-    /// The flows it opened or closed.
+    /// The flows it opened or closed, the first [`super::FLOW_CHANGES_MAX`].
     #[serde(default)]
     pub changes: Vec<super::FlowChangeView>,
+    /// How many more there are.
+    #[serde(default)]
+    pub more_changes: u64,
 }
 
 /// `GET /revisions/{rev}/wait`: how far a revision has got.

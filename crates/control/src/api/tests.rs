@@ -32,11 +32,12 @@ fn revisions_are_text() {
     let report = ChangeReport {
         revision: Revision { term: 1, n: 42 },
         changes: Vec::new(),
+        more_changes: 0,
     };
 
     let json = serde_json::to_value(&report).unwrap();
 
-    assert_eq!(json, json!({"revision": "1.42", "changes": []}));
+    assert_eq!(json, json!({"revision": "1.42", "changes": [], "more_changes": 0}));
     assert_eq!(serde_json::from_value::<ChangeReport>(json).unwrap(), report);
     assert!(serde_json::from_value::<ChangeReport>(json!({"revision": "latest"})).is_err());
 }

@@ -2,7 +2,7 @@
 
 use ringfence_control::{PeerKind, api};
 use ringfence_model::{Name, NodeId};
-use ringfence_policy::{Compiled, Diagnostic, Policy};
+use ringfence_policy::{Compiled, Policy};
 
 use super::count;
 use crate::Controller;
@@ -53,7 +53,7 @@ impl Controller {
             groups: self.group_views(perimeter.policy(), compiled),
             members,
             rules: rule_views(perimeter, compiled),
-            warnings: warnings.iter().map(finding).collect(),
+            warnings: warnings.iter().map(api::Finding::from).collect(),
         })
     }
 
@@ -132,17 +132,4 @@ fn rule_views(perimeter: &Perimeter, compiled: &Compiled) -> Vec<api::RuleView> 
         }
     })
     .collect()
-}
-
-/// A finding about a policy file, as the API tells it.
-pub(crate) fn finding(diagnostic: &Diagnostic) -> api::Finding {
-    api::Finding {
-        file: diagnostic.file.clone(),
-        line: diagnostic.line,
-        column: diagnostic.column,
-        offset: diagnostic.offset,
-        length: diagnostic.length,
-        message: diagnostic.message.clone(),
-        help: diagnostic.help.clone(),
-    }
 }

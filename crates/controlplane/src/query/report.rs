@@ -4,7 +4,6 @@ use ringfence_control::api;
 use ringfence_model::{Name, NodeId, Revision, UnixMillis};
 use ringfence_policy::{Change as FlowEnd, FlowChange, Policy, diff};
 
-use super::perimeter::finding;
 use crate::apply::ApplyError;
 use crate::compile::{Touched, compile_perimeter};
 use crate::controller::advance;
@@ -18,6 +17,26 @@ pub struct ApplyPlan {
     pub change: Option<Change>,
     /// What it does. Its revision is the one it leads to, and `dry_run` is for the caller to set.
     pub report: api::ApplyReport,
+    /// Whether it takes access away and gives none.
+    pub only_closes: bool,
+}
+
+/// The flows a change opens and closes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FlowChanges {
+    /// The first [`api::FLOW_CHANGES_MAX`], in order.
+    pub listed: Vec<api::FlowChangeView>,
+    /// How many more there are.
+    pub more: u64,
+    opens: usize,
+    closes: usize,
+}
+
+impl FlowChanges {
+    /// Whether access is taken away and none given.
+    pub fn only_closes(&self) -> bool {
+        self.opens == 0 && self.closes > 0
+    }
 }
 
 impl Controller {
@@ -49,6 +68,7 @@ impl Controller {
             applied: Vec::new(),
             removed: Vec::new(),
             changes: Vec::new(),
+            more_changes: 0,
             warnings: Vec::new(),
         };
         let after = self.after(change.as_ref()).expect(PROPOSED);
@@ -56,35 +76,53 @@ impl Controller {
             let Ok(checked) = Policy::parse(&file.file, &file.text) else {
                 continue;
             };
-            report.warnings.extend(checked.warnings.iter().map(finding));
+            report
+                .warnings
+                .extend(checked.warnings.iter().map(api::Finding::from));
             let compiled = compile_perimeter(&after, &checked.policy.name);
             let odd = compiled.map(|compiled| compiled.warnings).unwrap_or_default();
-            report.warnings.extend(odd.iter().map(finding));
+            report.warnings.extend(odd.iter().map(api::Finding::from));
             report.applied.push(checked.policy.name);
         }
         report.warnings.dedup();
+        let mut only_closes = false;
         if let Some(change) = &change {
             report.removed = removed_perimeters(change);
-            report.changes = self.flow_changes(change);
+            let flows = self.flow_changes(change);
+            only_closes = flows.only_closes();
+            (report.changes, report.more_changes) = (flows.listed, flows.more);
         }
-        Ok(ApplyPlan { change, report })
+        Ok(ApplyPlan {
+            change,
+            report,
+            only_closes,
+        })
     }
 
     /// The flows that a change proposed to this state opens and closes; none for any other change, so ask before it
     /// is applied. Expensive for large groups: every pair is looked at.
-    pub fn flow_changes(&self, change: &Change) -> Vec<api::FlowChangeView> {
+    pub fn flow_changes(&self, change: &Change) -> FlowChanges {
+        let mut changes = FlowChanges::default();
         let Ok(after) = self.after(Some(change)) else {
-            return Vec::new();
+            return changes;
         };
         let touched = Touched::by(change, self.state());
-        let mut views = Vec::new();
         for name in touched.recompiled() {
             let new = compile_perimeter(&after, name).unwrap_or_default();
-            let flows = diff(self.compiled(name), &new);
-            views.extend(flows.iter().filter_map(|flow| self.flow_view(name, flow, &after)));
+            for flow in diff(self.compiled(name), &new) {
+                match flow.change {
+                    FlowEnd::Opens => changes.opens += 1,
+                    FlowEnd::Closes => changes.closes += 1,
+                }
+                if changes.listed.len() < api::FLOW_CHANGES_MAX {
+                    changes.listed.extend(self.flow_view(name, &flow, &after));
+                } else {
+                    changes.more += 1;
+                }
+            }
         }
-        views.sort();
-        views
+        changes.listed.sort();
+        changes
     }
 
     /// The state that a change leads to.

@@ -162,7 +162,7 @@ fn a_plan_tells_which_flows_open_and_close_and_changes_nothing() {
         .controller
         .propose(&actor, removal.clone(), world.wall, [1; 32])
         .unwrap();
-    assert_eq!(world.controller.flow_changes(&change).len(), 1);
+    assert_eq!(world.controller.flow_changes(&change).listed.len(), 1);
     world.admin(removal).unwrap();
 }
 
@@ -274,4 +274,25 @@ fn renaming_reaches_the_peers_and_names_are_unique() {
         name("api")
     );
     assert_eq!(world.netmap(app).name, name("api"));
+}
+
+#[test]
+fn a_change_that_only_closes_flows_takes_access_away_and_no_other_does() {
+    let (world, ..) = World::with_database();
+    let plan = |text: String| {
+        let actor = Actor::admin("alice", "test");
+        let options = ApplyOptions::default();
+        let files = vec![file(&text)];
+        world
+            .controller
+            .plan_apply(&actor, files, options, world.wall)
+            .unwrap()
+    };
+    let closing = database("ledger").split("[[allow]]").next().unwrap().to_owned();
+    let moving = database("ledger").replace("5432", "5433");
+    let naming = database("ledger").replace("alice@", "bob@");
+
+    assert!(plan(closing).only_closes);
+    assert!(!plan(moving).only_closes);
+    assert!(!plan(naming).only_closes);
 }

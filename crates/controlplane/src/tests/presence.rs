@@ -113,11 +113,15 @@ fn a_perimeter_is_not_in_force_before_its_members_have_keys() {
     let db = world.enroll("db", "role=db");
     connect(&mut world, db, 1);
     world.admin(apply(&database("ledger"))).unwrap();
-    world.controller.enforced(db, world.controller.revision(), 1, world.wall);
+    world
+        .controller
+        .enforced(db, world.controller.revision(), 1, world.wall);
 
     let before = world.controller.receipt(world.controller.revision()).unwrap();
     world.register(db, "ledger").unwrap();
-    world.controller.enforced(db, world.controller.revision(), 1, world.wall);
+    world
+        .controller
+        .enforced(db, world.controller.revision(), 1, world.wall);
     let after = world.controller.receipt(world.controller.revision()).unwrap();
 
     assert_eq!(before.pending, [db], "nobody can reach it yet");

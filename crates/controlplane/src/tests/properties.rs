@@ -306,7 +306,7 @@ fn run(steps: &[Step]) -> World {
         assert_eq!(proposed, again, "proposing changes nothing and draws nothing");
         let Ok(change) = proposed else { continue };
         if only_removes(step) {
-            let flows = world.controller.flow_changes(&change);
+            let flows = world.controller.flow_changes(&change).listed;
             assert!(
                 flows.iter().all(|flow| flow.change == FlowChangeKind::Closes),
                 "{step:?} opens {flows:?}"
