@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use ringfence_controller::init::{Config, init, parse_advertise};
 use ringfence_controller::run::{new_term, run};
 use ringfence_model::Name;
+use ringfence_transport::forbid_core_dumps;
 use tracing_subscriber::EnvFilter;
 
 /// Holds the perimeters of a mesh, verifies its nodes, and tells each whom it may talk to.
@@ -77,6 +78,9 @@ fn main() -> ExitCode {
     if let Err(error) = start_log(&cli.log, cli.log_json) {
         say(&format!("error: --log {:?} is no filter: {error}", cli.log));
         return ExitCode::from(2);
+    }
+    if let Err(error) = forbid_core_dumps() {
+        tracing::warn!(%error, "this process's memory can be dumped");
     }
     match execute(cli.command) {
         Ok(()) => ExitCode::SUCCESS,

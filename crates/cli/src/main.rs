@@ -24,7 +24,8 @@ use crate::args::Cli;
 use crate::output::Output;
 
 fn main() -> ExitCode {
-    // Rust ignores SIGPIPE, so that `ringfence audit | head` would end in an error instead of quietly.
+    // What the system does not let us forbid is no reason not to answer.
+    let _ = ringfence_transport::forbid_core_dumps();
     let cli = Cli::parse();
     let mut output = Output::new(cli.json);
     match commands::run(cli, &mut output) {

@@ -27,6 +27,12 @@ pub enum TransportError {
         /// As the other end gave it.
         why: String,
     },
+    /// This end is nobody to the other, or nobody any more: what it was told before does not count either.
+    #[error("disowned by the other end: {why}")]
+    Disowned {
+        /// As the other end gave it.
+        why: String,
+    },
     /// The other end has too much to do.
     #[error("the other end is busy: {why}")]
     Busy {
@@ -65,6 +71,7 @@ impl TransportError {
     /// How much this says about what to do: of several addresses tried, the most telling failure is reported.
     pub(crate) fn telling(&self) -> u8 {
         match self {
+            Self::Disowned { .. } => 8,
             Self::Denied { .. } => 7,
             Self::CertificateRefused { .. } => 6,
             Self::Busy { .. } => 5,
@@ -130,6 +137,7 @@ fn from_application(close: &ApplicationClose) -> TransportError {
         .collect();
     match CloseReason::from_code(close.error_code) {
         Some(CloseReason::Denied) => TransportError::Denied { why },
+        Some(CloseReason::Disowned) => TransportError::Disowned { why },
         Some(CloseReason::Busy) => TransportError::Busy { why },
         Some(CloseReason::Protocol) => TransportError::Protocol { why },
         Some(CloseReason::Done) | None => TransportError::Closed { why },

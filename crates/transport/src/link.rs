@@ -44,6 +44,8 @@ pub enum CloseReason {
     Done,
     /// The other end may not be here.
     Denied,
+    /// The other end is nobody here, or nobody any more: what it was told before does not count either.
+    Disowned,
     /// There is too much to do.
     Busy,
     /// The other end does not keep to the protocol.
@@ -71,11 +73,18 @@ impl CloseReason {
             Self::Denied => 1,
             Self::Busy => 2,
             Self::Protocol => 3,
+            Self::Disowned => 4,
         })
     }
 
     pub(crate) fn from_code(code: VarInt) -> Option<Self> {
-        let all = [Self::Done, Self::Denied, Self::Busy, Self::Protocol];
+        let all = [
+            Self::Done,
+            Self::Denied,
+            Self::Busy,
+            Self::Protocol,
+            Self::Disowned,
+        ];
         all.into_iter().find(|reason| reason.code() == code)
     }
 }

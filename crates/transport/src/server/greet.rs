@@ -78,11 +78,18 @@ impl ControlRequest {
         Ok((sender, Receiver::new(receive, self.link)))
     }
 
-    /// Turns it away and says why.
+    /// Turns it away and says why. What it was told before goes on to count.
     pub fn deny(self, why: &str) {
-        self.link
-            .connection
-            .close(CloseReason::Denied.code(), why.as_bytes());
+        self.close(CloseReason::Denied, why);
+    }
+
+    /// Turns it away for it is nobody here: it is to close what it has open.
+    pub fn disown(self, why: &str) {
+        self.close(CloseReason::Disowned, why);
+    }
+
+    fn close(self, reason: CloseReason, why: &str) {
+        self.link.connection.close(reason.code(), why.as_bytes());
     }
 }
 
