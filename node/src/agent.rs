@@ -85,7 +85,7 @@ pub(crate) async fn run(state: StateDir, arguments: &AgentArguments) -> Result<(
     // Its socket's file goes with the task.
     let _ = local.await;
     control.uapi.close().await;
-    control.save_for_restart();
+    control.save_peers();
     // Fails only if the loop has ended already.
     let _ = handle.send(Command::Shutdown).await;
     let joined = tokio::task::spawn_blocking(move || thread.join()).await;

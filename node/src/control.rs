@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** a revision is acknowledged only once it is enforced, its devices are up, and it is on disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ use crate::netlink::Netlink;
 use crate::packet_loop::{LoopEnded, LoopHandle};
 use crate::pings::Pings;
 use crate::report::ChangingFacts;
-use crate::saved::{self, Moment};
+use crate::saved::{self, Moment, Peers};
 use crate::state::{NodeFile, StateDir};
 use crate::uapi::Uapi;
 
@@ -63,8 +63,12 @@ pub(crate) struct Memory {
     devices: BTreeMap<String, SegmentFacts>,
     /// Keys that the controller has not confirmed.
     unregistered: BTreeMap<Name, PublicKey>,
-    /// Where peers were last said to be.
-    peer_candidates: BTreeMap<NodeId, Vec<Candidate>>,
+    /// What a restart can use.
+    peers: Peers,
+    /// The same as it is on disk.
+    peers_saved: Peers,
+    /// With whom an earlier run had sessions, until they are made anew.
+    former_sessions: BTreeMap<Name, BTreeSet<NodeId>>,
     /// What the controller was last told of ours.
     told: Option<Vec<Candidate>>,
     word_saved: Option<Instant>,
@@ -121,12 +125,13 @@ impl Control {
         }
     }
 
-    /// Saves what a restart can use.
-    pub(crate) fn save_for_restart(&mut self) {
-        if self.memory.peer_candidates.is_empty() {
+    /// Saves what a restart can use, if it changed.
+    pub(crate) fn save_peers(&mut self) {
+        if self.memory.peers == self.memory.peers_saved {
             return;
         }
-        if let Err(error) = saved::save_candidates(&self.state, &self.memory.peer_candidates) {
+        self.memory.peers_saved = self.memory.peers.clone();
+        if let Err(error) = saved::save_peers(&self.state, &self.memory.peers) {
             tracing::warn!(%error, "where peers are could not be saved");
         }
     }
@@ -138,7 +143,9 @@ impl Control {
             LinkEvent::Lost { why } => {
                 self.memory.link = None;
                 self.memory.told = None;
-                tracing::warn!(%why, "no word from the controller");
+                if self.changing.borrow().controller.error.as_ref() != Some(&why) {
+                    tracing::warn!(%why, "no connection to the controller");
+                }
                 self.changing.send_modify(|facts| {
                     facts.controller.connected = false;
                     facts.controller.error = Some(why);
@@ -224,7 +231,7 @@ impl Control {
     }
 
     async fn set_candidates(&mut self, peer: NodeId, candidates: Vec<Candidate>) -> Result<(), LoopEnded> {
-        self.memory.peer_candidates.insert(peer, candidates.clone());
+        self.memory.peers.candidates.insert(peer, candidates.clone());
         self.packets
             .send(Command::PeerCandidates { peer, candidates })
             .await
@@ -284,6 +291,7 @@ impl Control {
     async fn handle_tick(&mut self) {
         self.tell_candidates().await;
         self.ask_for_renewal();
+        self.save_peers();
     }
 
     /// Tells the controller where this node may be reached, if that changed.
@@ -367,7 +375,9 @@ impl Control {
             }
             Err(error) => tracing::warn!(%error, "the saved netmap was refused"),
         }
-        for (peer, candidates) in saved::load_candidates(&self.state) {
+        let peers = saved::load_peers(&self.state);
+        self.memory.former_sessions = peers.sessions;
+        for (peer, candidates) in peers.candidates {
             self.set_candidates(peer, candidates).await?;
         }
         Ok(())

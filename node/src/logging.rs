@@ -28,12 +28,13 @@ pub fn start(level: LogLevel, format: LogFormat) -> anyhow::Result<()> {
     started.map_err(|error| anyhow::anyhow!(error))
 }
 
-/// The level is for our own crates: the libraries below would drown them.
+/// The level is for our own crates: the libraries below would drown them. boringtun warns of every handshake that a
+/// silent peer makes it repeat.
 fn directives(level: LogLevel) -> String {
     let level = level.as_str();
     OWN_CRATES
         .iter()
-        .fold("warn".to_owned(), |all, name| format!("{all},{name}={level}"))
+        .fold("warn,boringtun=error".to_owned(), |all, name| format!("{all},{name}={level}"))
 }
 
 const VARIABLE: &str = "RINGFENCE_LOG";

@@ -2,13 +2,13 @@
 //!
 //! **Invariant:** a restart never lengthens a lease. Where the clocks cannot tell how much of it is left, none is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use ringfence_control::Netmap;
-use ringfence_model::{Candidate, NodeId, UnixMillis};
+use ringfence_model::{Candidate, Name, NodeId, UnixMillis};
 
 use crate::clock;
 use crate::state::{FORMAT, StateDir, StateError};
@@ -22,6 +22,16 @@ pub(crate) struct Moment {
     boot_ms: u64,
     /// The wall clock, for a machine that has booted since.
     wall: UnixMillis,
+}
+
+/// What a restart can use of what is known of peers, beyond the netmap.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Peers {
+    /// Where they were last said to be.
+    pub(crate) candidates: BTreeMap<NodeId, Vec<Candidate>>,
+    /// With whom there were sessions. They go on sending into a session that died with the process, until they
+    /// notice after 15 s (whitepaper 6.5): a handshake from here tells them at once.
+    pub(crate) sessions: BTreeMap<Name, BTreeSet<NodeId>>,
 }
 
 /// A netmap to go on with.
@@ -40,9 +50,9 @@ struct NetmapFile {
 }
 
 #[derive(Serialize, Deserialize)]
-struct CandidatesFile {
+struct PeersFile {
     format: u32,
-    candidates: BTreeMap<NodeId, Vec<Candidate>>,
+    peers: Peers,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -107,24 +117,26 @@ pub(crate) fn save_word(state: &StateDir, moment: Moment) -> Result<(), StateErr
     .and_then(|bytes| state.write(WORD, &bytes))
 }
 
-/// Writes down where peers were last said to be.
-pub(crate) fn save_candidates(
-    state: &StateDir,
-    candidates: &BTreeMap<NodeId, Vec<Candidate>>,
-) -> Result<(), StateError> {
-    let file = CandidatesFile {
-        format: FORMAT,
-        candidates: candidates.clone(),
-    };
-    encode(&file).and_then(|bytes| state.write(CANDIDATES, &bytes))
+/// Forgets that the controller ever spoke: after a restart every lease is over.
+pub(crate) fn forget_word(state: &StateDir) -> Result<(), StateError> {
+    state.remove(WORD)
 }
 
-/// Where peers were last said to be; nowhere if the file is of no use, for the controller says it again.
-pub(crate) fn load_candidates(state: &StateDir) -> BTreeMap<NodeId, Vec<Candidate>> {
-    let text = state.read(CANDIDATES).ok().flatten();
-    let file = text.and_then(|text| decode::<CandidatesFile>(&text).ok());
+/// Writes down what is known of peers.
+pub(crate) fn save_peers(state: &StateDir, peers: &Peers) -> Result<(), StateError> {
+    let file = PeersFile {
+        format: FORMAT,
+        peers: peers.clone(),
+    };
+    encode(&file).and_then(|bytes| state.write(PEERS, &bytes))
+}
+
+/// What was known of peers; nothing if the file is of no use, for the controller says it again.
+pub(crate) fn load_peers(state: &StateDir) -> Peers {
+    let text = state.read(PEERS).ok().flatten();
+    let file = text.and_then(|text| decode::<PeersFile>(&text).ok());
     file.filter(|file| file.format == FORMAT)
-        .map(|file| file.candidates)
+        .map(|file| file.peers)
         .unwrap_or_default()
 }
 
@@ -132,7 +144,7 @@ pub(crate) fn load_candidates(state: &StateDir) -> BTreeMap<NodeId, Vec<Candidat
 pub(crate) fn forget(state: &StateDir) -> Result<(), StateError> {
     state.remove(NETMAP)?;
     state.remove(WORD)?;
-    state.remove(CANDIDATES)
+    state.remove(PEERS)
 }
 
 /// What was saved. A netmap without a usable word counts as past every lease: its segments exist, closed, so that
@@ -175,13 +187,11 @@ fn damaged(error: &serde_json::Error) -> StateError {
 
 const NETMAP: &str = "netmap.json";
 const WORD: &str = "last-word.json";
-const CANDIDATES: &str = "candidates.json";
+const PEERS: &str = "peers.json";
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use ringfence_model::{Name, NodeId, Revision};
+    use ringfence_model::Revision;
 
     use super::*;
 
@@ -253,6 +263,25 @@ mod tests {
         state.write(WORD, b"{broken").unwrap();
         let saved = load(&state, &Moment::now()).unwrap().unwrap();
         assert_eq!(saved.since_word, Duration::MAX);
+    }
+
+    #[test]
+    fn what_is_known_of_peers_reads_back_or_is_nothing() {
+        let (_parent, state) = fresh();
+        let candidate = Candidate {
+            address: "192.0.2.1:51820".parse().unwrap(),
+            kind: ringfence_model::CandidateKind::Host,
+        };
+        let peers = Peers {
+            candidates: BTreeMap::from([(NodeId(7), vec![candidate])]),
+            sessions: BTreeMap::from([(Name::parse("payments-db").unwrap(), BTreeSet::from([NodeId(7)]))]),
+        };
+
+        save_peers(&state, &peers).unwrap();
+        assert_eq!(load_peers(&state), peers);
+
+        state.write(PEERS, b"{broken").unwrap();
+        assert_eq!(load_peers(&state), Peers::default());
     }
 
     #[test]

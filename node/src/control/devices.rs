@@ -1,9 +1,11 @@
 //! What the packet loop tells: devices to bring up, keys to make, answers to pings.
 
+use std::time::Duration;
+
 use ipnetwork::IpNetwork;
 
 use ringfence_control::{RegisterKey, ToController, registration_bytes};
-use ringfence_dataplane::{Event, SegmentFacts};
+use ringfence_dataplane::{Event, PINGS_MAX, SegmentFacts};
 use ringfence_model::{Name, PrivateKey, PublicKey};
 
 use super::Control;
@@ -87,10 +89,19 @@ impl Control {
                 self.memory.unregistered.insert(perimeter.clone(), public_key);
                 self.register_key(perimeter, public_key);
             }
-            Event::SegmentOpened { perimeter, .. } => tracing::info!(%perimeter, "segment open"),
+            Event::SegmentOpened { perimeter, .. } => {
+                tracing::info!(%perimeter, "segment open");
+                self.revive_sessions(&perimeter);
+            }
             Event::SegmentClosed { perimeter, .. } => tracing::warn!(%perimeter, "segment closed"),
             Event::SessionEstablished { perimeter, peer } => {
                 tracing::debug!(%perimeter, %peer, "session established");
+                self.memory
+                    .peers
+                    .sessions
+                    .entry(perimeter)
+                    .or_default()
+                    .insert(peer);
             }
             Event::Pong(pong) => self.pings.answered(pong),
             Event::PingTimedOut { id } => self.pings.lost(id),
@@ -140,6 +151,18 @@ impl Control {
         }
     }
 
+    /// Reaches out to those with whom an earlier run had sessions, a bounded number at a time.
+    fn revive_sessions(&mut self, perimeter: &Name) {
+        let former = self.memory.former_sessions.remove(perimeter).unwrap_or_default();
+        for peer in former.into_iter().take(PINGS_MAX / 2) {
+            let (pings, perimeter) = (self.pings.clone(), perimeter.clone());
+            tokio::spawn(async move {
+                let end = pings.ping(peer, Some(perimeter.clone()), REVIVAL_WAIT).await;
+                tracing::debug!(%perimeter, %peer, ?end, "reached out to a peer of the last run");
+            });
+        }
+    }
+
     /// Loads or makes the key of a segment.
     async fn give_key(&mut self, perimeter: Name) -> Result<(), LoopEnded> {
         let Some(key) = self.key(&perimeter) else {
@@ -183,6 +206,9 @@ impl Control {
         }
     }
 }
+
+/// How long a peer of the last run may take to answer.
+const REVIVAL_WAIT: Duration = Duration::from_secs(5);
 
 fn random() -> Option<[u8; 32]> {
     let mut bytes = [0; 32];

@@ -12,7 +12,7 @@ use ringfence_model::{NodeId, Revision};
 use super::Control;
 use crate::command::{Command, LoopEvent};
 use crate::packet_loop::LoopEnded;
-use crate::saved;
+use crate::saved::{self, Peers};
 
 impl Control {
     /// Has a netmap enforced, then waits for its devices, writes it down and acknowledges it.
@@ -52,13 +52,17 @@ impl Control {
     async fn supply_candidates(&mut self, netmap: &Netmap) -> Result<(), LoopEnded> {
         let known = self.session.netmap().map(peers_of).unwrap_or_default();
         let wanted = peers_of(netmap);
-        if self.memory.peer_candidates.len() > PEERS_REMEMBERED_MAX {
-            self.memory
-                .peer_candidates
-                .retain(|peer, _| wanted.contains(peer));
+        let peers = &mut self.memory.peers;
+        if peers.candidates.len() > PEERS_REMEMBERED_MAX {
+            peers.candidates.retain(|peer, _| wanted.contains(peer));
         }
+        peers.sessions.retain(|perimeter, sessions| {
+            let segment = netmap.segments.get(perimeter);
+            sessions.retain(|peer| segment.is_some_and(|segment| segment.peers.contains_key(peer)));
+            !sessions.is_empty()
+        });
         for peer in wanted.difference(&known) {
-            if let Some(candidates) = self.memory.peer_candidates.get(peer).cloned() {
+            if let Some(candidates) = self.memory.peers.candidates.get(peer).cloned() {
                 self.packets
                     .send(Command::PeerCandidates {
                         peer: *peer,
@@ -89,7 +93,8 @@ impl Control {
                 Err(error) => tracing::error!(%error, "the segments could not be closed in order"),
             }
         }
-        self.memory.peer_candidates.clear();
+        self.memory.peers = Peers::default();
+        self.memory.peers_saved = Peers::default();
         let forgotten = saved::forget(&self.state)
             .and_then(|()| self.state.retain_keys(|_| false))
             .and_then(|()| self.state.forget_identity());
