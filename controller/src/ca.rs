@@ -117,6 +117,16 @@ impl CertificateAuthority {
         &self.certificate
     }
 
+    /// A secret for [`ringfence_transport::ServerConfig::reset_key`], the same for as long as the authority is.
+    pub fn reset_key(&self) -> Zeroizing<[u8; 32]> {
+        use sha2::Digest as _;
+        let key = Zeroizing::new(self.issuer.key().serialize_der());
+        let digest = sha2::Sha256::new()
+            .chain_update(b"ringfence stateless reset 1\0")
+            .chain_update(key.as_slice());
+        Zeroizing::new(digest.finalize().into())
+    }
+
     /// Signs a node's certificate: `spiffe://<mesh>/node/<id>`, client authentication only, 24 h.
     ///
     /// # Errors

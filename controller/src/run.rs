@@ -62,6 +62,7 @@ pub async fn run(path: &Path) -> Result<()> {
             key: certificate.key,
             ca: opened.authority.certificate().clone(),
             limits: ServerLimits::default(),
+            reset_key: opened.authority.reset_key(),
         },
     )?;
     let listener = TcpListener::bind(listen)

@@ -63,6 +63,9 @@ pub enum Refusal {
     /// A label that cannot be.
     #[error("{0}")]
     Label(#[from] ringfence_model::LabelError),
+    /// Nothing to revoke under this id.
+    #[error("there is no join token {0}: `ringfence token ls` lists them")]
+    NothingToRevoke(TokenId),
     /// A token that never was, or is long forgotten.
     #[error("there is no join token {0}: ask for a new one")]
     NoToken(TokenId),
@@ -194,7 +197,9 @@ impl Refusal {
             | Self::NoGroup { .. }
             | Self::ExpiryPast
             | Self::Serial => RefusalKind::Invalid,
-            Self::NoPerimeter(_) | Self::NoNode(_) | Self::NoDevice(_) => RefusalKind::NotFound,
+            Self::NoPerimeter(_) | Self::NoNode(_) | Self::NoDevice(_) | Self::NothingToRevoke(_) => {
+                RefusalKind::NotFound
+            }
             Self::Stale { .. }
             | Self::NameTaken { .. }
             | Self::IdentityTaken(_)
@@ -221,6 +226,7 @@ impl Refusal {
             Self::NameTaken { .. } => "name-taken",
             Self::Label(_) => "label",
             Self::NoToken(_) => "token-unknown",
+            Self::NothingToRevoke(_) => "no-token",
             Self::TokenForged { .. } => "token-forged",
             Self::TokenUsed { .. } => "token-used",
             Self::TokenExpired { .. } => "token-expired",

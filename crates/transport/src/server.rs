@@ -11,11 +11,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use aws_lc_rs::hmac;
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Endpoint, EndpointConfig, TokioRuntime, TransportConfig};
+use quinn_proto::HashedConnectionIdGenerator;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::task::JoinHandle;
+use zeroize::Zeroizing;
 
 use crate::TransportError;
 use crate::admission::{AttemptLimiter, UnderWay};
@@ -39,6 +42,9 @@ pub struct ServerConfig {
     pub ca: CertificateDer<'static>,
     /// What strangers and nodes may ask for.
     pub limits: ServerLimits,
+    /// A secret that stays the same from one start to the next: nodes are told at once that the controller they talked
+    /// to is no more (RFC 9000 section 10.3), and come back, instead of waiting for their idle timeout.
+    pub reset_key: Zeroizing<[u8; 32]>,
 }
 
 /// What strangers and nodes may ask for.
@@ -118,7 +124,7 @@ impl Server {
     pub fn on_socket(socket: std::net::UdpSocket, config: ServerConfig) -> Result<Self, TransportError> {
         let quic = quic_config(config.chain, config.key, &config.ca, config.limits)?;
         let endpoint = Endpoint::new(
-            EndpointConfig::default(),
+            endpoint_config(&config.reset_key),
             Some(quic),
             socket,
             Arc::new(TokioRuntime),
@@ -196,6 +202,17 @@ impl Drop for Server {
 /// What an enrolment is answered with.
 pub type EnrollAnswer = Result<EnrollResponse, EnrollRefusal>;
 
+/// Connection ids and reset tokens that the next process knows again.
+fn endpoint_config(reset_key: &[u8; 32]) -> EndpointConfig {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, reset_key);
+    let tag = hmac::sign(&key, CONNECTION_IDS);
+    let ids = tag.as_ref().first_chunk().copied().map_or(0, u64::from_le_bytes);
+    let mut config = EndpointConfig::new(Arc::new(key));
+    // Ids of other keys are dropped unanswered, so that a reset costs a guess of the key.
+    config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(ids)));
+    config
+}
+
 fn quic_config(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
@@ -214,6 +231,8 @@ fn quic_config(
     Ok(config)
 }
 
+/// Longer than a connection id, so that no reset token is ever made of it.
+const CONNECTION_IDS: &[u8] = b"ringfence connection ids, from one start to the next";
 /// Peers that came through and that the caller has not taken yet; more wait in their handshake's task.
 const READY_MAX: usize = 64;
 /// What may wait in front of handshakes that have not begun.

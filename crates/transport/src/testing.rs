@@ -147,6 +147,7 @@ impl Mesh {
             key,
             ca: self.ca.clone(),
             limits,
+            reset_key: zeroize::Zeroizing::new([9; 32]),
         };
         Server::bind(([127, 0, 0, 1], 0).into(), config).unwrap()
     }

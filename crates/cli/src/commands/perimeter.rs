@@ -167,11 +167,12 @@ fn show(name: &Name, policy: bool, client: &Client, output: &mut Output) -> Resu
 
 fn detail_text(detail: &PerimeterDetail) -> String {
     let summary = &detail.summary;
-    let review = summary
-        .review_seconds
-        .map_or_else(|| "-".to_owned(), when::seconds);
+    let review = summary.review_seconds.map_or_else(
+        || "-".to_owned(),
+        |seconds| format!("every {}", when::seconds(seconds)),
+    );
     let mut text = format!(
-        "perimeter    {}\ndescription  {}\nowners       {}\ncriticality  {}\nreview       every {review}\nlease        {}\nchanged      {} (revision {})\n\n",
+        "perimeter    {}\ndescription  {}\nowners       {}\ncriticality  {}\nreview       {review}\nlease        {}\nchanged      {} (revision {})\n\n",
         summary.name,
         summary.description,
         list(&summary.owners),

@@ -38,7 +38,7 @@ pub(super) fn create(
 }
 
 pub(super) fn revoke(draft: &mut Draft, id: TokenId) -> Result<(), Refusal> {
-    let token = draft.state.tokens.get(&id).ok_or(Refusal::NoToken(id))?;
+    let token = draft.state.tokens.get(&id).ok_or(Refusal::NothingToRevoke(id))?;
     match token.state {
         TokenState::Active => {
             let before = token.uses_left;

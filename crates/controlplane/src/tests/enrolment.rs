@@ -236,3 +236,16 @@ fn a_removed_node_loses_everything_at_once() {
     world.register_key(again, "ledger", key).unwrap();
     assert_eq!(world.peers(db, "ledger"), [again]);
 }
+
+#[test]
+fn revoking_a_token_that_is_not_there_is_a_slip_and_no_attack() {
+    let mut world = World::new();
+    let refused = world
+        .admin(Command::RevokeToken {
+            token: ringfence_model::TokenId(9),
+        })
+        .unwrap_err();
+
+    assert_eq!(refused.kind(), RefusalKind::NotFound);
+    assert!(!refused.is_auditable());
+}

@@ -361,3 +361,4 @@ async fn stranger(mesh: &Mesh, at: SocketAddr, alpn: &[u8]) -> quinn::Connection
 
 mod enrolment;
 mod limits;
+mod restart;
