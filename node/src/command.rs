@@ -32,6 +32,8 @@ pub(crate) enum Command {
     },
     /// The controller spoke: leases start anew.
     Lease,
+    /// The controller disowned this node: leases end.
+    EndLeases,
     /// Where a peer may be reached.
     PeerCandidates {
         /// Which.
@@ -115,6 +117,7 @@ impl Command {
             } => {
                 let _ = answer.send(dataplane.restore(*netmap, restored, now));
             }
+            Self::EndLeases => dataplane.end_leases(now),
             Self::Lease => dataplane.handle_lease(now),
             Self::PeerCandidates { peer, candidates } => {
                 dataplane.handle_peer_candidates(peer, &candidates, now);

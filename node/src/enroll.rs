@@ -110,7 +110,9 @@ fn failure(error: EnrollError) -> Failure {
             TransportError::Unreachable { .. } | TransportError::Busy { .. } => {
                 Failure::Unreachable(error.to_string())
             }
-            TransportError::Denied { .. } => Failure::Denied(error.to_string()),
+            TransportError::Denied { .. } | TransportError::Disowned { .. } => {
+                Failure::Denied(error.to_string())
+            }
             TransportError::Timeout { .. } => Failure::Timeout(error.to_string()),
             TransportError::CertificateRefused { .. }
             | TransportError::Closed { .. }

@@ -94,6 +94,11 @@ impl Identity {
         })
     }
 
+    /// Whether the certificate's time is over.
+    pub(crate) fn has_expired(&self, wall: UnixMillis) -> bool {
+        wall >= self.not_after
+    }
+
     /// Whether two thirds of the certificate's time are over.
     pub(crate) fn renewal_due(&self, wall: UnixMillis) -> bool {
         is_two_thirds_over(self.not_before, self.not_after, wall)

@@ -25,6 +25,8 @@ pub(crate) enum LinkEvent {
     },
     /// The controller spoke.
     Message(ToNode),
+    /// The controller says that this node is none of its mesh's. [`Self::Lost`] follows.
+    Disowned,
     /// There is no connection: it ended, or an attempt failed.
     Lost {
         /// For people.
@@ -49,7 +51,14 @@ pub(crate) async fn keep(target: Target, events: mpsc::Sender<LinkEvent>) {
         let began = Instant::now();
         let (why, cap) = match attempt(&target, failures).await {
             Ok(client) => (converse(client, &events).await, BACKOFF_MAX),
-            Err(error) => (error.to_string(), patience(&error)),
+            Err(error) => {
+                if matches!(error, TransportError::Disowned { .. })
+                    && events.send(LinkEvent::Disowned).await.is_err()
+                {
+                    return;
+                }
+                (error.to_string(), patience(&error))
+            }
         };
         // What held for a while was no failure; what ends at once over and over is.
         failures = if began.elapsed() >= STABLE_AFTER {
@@ -138,6 +147,7 @@ async fn converse(client: ControlClient, events: &mpsc::Sender<LinkEvent>) -> St
 fn patience(error: &TransportError) -> Duration {
     match error {
         TransportError::Denied { .. }
+        | TransportError::Disowned { .. }
         | TransportError::CertificateRefused { .. }
         | TransportError::Setup(_) => BACKOFF_REFUSED_MAX,
         TransportError::Unreachable { .. }

@@ -82,6 +82,19 @@ impl Dataplane {
         self.drain_wireguard(now);
     }
 
+    /// The controller disowned this node: every lease ends now. Its next word opens again what it has a netmap for.
+    pub fn end_leases(&mut self, now: Instant) {
+        let ids: Vec<SegmentId> = self.segments.keys().copied().collect();
+        for id in ids {
+            if let Some(segment) = self.segments.get_mut(&id) {
+                segment.lease.end(now);
+            }
+            self.open_or_close(id, now);
+        }
+        self.schedule(now);
+        self.drain_wireguard(now);
+    }
+
     /// Moves time forward: ends leases, rules, flows and waiting; re-keys and retries handshakes.
     ///
     /// Call when [`Self::poll_timeout`] is due. Calling early is harmless.

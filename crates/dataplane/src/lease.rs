@@ -26,6 +26,11 @@ impl Lease {
         self.ends = now + self.length;
     }
 
+    /// The controller took it back.
+    pub(crate) fn end(&mut self, now: Instant) {
+        self.ends = self.ends.min(now);
+    }
+
     /// When it ends.
     pub(crate) fn ends(self) -> Instant {
         self.ends

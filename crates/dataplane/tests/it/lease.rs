@@ -81,6 +81,31 @@ fn a_closed_end_answers_nothing() {
 }
 
 #[test]
+fn a_disowned_node_closes_at_once_and_opens_when_it_is_taken_back() {
+    let mut mesh = Mesh::with_hosts("db", 2);
+    mesh.allow("db", 0, 1, "tcp/5432");
+    mesh.allow("db", 0, 1, "udp/53");
+    mesh.push();
+    let connection = mesh.connect("db", 0, 1, 5432);
+
+    let now = mesh.now;
+    mesh.hosts[0].dataplane.end_leases(now);
+    mesh.settle();
+
+    let at_client = mesh.received(0, "db");
+    assert_eq!(
+        reset_seq(&at_client[0], connection.flow.reversed()),
+        Some(connection.server_next)
+    );
+    assert!(!mesh.udp_arrives("db", 0, 1, 53));
+    assert!(!mesh.udp_arrives("db", 1, 0, 53));
+
+    mesh.hosts[0].dataplane.handle_lease(now);
+    mesh.settle();
+    assert!(mesh.udp_arrives("db", 0, 1, 53));
+}
+
+#[test]
 fn heartbeats_keep_a_segment_open() {
     let mut mesh = Mesh::with_hosts("db", 2);
     mesh.allow("db", 0, 1, "udp/53");
