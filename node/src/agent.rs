@@ -203,11 +203,13 @@ fn check_privileges() -> Result<(), Failure> {
     if !sets.effective.contains(CapabilitySet::NET_ADMIN) {
         return Err(anyhow!("CAP_NET_ADMIN is needed to make TUN devices: run as root, or grant it").into());
     }
-    std::fs::OpenOptions::new()
+    let opened = std::fs::OpenOptions::new()
         .read(true)
         .write(true)
-        .open("/dev/net/tun")
-        .context("/dev/net/tun cannot be opened: is the `tun` module loaded?")?;
+        .open(TUN_CONTROL);
+    opened.with_context(|| {
+        format!("{TUN_CONTROL}: this user needs read and write access, and the kernel `tun`")
+    })?;
     Ok(())
 }
 
@@ -227,6 +229,8 @@ fn tell_systemd(states: &[NotifyState<'_>]) {
         tracing::debug!(%error, "systemd was not told");
     }
 }
+
+const TUN_CONTROL: &str = "/dev/net/tun";
 
 /// Root, this user and its group may ask; who exactly is checked on each connection.
 const SOCKET_MODE: u32 = 0o660;

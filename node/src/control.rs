@@ -31,8 +31,8 @@ use crate::state::{NodeFile, StateDir};
 use crate::uapi::Uapi;
 
 mod devices;
-mod disown;
 mod enforce;
+mod liveness;
 
 /// The control side of one node.
 pub(crate) struct Control {
@@ -72,6 +72,8 @@ pub(crate) struct Memory {
     former_sessions: BTreeMap<Name, BTreeSet<NodeId>>,
     /// What the controller was last told of ours.
     told: Option<Vec<Candidate>>,
+    /// When the controller last said anything.
+    heard: Option<Instant>,
     word_saved: Option<Instant>,
     renewal_asked: Option<Instant>,
     /// Orders that are being carried out.
@@ -141,13 +143,11 @@ impl Control {
         match event {
             LinkEvent::Connected { address, outgoing } => self.greet(address, outgoing).await,
             LinkEvent::Message(message) => return self.handle_message(message).await,
-            LinkEvent::Disowned => self.close_all().await?,
             LinkEvent::Lost { why } => {
                 self.memory.link = None;
                 self.memory.told = None;
                 if self.changing.borrow().controller.error.as_ref() != Some(&why) {
                     tracing::warn!(%why, "no connection to the controller");
-                    self.tell_of_expiry();
                 }
                 self.changing.send_modify(|facts| {
                     facts.controller.connected = false;
@@ -161,6 +161,7 @@ impl Control {
     async fn greet(&mut self, address: String, outgoing: mpsc::Sender<ToController>) {
         tracing::info!("connected to the controller");
         self.memory.link = Some(outgoing);
+        self.memory.heard = Some(Instant::now());
         self.changing.send_modify(|facts| {
             facts.controller.connected = true;
             facts.controller.address = Some(address);
@@ -180,6 +181,7 @@ impl Control {
 
     async fn handle_message(&mut self, message: ToNode) -> Result<Option<String>, LoopEnded> {
         let arrived = Instant::now();
+        self.memory.heard = Some(arrived);
         tracing::debug!(kind = message.kind(), "word from the controller");
         if let Err(error) = self.session.handle_message(message) {
             tracing::error!(%error, "the controller is not ours: hanging up");
@@ -292,6 +294,7 @@ impl Control {
     }
 
     async fn handle_tick(&mut self) {
+        self.hang_up_on_silence();
         self.tell_candidates().await;
         self.ask_for_renewal();
         self.save_peers();

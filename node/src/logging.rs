@@ -34,7 +34,9 @@ fn directives(level: LogLevel) -> String {
     let level = level.as_str();
     OWN_CRATES
         .iter()
-        .fold("warn,boringtun=error".to_owned(), |all, name| format!("{all},{name}={level}"))
+        .fold("warn,boringtun=error".to_owned(), |all, name| {
+            format!("{all},{name}={level}")
+        })
 }
 
 const VARIABLE: &str = "RINGFENCE_LOG";
