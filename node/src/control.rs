@@ -31,6 +31,7 @@ use crate::state::{NodeFile, StateDir};
 use crate::uapi::Uapi;
 
 mod devices;
+mod disown;
 mod enforce;
 mod liveness;
 
@@ -143,11 +144,13 @@ impl Control {
         match event {
             LinkEvent::Connected { address, outgoing } => self.greet(address, outgoing).await,
             LinkEvent::Message(message) => return self.handle_message(message).await,
+            LinkEvent::Disowned => self.close_all().await?,
             LinkEvent::Lost { why } => {
                 self.memory.link = None;
                 self.memory.told = None;
                 if self.changing.borrow().controller.error.as_ref() != Some(&why) {
                     tracing::warn!(%why, "no connection to the controller");
+                    self.tell_of_expiry();
                 }
                 self.changing.send_modify(|facts| {
                     facts.controller.connected = false;
