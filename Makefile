@@ -5,8 +5,8 @@
 help: ## print this menu
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
-demo: setup ## protect a real database in namespaces, and watch it happen (root; under a minute after the build)
-	cargo build --quiet --workspace --bins
+demo: setup ## protect a real database in namespaces, and watch it happen (root; ten seconds after the build)
+	cargo build --workspace --bins
 	@examples/critical-database/demo.sh
 
 test: setup ## run every test, the real binaries in network namespaces included (root)
