@@ -53,12 +53,12 @@ pub enum DataDirError {
         uid: u32,
     },
     /// The system refused.
-    #[error("{path}: {source}")]
+    #[error("{path}: {why}")]
     Io {
         /// Where.
         path: PathBuf,
         /// What it said.
-        source: io::Error,
+        why: io::Error,
     },
 }
 
@@ -184,9 +184,9 @@ fn check_private(path: &Path, wanted: u32) -> Result<(), DataDirError> {
 }
 
 fn at(path: &Path) -> impl Fn(io::Error) -> DataDirError + '_ {
-    |source| DataDirError::Io {
+    |why| DataDirError::Io {
         path: path.to_owned(),
-        source,
+        why,
     }
 }
 

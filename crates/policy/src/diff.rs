@@ -41,7 +41,8 @@ pub enum Change {
 pub fn diff(old: Option<&Compiled>, new: &Compiled) -> Vec<FlowChange> {
     let nothing = Compiled::default();
     let old = old.unwrap_or(&nothing);
-    let (before, after) = (joined(old), joined(new));
+    let moved = moved(old, new);
+    let (before, after) = (joined(old, moved.as_ref()), joined(new, moved.as_ref()));
     let pairs: BTreeSet<&(NodeId, NodeId)> = before.keys().chain(after.keys()).collect();
     let mut changes = Vec::new();
     for pair in pairs {
@@ -67,11 +68,30 @@ pub fn diff(old: Option<&Compiled>, new: &Compiled) -> Vec<FlowChange> {
 
 type Joined<'c> = BTreeMap<(NodeId, NodeId), Vec<&'c LiveRule>>;
 
-fn joined(compiled: &Compiled) -> Joined<'_> {
+/// The nodes that came into a group or left one, if that is all that differs: pairs without one of them are as they
+/// were, and to join a thousand nodes with a thousand others because one was removed would hold up its removal.
+fn moved(old: &Compiled, new: &Compiled) -> Option<BTreeSet<NodeId>> {
+    let same_names = old.groups.keys().eq(new.groups.keys());
+    if !same_names || old.rules != new.rules {
+        return None;
+    }
+    let groups = old.groups.values().zip(new.groups.values());
+    Some(
+        groups
+            .flat_map(|(was, is)| was.symmetric_difference(is))
+            .copied()
+            .collect(),
+    )
+}
+
+/// The rules of each pair; of pairs with one of `moved` alone, if that is given.
+fn joined<'c>(compiled: &'c Compiled, moved: Option<&BTreeSet<NodeId>>) -> Joined<'c> {
     let mut joined = Joined::new();
     for rule in &compiled.rules {
-        for pair in compiled.pairs(rule) {
-            joined.entry(pair).or_default().push(rule);
+        for (from, to) in compiled.pairs(rule) {
+            if moved.is_none_or(|moved| moved.contains(&from) || moved.contains(&to)) {
+                joined.entry((from, to)).or_default().push(rule);
+            }
         }
     }
     joined
