@@ -1,7 +1,8 @@
 //! What waits for the shell, and the buffers that go round between the two.
 //!
-//! **Invariant:** the queues hold what one `handle_*` call made, because the shell drains them before the next; the
-//! pool keeps at most [`POOL_BUFFERS_MAX`] and hands out no bytes of an earlier packet (every taker clears first).
+//! **Invariant:** the queues of packets hold what one `handle_*` call made, because the shell drains them before the
+//! next. Events may wait longer, for a shell whose control side is busy: of ended flows, of which peers decide how
+//! many there are, at most [`FLOWS_CLOSED_MAX`] do. The pool keeps at most [`POOL_BUFFERS_MAX`] and hands out no bytes of an earlier packet (every taker clears first).
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -14,6 +15,8 @@ pub(crate) struct Outbox {
     transmits: VecDeque<Transmit>,
     tun: VecDeque<TunPacket>,
     events: VecDeque<Event>,
+    /// How many of them are ends of flows.
+    flows_closed: usize,
     pool: Vec<Vec<u8>>,
 }
 
@@ -26,7 +29,15 @@ impl Outbox {
         self.tun.push_back(TunPacket { segment, packet });
     }
 
+    /// Queues an event. The end of a flow that finds no room is left out: it is the oldest that tell how an attack
+    /// began.
     pub(crate) fn event(&mut self, event: Event) {
+        if matches!(event, Event::FlowClosed(_)) {
+            if self.flows_closed >= FLOWS_CLOSED_MAX {
+                return;
+            }
+            self.flows_closed += 1;
+        }
         self.events.push_back(event);
     }
 
@@ -39,7 +50,11 @@ impl Outbox {
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let event = self.events.pop_front()?;
+        if matches!(event, Event::FlowClosed(_)) {
+            self.flows_closed -= 1;
+        }
+        Some(event)
     }
 
     /// An empty buffer with room for a packet.
@@ -62,13 +77,51 @@ impl Outbox {
 /// How many idle buffers are kept: two batches of a fast shell.
 pub(crate) const POOL_BUFFERS_MAX: usize = 256;
 
+/// Ends of flows that may wait; more than one change of policy ends on a busy node.
+pub(crate) const FLOWS_CLOSED_MAX: usize = 65_536;
+
 const BUFFER_BYTES: usize = 2048;
 const BUFFER_BYTES_MIN: usize = 1536;
 const BUFFER_BYTES_MAX: usize = 65_536;
 
 #[cfg(test)]
 mod tests {
+    use ringfence_model::{Name, NodeId, RuleId};
+    use ringfence_packet::{Flow, Protocol};
+    use ringfence_policy::{CloseReason, FlowCounters};
+
     use super::*;
+    use crate::FlowClosed;
+
+    #[test]
+    fn ends_of_flows_that_nobody_fetches_are_bounded_and_crowd_out_nothing_else() {
+        let mut outbox = Outbox::default();
+        let closed = FlowClosed {
+            perimeter: Name::parse("db").unwrap(),
+            peer: NodeId(1),
+            flow: Flow {
+                src: "100.64.0.1".parse().unwrap(),
+                dst: "100.64.0.2".parse().unwrap(),
+                protocol: Protocol::UDP,
+                src_port: 1,
+                dst_port: 2,
+            },
+            rule: RuleId(1),
+            why: CloseReason::Idle,
+            counters: FlowCounters::default(),
+        };
+
+        for _ in 0..2 * FLOWS_CLOSED_MAX {
+            outbox.event(Event::FlowClosed(closed.clone()));
+        }
+        outbox.event(Event::PingTimedOut { id: 7 });
+
+        let events: Vec<Event> = std::iter::from_fn(|| outbox.poll_event()).collect();
+        assert_eq!(events.len(), FLOWS_CLOSED_MAX + 1);
+        assert_eq!(events.last(), Some(&Event::PingTimedOut { id: 7 }));
+        outbox.event(Event::FlowClosed(closed));
+        assert!(outbox.poll_event().is_some());
+    }
 
     #[test]
     fn the_pool_is_bounded_and_hands_out_empty_buffers() {
