@@ -77,7 +77,8 @@ impl Desk {
             };
             let mut bytes = serde_json::to_vec(&response)?;
             bytes.push(b'\n');
-            writer.write_all(&bytes).await?;
+            // Whoever asks and does not read must not keep a seat.
+            tokio::time::timeout(ANSWER_MAX, writer.write_all(&bytes)).await??;
             if last {
                 return Ok(());
             }
@@ -188,6 +189,8 @@ fn refusal(code: LocalErrorCode, message: impl Into<String>) -> LocalResponse {
 const CONNECTIONS_MAX: usize = 32;
 /// How long a caller may keep a connection without asking.
 const IDLE_MAX: Duration = Duration::from_mins(1);
+/// How long a caller may take to read its answer.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const PING_PAUSE: Duration = Duration::from_millis(200);
 const WAIT_MS_MAX: u64 = 60_000;
