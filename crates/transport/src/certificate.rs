@@ -127,7 +127,7 @@ mod tests {
     use rcgen::{CertificateParams, KeyPair, SanType};
 
     use super::*;
-    use crate::testing::{Mesh, VALID};
+    use crate::tests::{Mesh, VALID};
 
     /// A self-signed certificate with these URI names.
     fn leaf(uris: &[&str]) -> CertificateDer<'static> {

@@ -18,7 +18,7 @@ mod secret_file;
 mod server;
 mod spiffe;
 #[cfg(test)]
-mod testing;
+mod tests;
 mod tls;
 mod token;
 

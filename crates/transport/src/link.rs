@@ -166,7 +166,10 @@ impl<M: Message> Sender<M> {
     /// Sends what is no message.
     #[cfg(test)]
     pub(crate) async fn send_raw(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).await.unwrap();
+        self.stream
+            .write_all(bytes)
+            .await
+            .expect("the test keeps the connection open");
     }
 }
 

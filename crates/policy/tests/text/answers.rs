@@ -6,7 +6,7 @@ use ringfence_policy::{
     Change, Compiled, Explanation, Member, Policy, Verdict, check_expectations, compile, diff, explain,
 };
 
-use crate::common::{NOW, members, parse};
+use crate::small::{NOW, members, parse};
 
 const DESIGN: &str = include_str!("cases/design.toml");
 

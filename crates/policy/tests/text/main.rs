@@ -8,6 +8,6 @@
 
 mod answers;
 mod arbitrary;
-mod common;
 mod messages;
 mod oracle;
+mod small;

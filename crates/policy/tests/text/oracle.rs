@@ -7,7 +7,7 @@ use ringfence_model::{NodeId, Revision, RuleId, UnixMillis};
 use ringfence_packet::Protocol;
 use ringfence_policy::{Change, Compiled, Direction, Member, RuleSet, Service, compile, diff};
 
-use crate::common::{NOW, member, parse};
+use crate::small::{NOW, member, parse};
 
 /// What a policy says, as plain data.
 #[derive(Clone, Debug)]

@@ -8,7 +8,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::https_server_config;
-use crate::testing::{EXPIRED, Hours, Mesh, VALID, within};
+use crate::tests::{EXPIRED, Hours, Mesh, VALID, within};
 
 /// Answers every request with `status` and what was asked.
 async fn serve(mesh: &Mesh, hours: Hours, status: u16) -> SocketAddr {

@@ -9,7 +9,7 @@ use super::*;
 use crate::client::{ControlClient, open, quic_config as client_quic_config};
 use crate::link::{Receiver, Sender};
 use crate::pin::ControllerVerifier;
-use crate::testing::{EXPIRED, Hours, Mesh, VALID, within};
+use crate::tests::{EXPIRED, Hours, Mesh, VALID, within};
 use crate::tls::{ALPN_CONTROL, ALPN_ENROLL, client_config, provider};
 use crate::{EnrollError, EnrollRefusalCode, IdentityKey, enroll};
 use ringfence_control::{Enforced, Goodbye, Lease, Ping, ToController, ToNode};

@@ -55,7 +55,7 @@ async fn a_machine_with_a_token_becomes_a_node_and_can_open_control() {
     assert_eq!((asked.token_id, asked.name), (token.id, name));
     assert_eq!(&asked.secret, token.secret.expose());
     assert_eq!(enrolled.response.node, NodeId(9));
-    let member = crate::testing::Member {
+    let member = crate::tests::Member {
         key,
         chain_pem: enrolled.response.certificate_chain_pem,
     };
