@@ -23,7 +23,7 @@ pub(crate) struct Matrix {
 struct Target {
     machine: String,
     port: u16,
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<(SocketAddr, Way)>,
 }
 
 /// What became of one machine's attempts on one target.
@@ -31,7 +31,24 @@ struct Cell {
     from: String,
     to: String,
     expected: Verdict,
-    reached: Vec<Reach>,
+    reached: Vec<Attempt>,
+}
+
+/// One connection.
+struct Attempt {
+    way: Way,
+    reach: Reach,
+}
+
+/// By which of its addresses a machine was tried.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// In a perimeter, IPv4.
+    Overlay4,
+    /// In a perimeter, IPv6.
+    Overlay6,
+    /// On the LAN, where nothing may be open to anybody.
+    Lan,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -105,7 +122,7 @@ impl Matrix {
     pub(crate) fn summary(&self) -> (Mark, String) {
         let right = self.cells.iter().filter(|cell| cell.is_as_expected()).count();
         let mut ways: BTreeMap<Reach, usize> = BTreeMap::new();
-        for reach in self.cells.iter().flat_map(|cell| &cell.reached) {
+        for Attempt { reach, .. } in self.cells.iter().flat_map(|cell| &cell.reached) {
             *ways.entry(*reach).or_default() += 1;
         }
         let tried: usize = ways.values().sum();
@@ -136,7 +153,10 @@ impl Target {
         Ok(Self {
             machine: node.name().to_owned(),
             port,
-            addresses: addresses(node, port)?,
+            addresses: addresses(node, port)?
+                .into_iter()
+                .map(|address| (address, Way::of(address, node)))
+                .collect(),
         })
     }
 
@@ -145,17 +165,39 @@ impl Target {
     }
 }
 
+impl Way {
+    fn of(address: SocketAddr, node: &Node) -> Self {
+        match address {
+            _ if node.host().addresses().contains(&address.ip()) => Self::Lan,
+            SocketAddr::V4(_) => Self::Overlay4,
+            SocketAddr::V6(_) => Self::Overlay6,
+        }
+    }
+}
+
 impl Cell {
     fn measured(&self) -> Verdict {
-        if self.reached.contains(&Reach::Open) {
+        if self.opened().next().is_some() {
             Verdict::Open
         } else {
             Verdict::Closed
         }
     }
 
+    /// What is allowed is open by IPv4 and by IPv6, each once, and never on the LAN.
     fn is_as_expected(&self) -> bool {
-        self.measured() == self.expected
+        let opened: Vec<Way> = self.opened().collect();
+        match self.expected {
+            Verdict::Open => {
+                opened.len() == 2 && opened.contains(&Way::Overlay4) && opened.contains(&Way::Overlay6)
+            }
+            Verdict::Closed => opened.is_empty(),
+        }
+    }
+
+    fn opened(&self) -> impl Iterator<Item = Way> + '_ {
+        let open = self.reached.iter().filter(|attempt| attempt.reach == Reach::Open);
+        open.map(|attempt| attempt.way)
     }
 }
 
@@ -164,11 +206,12 @@ fn measure(cast: &Cast, from: &Node, to: &Target) -> Result<Cell> {
         let attempts = to
             .addresses
             .iter()
-            .map(|address| scope.spawn(|| from.host().try_tcp(*address, PATIENCE)));
+            .map(|(address, way)| (way, scope.spawn(|| from.host().try_tcp(*address, PATIENCE))));
         let attempts: Vec<_> = attempts.collect();
-        let done = attempts
-            .into_iter()
-            .map(|attempt| attempt.join().map_err(|_| anyhow!("an attempt panicked")));
+        let done = attempts.into_iter().map(|(way, attempt)| {
+            let reach = attempt.join().map_err(|_| anyhow!("an attempt panicked"))?;
+            Ok(Attempt { way: *way, reach })
+        });
         done.collect::<Result<Vec<_>>>()
     })?;
     Ok(Cell {
