@@ -25,8 +25,18 @@ pub struct Core {
     changes_since_snapshot: u32,
     pushes: broadcast::Sender<Push>,
     progress: watch::Sender<Progress>,
+    course: Course,
+}
+
+/// Whether the core takes another job.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Course {
+    /// It does.
+    On,
+    /// It was asked to stop.
+    Stopping,
     /// What is stored does not apply: state and log differ, and nothing more may be told from either.
-    broken: bool,
+    Broken,
 }
 
 /// Which room on the disk a change may take.
@@ -96,18 +106,19 @@ impl Core {
             changes_since_snapshot: 0,
             pushes: pushes.clone(),
             progress,
-            broken: false,
+            course: Course::On,
         };
         std::thread::Builder::new()
             .name("core".to_owned())
             .spawn(move || {
-                while let Ok(job) = queue.recv() {
+                while core.course == Course::On
+                    && let Ok(job) = queue.recv()
+                {
                     job(&mut core);
-                    if core.broken {
-                        return;
-                    }
                 }
-                core.save_snapshot();
+                if core.course != Course::Broken {
+                    core.save_snapshot();
+                }
             })?;
         Ok(CoreHandle {
             jobs,
@@ -218,7 +229,7 @@ impl Core {
             Ok(pushes) => pushes,
             Err(error) => {
                 tracing::error!(revision = %change.revision, %error, "a stored change does not apply");
-                self.broken = true;
+                self.course = Course::Broken;
                 return Err(CommitError::Broken(error.to_string()));
             }
         };
@@ -326,6 +337,19 @@ impl CoreHandle {
     /// Tells from now on whose netmap may have changed.
     pub fn pushes(&self) -> broadcast::Receiver<Push> {
         self.pushes.subscribe()
+    }
+
+    /// Ends the core after what it was asked before, and returns once its log is closed: whole in its one file.
+    pub async fn stop(&self) {
+        // An error says that it has ended by itself.
+        let _ = self
+            .with(|core| {
+                if core.course == Course::On {
+                    core.course = Course::Stopping;
+                }
+            })
+            .await;
+        self.ended().await;
     }
 
     /// Returns once the core's thread has ended, whyever. Without it nothing here works: the process should end too.

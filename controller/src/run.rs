@@ -90,6 +90,7 @@ pub async fn run(path: &Path) -> Result<()> {
     ticks.abort();
     // What is being answered may be a change that is stored already: let the answer out.
     let _ = tokio::time::timeout(STOP_WAIT, rest).await;
+    let _ = tokio::time::timeout(STOP_WAIT, opened.core.stop()).await;
     tracing::info!("stopped");
     Ok(())
 }
@@ -209,6 +210,7 @@ pub async fn new_term(path: &Path) -> Result<ringfence_model::Revision> {
     let opened = open(path)?;
     let actor = Actor::system("operator", "new-term");
     let change = opened.core.commit(actor, Command::StartTerm).await??;
+    opened.core.stop().await;
     Ok(change.revision)
 }
 

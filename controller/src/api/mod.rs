@@ -1,6 +1,6 @@
 //! The REST API: what administrators ask and change, as JSON over HTTPS.
 //!
-//! Each route proves who asks ([`request::Admin`]), asks the core, and answers; the shapes are those of
+//! Each route proves who asks (`request::Admin`), asks the core, and answers; the shapes are those of
 //! `ringfence_control::api`. A change is answered 2xx only once it is on the disk (red line 10).
 
 mod audit;

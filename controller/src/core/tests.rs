@@ -121,6 +121,26 @@ async fn a_core_that_panics_is_noticed_and_answers_nobody() {
 }
 
 #[tokio::test]
+async fn a_core_that_was_stopped_leaves_its_log_in_one_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.sqlite");
+    let (controller, first) = founded();
+    let mut log = SqliteLog::create(&path).unwrap();
+    log.append(ringfence_model::Revision::ZERO, &entry_of(&first).unwrap())
+        .unwrap();
+    let core = Core::spawn(controller, Box::new(log)).unwrap();
+    let other = core.clone();
+    core.commit(admin(), token()).await.unwrap().unwrap();
+
+    core.stop().await;
+
+    assert!(!dir.path().join("store.sqlite-wal").exists());
+    let loaded = SqliteLog::open(&path).unwrap().load().unwrap();
+    assert_eq!(loaded.newest.map(|(revision, _)| revision.n), Some(2));
+    assert!(other.revision().await.is_err(), "a stopped core answers nobody");
+}
+
+#[tokio::test]
 async fn a_stored_change_that_does_not_apply_ends_the_core() {
     let (controller, first) = founded();
     let log = FullDisk {

@@ -1,6 +1,7 @@
 //! The log in SQLite: one file, one writer, `synchronous=FULL`.
 
 use std::fs::OpenOptions;
+use std::io::Read as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
@@ -51,6 +52,7 @@ impl SqliteLog {
                 why: "the file is missing".to_owned(),
             });
         }
+        is_database(path)?;
         let log = Self::connect(path)?;
         log.check()?;
         Ok(log)
@@ -132,6 +134,21 @@ impl SqliteLog {
             statement.query_map(params, read_entry)?.collect()
         };
         run().map_err(|error| translate(&self.path, &error))
+    }
+}
+
+/// SQLite takes an empty file for a new database, and would write into it.
+fn is_database(path: &Path) -> Result<(), StoreError> {
+    let damaged = |why: String| StoreError::Damaged {
+        path: path.display().to_string(),
+        why,
+    };
+    let mut head = [0; MAGIC.len()];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut head));
+    match read {
+        Ok(()) if head == *MAGIC => Ok(()),
+        Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => Err(damaged(error.to_string())),
+        Ok(()) | Err(_) => Err(damaged("it is no database".to_owned())),
     }
 }
 
@@ -327,6 +344,8 @@ fn disk_is_full(path: &str) -> bool {
     rustix::fs::statvfs(directory).is_ok_and(|stat| stat.f_bavail * stat.f_frsize < FULL_BELOW_BYTES)
 }
 
+/// How every SQLite file begins (its format, section 1.3).
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// "RFNC".
 const APPLICATION_ID: i64 = 0x5246_4e43;
 const FORMAT_VERSION: i64 = 1;
