@@ -1,0 +1,20 @@
+//! What must be true of the real programs on real networks. Each test has a network of its own.
+//!
+//! One program, not one a file: the slow tests (a re-key takes two minutes) wait while the others run.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod bad_input;
+mod cli;
+mod failing;
+mod flows;
+mod foreign;
+mod identity;
+mod isolation;
+mod joining;
+mod node;
+mod openapi;
+mod revocation;
+mod secrets;
+mod stage;
+mod verifying;
