@@ -5,17 +5,19 @@
 //! **Invariant:** authority is judged from live state for every message (red line 6): a node that was removed is told
 //! so and gets nothing more.
 
+mod candidates;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use ringfence_control::{
-    ControllerSession, Goodbye, Hello, PeerCandidates, ProbeReport, Refused, RegisterKey, Renew, Renewed,
+    ControllerSession, Goodbye, Hello, ProbeReport, Refused, RegisterKey, Renew, Renewed,
     SeenAnswer, ToController, ToNode, registration_bytes,
 };
 use ringfence_controlplane::{Actor, Command, Connection, Push, PushKind, Refusal};
-use ringfence_model::{Candidate, CandidateKind, Name, NodeId};
+use ringfence_model::{Candidate, Name, NodeId};
 use ringfence_transport::{CloseReason, ControlRequest, PeerIdentity, Receiver, Sender, verify_signature};
 use tokio::sync::{broadcast, oneshot};
 
@@ -337,64 +339,6 @@ impl Session {
         }
     }
 
-    async fn note_candidates(&mut self, mut candidates: Vec<Candidate>) -> Result<()> {
-        candidates.truncate(CANDIDATES_READ_MAX);
-        if let Some(seen_at) = self.sender.handle().remote() {
-            // Where the node seems to be from here, on the port its tunnels use.
-            let address = std::net::SocketAddr::new(seen_at.ip().to_canonical(), self.listen_port);
-            candidates.push(Candidate {
-                address,
-                kind: CandidateKind::ServerReflexive,
-            });
-        }
-        candidates.sort_by_key(|candidate| candidate.kind);
-        let node = self.node;
-        let (listeners, kept) = self
-            .context
-            .core
-            .with(move |core| {
-                let listeners = core.note(|controller| controller.set_candidates(node, &candidates));
-                let kept = core
-                    .controller()
-                    .presence(node)
-                    .map(|presence| presence.candidates.clone());
-                (listeners, kept.unwrap_or_default())
-            })
-            .await?;
-        for listener in listeners {
-            let message = PeerCandidates {
-                peer: node,
-                candidates: kept.clone(),
-            };
-            self.context.sessions.tell_candidates(listener, message);
-        }
-        Ok(())
-    }
-
-    /// Tells the node where its peers may be reached, as far as it has not heard.
-    async fn tell_candidates(&mut self) -> Result<()> {
-        let node = self.node;
-        let all = self
-            .context
-            .core
-            .with(move |core| core.controller().candidates_for(node))
-            .await?;
-        self.told.retain(|peer, _| all.contains_key(peer));
-        for (peer, candidates) in all {
-            self.tell_peer(PeerCandidates { peer, candidates }).await?;
-        }
-        Ok(())
-    }
-
-    async fn tell_peer(&mut self, news: PeerCandidates) -> Result<()> {
-        if self.told.get(&news.peer) == Some(&news.candidates) {
-            return Ok(());
-        }
-        self.told.insert(news.peer, news.candidates.clone());
-        self.sender.send(&ToNode::PeerCandidates(news)).await?;
-        Ok(())
-    }
-
     /// A new certificate for the same key: who the node is does not change.
     async fn renew(&mut self, renew: &Renew) -> Result<()> {
         let request = match SigningRequest::from_der(&renew.csr_der) {
@@ -452,4 +396,3 @@ async fn sleep_until(at: Option<Instant>) {
 
 const HELLO_WAIT: Duration = Duration::from_secs(10);
 const GOODBYE_LINGER: Duration = Duration::from_millis(200);
-const CANDIDATES_READ_MAX: usize = 64;

@@ -122,7 +122,9 @@ impl Client {
                 Exit::Denied,
                 "is this the context of that controller's mesh? Nothing was sent to it",
             ),
-            TransportError::Denied { .. } | TransportError::Disowned { .. } => (Exit::Denied, "use a context this controller has made"),
+            TransportError::Denied { .. } | TransportError::Disowned { .. } => {
+                (Exit::Denied, "use a context this controller has made")
+            }
             TransportError::Timeout { .. } => (Exit::Timeout, "try again, or look at the controller's log"),
             TransportError::Protocol { .. } | TransportError::Setup(_) => (
                 Exit::Failed,
