@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use ringfence_control::{
-    ControllerSession, Goodbye, Hello, ProbeReport, Refused, RegisterKey, Renew, Renewed,
-    SeenAnswer, ToController, ToNode, registration_bytes,
+    ControllerSession, Goodbye, Hello, ProbeReport, Refused, RegisterKey, Renew, Renewed, SeenAnswer,
+    ToController, ToNode, registration_bytes,
 };
 use ringfence_controlplane::{Actor, Command, Connection, Push, PushKind, Refusal};
 use ringfence_model::{Candidate, Name, NodeId};
