@@ -11,9 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use ringfence_control::{
-    HelloFacts, Netmap, NodeAction, NodeSession, ProbeOrder, SeenAnswer, SeenQuestion, ToController, ToNode,
-};
+use ringfence_control::{HelloFacts, Netmap, NodeAction, NodeSession, ToController, ToNode};
 use ringfence_dataplane::{Restored, SegmentFacts};
 use ringfence_model::{Candidate, Name, NodeId, PublicKey};
 
@@ -34,6 +32,7 @@ mod devices;
 mod disown;
 mod enforce;
 mod liveness;
+mod orders;
 
 /// The control side of one node.
 pub(crate) struct Control {
@@ -260,42 +259,6 @@ impl Control {
         }
     }
 
-    fn probe(&mut self, order: ProbeOrder) {
-        if self.memory.errands.len() >= ERRANDS_MAX {
-            tracing::warn!(order = order.id, "too many orders at once: one was left out");
-            return;
-        }
-        let segments = self.session.netmap().map(|netmap| &netmap.segments);
-        let segment = order
-            .perimeter
-            .as_ref()
-            .zip(segments)
-            .and_then(|(name, segments)| segments.get(name));
-        let overlay = segment.map(|segment| segment.addresses);
-        self.memory
-            .errands
-            .spawn(async move { ToController::ProbeResult(crate::probe::carry_out(order, overlay).await) });
-    }
-
-    async fn answer_seen(&mut self, question: SeenQuestion) -> Result<(), LoopEnded> {
-        let (answer, seen) = oneshot::channel();
-        let mut flows = question.flows;
-        flows.truncate(ProbeOrder::PROBES_MAX);
-        self.packets
-            .send(Command::Seen {
-                perimeter: question.perimeter,
-                flows,
-                answer,
-            })
-            .await?;
-        let seen = seen.await.map_err(|_| LoopEnded)?;
-        self.say(ToController::Seen(SeenAnswer {
-            id: question.id,
-            seen,
-        }));
-        Ok(())
-    }
-
     async fn handle_tick(&mut self) {
         self.hang_up_on_silence();
         self.tell_candidates().await;
@@ -411,5 +374,3 @@ const TICK: Duration = Duration::from_secs(3);
 const WORD_SAVE_EVERY: Duration = Duration::from_secs(5);
 /// How long an answer to a renewal may take before it is asked for again.
 const RENEWAL_RETRY: Duration = Duration::from_secs(30);
-/// Probe orders carried out at once; the controller waits for one before it sends the next.
-const ERRANDS_MAX: usize = 8;

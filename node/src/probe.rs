@@ -1,7 +1,8 @@
 //! Tries flows over the real network, as the controller asks on behalf of `ringfence verify`.
 //!
-//! **Invariant:** a probe is an ordinary packet of this host: it passes the same walls as any program's, and one
-//! order's work is bounded in number and time.
+//! **Invariant:** a probe is an ordinary packet of this host: it passes the same walls as any program's, goes nowhere
+//! but to members of a perimeter that this node is in, and one order's work is bounded in number and time. Only a
+//! stranger's handshake, which is the same few bytes wherever it goes, is sent to the underlay.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -13,22 +14,30 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use ringfence_control::{Probe, ProbeOrder, ProbeOutcome, ProbeReport, ProbeVerdict};
-use ringfence_model::{OverlayAddresses, PrivateKey};
+use ringfence_model::{OverlayAddresses, PerimeterPrefixes, PrivateKey};
 
 use crate::echo::Echo;
 
-/// Carries out an order; probes run side by side. They start at `overlay`, this node's addresses in the order's
-/// segment, or wherever an outsider's would.
-pub(crate) async fn carry_out(order: ProbeOrder, overlay: Option<OverlayAddresses>) -> ProbeReport {
+/// The segment an order is for.
+#[derive(Clone)]
+pub(crate) struct Ground {
+    /// Where probes start.
+    pub(crate) addresses: OverlayAddresses,
+    /// Where they may go.
+    pub(crate) prefixes: PerimeterPrefixes,
+}
+
+/// Carries out an order; probes run side by side. They start in this node's segment, if the order names one.
+pub(crate) async fn carry_out(order: ProbeOrder, ground: Option<Ground>) -> ProbeReport {
     let wait = Duration::from_millis(order.wait_ms.clamp(1, ProbeOrder::WAIT_MS_MAX));
     let seats = Arc::new(Semaphore::new(PROBES_AT_ONCE));
     let mut running = JoinSet::new();
     let count = order.probes.len();
     for (index, probe) in order.probes.into_iter().take(ProbeOrder::PROBES_MAX).enumerate() {
-        let seats = Arc::clone(&seats);
+        let (seats, ground) = (Arc::clone(&seats), ground.clone());
         running.spawn(async move {
             let _seat = seats.acquire_owned().await;
-            (index, attempt(probe, overlay, wait).await)
+            (index, attempt(probe, ground.as_ref(), wait).await)
         });
     }
     let mut results = vec![failed("the probe was not carried out"); count];
@@ -43,7 +52,13 @@ pub(crate) async fn carry_out(order: ProbeOrder, overlay: Option<OverlayAddresse
     }
 }
 
-async fn attempt(probe: Probe, overlay: Option<OverlayAddresses>, wait: Duration) -> ProbeOutcome {
+async fn attempt(probe: Probe, ground: Option<&Ground>, wait: Duration) -> ProbeOutcome {
+    if let Some(dst) = destination(&probe)
+        && !ground.is_some_and(|ground| ground.prefixes.iter().any(|prefix| prefix.contains(dst)))
+    {
+        return failed("the probe leads out of every perimeter that this node is in");
+    }
+    let overlay = ground.map(|ground| ground.addresses);
     let started = Instant::now();
     let tried = match probe {
         Probe::TcpConnect { dst } => connect_tcp(dst, overlay, wait).await,
@@ -67,6 +82,15 @@ async fn attempt(probe: Probe, overlay: Option<OverlayAddresses>, wait: Duration
     let mut outcome = tried.unwrap_or_else(|error| failed(&error.to_string()));
     outcome.took_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     outcome
+}
+
+/// Where a probe of the overlay goes.
+fn destination(probe: &Probe) -> Option<IpAddr> {
+    match probe {
+        Probe::TcpConnect { dst } | Probe::UdpSend { dst } => Some(dst.ip()),
+        Probe::Ping { dst } => Some(*dst),
+        Probe::Handshake { .. } => None,
+    }
 }
 
 async fn connect_tcp(
@@ -204,6 +228,28 @@ mod tests {
 
     fn loopback(port: u16) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+    }
+
+    #[tokio::test]
+    async fn no_probe_leads_out_of_the_perimeter() {
+        let ground = Ground {
+            addresses: OverlayAddresses {
+                v4: "100.64.0.1".parse().unwrap(),
+                v6: "fd00:1::1".parse().unwrap(),
+            },
+            prefixes: PerimeterPrefixes {
+                v4: vec!["100.64.0.0/22".parse().unwrap()],
+                v6: "fd00:1::/64".parse().unwrap(),
+            },
+        };
+        let listener = tokio::net::TcpListener::bind(loopback(0)).await.unwrap();
+        let dst = listener.local_addr().unwrap();
+
+        for ground in [None, Some(&ground)] {
+            let outcome = attempt(Probe::TcpConnect { dst }, ground, WAIT).await;
+            assert_eq!(outcome.verdict, ProbeVerdict::Failed);
+            assert!(outcome.detail.contains("leads out"), "{}", outcome.detail);
+        }
     }
 
     #[tokio::test]
