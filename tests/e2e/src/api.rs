@@ -44,7 +44,12 @@ impl Api {
     pub fn new(host: &Host, admin_file: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(admin_file)?;
         let context: toml::Table = toml::from_str(&text)?;
-        let field = |name: &str| context.get(name).and_then(toml::Value::as_str).context("admin.toml");
+        let field = |name: &str| {
+            context
+                .get(name)
+                .and_then(toml::Value::as_str)
+                .context("admin.toml")
+        };
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(field("ca_pem")?.as_bytes())?)?;
         let tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))

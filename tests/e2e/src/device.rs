@@ -29,7 +29,15 @@ impl Device {
         let private_key = host.command("wg").arg("genkey").text()?.trim().to_owned();
         let public_key = host.command("wg").arg("pubkey").input(&private_key).text()?;
         let public_key = public_key.trim().to_owned();
-        let mut args = vec!["peer", "add", name, "--perimeter", perimeter, "--public-key", &public_key];
+        let mut args = vec![
+            "peer",
+            "add",
+            name,
+            "--perimeter",
+            perimeter,
+            "--public-key",
+            &public_key,
+        ];
         for label in labels {
             args.extend(["--label", label]);
         }
@@ -73,8 +81,13 @@ impl Device {
     /// # Errors
     /// When the file gives none.
     pub fn overlay(&self) -> Result<Overlay> {
-        let line = self.config.lines().find_map(|line| line.strip_prefix("Address = "));
-        let (v4, v6) = line.and_then(|line| line.split_once(", ")).context("the file has addresses")?;
+        let line = self
+            .config
+            .lines()
+            .find_map(|line| line.strip_prefix("Address = "));
+        let (v4, v6) = line
+            .and_then(|line| line.split_once(", "))
+            .context("the file has addresses")?;
         Ok(Overlay {
             v4: v4.trim_end_matches("/32").parse()?,
             v6: v6.trim_end_matches("/128").parse()?,
@@ -86,7 +99,7 @@ impl Device {
     /// # Errors
     /// When `wg-quick` fails.
     pub fn up(&self) -> Result<()> {
-        self.up_with(&self.private_key, |config| config.to_owned())
+        self.up_with(&self.private_key, str::to_owned)
     }
 
     /// Brings the interface up with another private key, or a file changed by `edit`.
@@ -103,7 +116,10 @@ impl Device {
         let log = self.log_path();
         // wireguard-go becomes a daemon and keeps what it was given: not our pipes, or reading them never ends.
         self.shell()
-            .arg(format!("wg-quick up {INTERFACE} >> {} 2>&1 < /dev/null", log.display()))
+            .arg(format!(
+                "wg-quick up {INTERFACE} >> {} 2>&1 < /dev/null",
+                log.display()
+            ))
             .run()
             .and_then(|output| {
                 let log = std::fs::read_to_string(&log).unwrap_or_default();
@@ -135,7 +151,9 @@ impl Device {
     /// When there is no interface.
     pub fn latest_handshake(&self) -> Result<u64> {
         let shown = self.wg("latest-handshakes")?;
-        let times = shown.lines().filter_map(|line| line.split_whitespace().nth(1)?.parse().ok());
+        let times = shown
+            .lines()
+            .filter_map(|line| line.split_whitespace().nth(1)?.parse().ok());
         Ok(times.max().unwrap_or(0))
     }
 
@@ -157,7 +175,10 @@ impl Device {
     pub fn listed(&self, mesh: &Mesh) -> Result<Value> {
         let list = mesh.json(["peer", "ls"])?;
         let peers = list["peers"].as_array().context("a list of peers")?;
-        let found = peers.iter().find(|peer| peer["name"] == self.name.as_str()).cloned();
+        let found = peers
+            .iter()
+            .find(|peer| peer["name"] == self.name.as_str())
+            .cloned();
         found.with_context(|| format!("{} is not listed: {list}", self.name))
     }
 

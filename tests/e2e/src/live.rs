@@ -117,7 +117,11 @@ impl End {
             }
         });
         let reader = Some(reader);
-        Ok(Self { stream, bytes, reader })
+        Ok(Self {
+            stream,
+            bytes,
+            reader,
+        })
     }
 
     fn has_ended(&self) -> bool {

@@ -121,7 +121,10 @@ impl Mesh {
 
     /// Where the controller listens.
     pub fn address(&self) -> SocketAddr {
-        self.options.advertise.parse().expect("the tests advertise an address")
+        self.options
+            .advertise
+            .parse()
+            .expect("the tests advertise an address")
     }
 
     /// The controller's data directory.
@@ -311,7 +314,10 @@ impl Mesh {
     fn mount_disk(&self, kib: u32) -> Result<()> {
         std::fs::create_dir(self.data_dir())?;
         let size = format!("size={kib}k,mode=0700");
-        let mount = self.host.command("mount").args(["-t", "tmpfs", "-o", &size, "disk"]);
+        let mount = self
+            .host
+            .command("mount")
+            .args(["-t", "tmpfs", "-o", &size, "disk"]);
         mount.arg(self.data_dir()).text()?;
         Ok(())
     }
@@ -324,7 +330,12 @@ impl Drop for Mesh {
         }
         for (path, log) in self.logs() {
             let panicked = log.lines().find(|line| line.contains("panicked at"));
-            assert!(panicked.is_none(), "{}: {}", path.display(), panicked.unwrap_or_default());
+            assert!(
+                panicked.is_none(),
+                "{}: {}",
+                path.display(),
+                panicked.unwrap_or_default()
+            );
         }
     }
 }

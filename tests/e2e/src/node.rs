@@ -274,7 +274,10 @@ impl Node {
     /// When it has no such segment.
     pub fn public_key(&self, perimeter: &str) -> Result<String> {
         let segment = self.segment(perimeter)?;
-        Ok(segment["public_key"].as_str().context("the segment has no key")?.to_owned())
+        Ok(segment["public_key"]
+            .as_str()
+            .context("the segment has no key")?
+            .to_owned())
     }
 
     /// Where its tunnels listen.
@@ -282,7 +285,9 @@ impl Node {
     /// # Errors
     /// When it does not answer.
     pub fn endpoint(&self) -> Result<SocketAddr> {
-        let port = self.status()?["listen_port"].as_u64().context("status has listen_port")?;
+        let port = self.status()?["listen_port"]
+            .as_u64()
+            .context("status has listen_port")?;
         Ok(SocketAddr::new(self.host.address(), u16::try_from(port)?))
     }
 

@@ -32,22 +32,18 @@ pub enum Tail {
 pub fn fragment(src: IpAddr, dst: IpAddr, id: u32, offset: usize, tail: Tail, bytes: &[u8]) -> Vec<u8> {
     let more = u16::from(tail == Tail::More);
     let eighths = u16::try_from(offset / 8).unwrap_or(u16::MAX);
-    match (src, dst) {
-        (IpAddr::V4(_), IpAddr::V4(_)) => {
-            let mut packet = ip(src, dst, UDP, bytes);
-            packet[4..6].copy_from_slice(&(id as u16).to_be_bytes());
-            packet[6..8].copy_from_slice(&(more << 13 | eighths).to_be_bytes());
-            seal_v4(&mut packet);
-            packet
-        }
-        _ => {
-            let mut header = vec![UDP, 0];
-            header.extend_from_slice(&(eighths << 3 | more).to_be_bytes());
-            header.extend_from_slice(&id.to_be_bytes());
-            header.extend_from_slice(bytes);
-            ip(src, dst, FRAGMENT, &header)
-        }
+    if src.is_ipv4() {
+        let mut packet = ip(src, dst, UDP, bytes);
+        packet[4..6].copy_from_slice(&(id as u16).to_be_bytes());
+        packet[6..8].copy_from_slice(&(more << 13 | eighths).to_be_bytes());
+        seal_v4(&mut packet);
+        return packet;
     }
+    let mut header = vec![UDP, 0];
+    header.extend_from_slice(&(eighths << 3 | more).to_be_bytes());
+    header.extend_from_slice(&id.to_be_bytes());
+    header.extend_from_slice(bytes);
+    ip(src, dst, FRAGMENT, &header)
 }
 
 /// A UDP header and its payload, checksum included.

@@ -93,7 +93,10 @@ impl Stranger {
     /// When the socket fails.
     pub fn receive(&mut self, wait: Duration) -> Result<Option<Vec<u8>>> {
         let until = Instant::now() + wait;
-        while let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+        while let Some(left) = until
+            .checked_duration_since(Instant::now())
+            .filter(|left| !left.is_zero())
+        {
             let Some(datagram) = self.hear(left)? else {
                 return Ok(None);
             };
@@ -118,11 +121,17 @@ impl Stranger {
     /// # Errors
     /// When the socket fails.
     pub fn hear(&self, wait: Duration) -> Result<Option<Vec<u8>>> {
-        self.socket.set_read_timeout(Some(wait.max(Duration::from_millis(1))))?;
+        self.socket
+            .set_read_timeout(Some(wait.max(Duration::from_millis(1))))?;
         let mut buffer = vec![0; BUFFER_BYTES];
         match self.socket.recv(&mut buffer) {
             Ok(length) => Ok(Some(buffer[..length].to_vec())),
-            Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+                ) =>
+            {
                 Ok(None)
             }
             Err(error) => Err(error).context("the stranger's socket"),
@@ -137,7 +146,9 @@ impl Stranger {
                 self.socket.send_to(answer, self.to)?;
                 Ok(None)
             }
-            TunnResult::WriteToTunnelV4(packet, _) | TunnResult::WriteToTunnelV6(packet, _) => Ok(Some(packet.to_vec())),
+            TunnResult::WriteToTunnelV4(packet, _) | TunnResult::WriteToTunnelV6(packet, _) => {
+                Ok(Some(packet.to_vec()))
+            }
             TunnResult::Done => Ok(None),
             TunnResult::Err(error) => bail!("the datagram is no answer: {error:?}"),
         }
@@ -169,7 +180,9 @@ pub fn public_key_of(private_key: [u8; 32]) -> String {
 /// When it has none to give.
 pub fn random_bytes<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).ok().context("the system gives no randomness")?;
+    getrandom::fill(&mut bytes)
+        .ok()
+        .context("the system gives no randomness")?;
     Ok(bytes)
 }
 

@@ -42,7 +42,10 @@ fn only_the_allowed_flows_pass() {
                 tries.push(scope.spawn(move || attempts(from, source.host(), to, *overlay)));
             }
         }
-        tries.into_iter().flat_map(|tried| tried.join().unwrap()).collect::<Vec<_>>()
+        tries
+            .into_iter()
+            .flat_map(|tried| tried.join().unwrap())
+            .collect::<Vec<_>>()
     });
 
     assert_eq!(results.len(), 6 * (PORTS.len() * 2 + 1) * 2);
@@ -50,7 +53,11 @@ fn only_the_allowed_flows_pass() {
         if is_allowed(what) {
             assert_eq!(*reach, Reach::Open, "{what:?} at {at}");
         } else {
-            assert_eq!(*reach, Reach::Unreachable, "{what:?} at {at}: refused by policy, and told so");
+            assert_eq!(
+                *reach,
+                Reach::Unreachable,
+                "{what:?} at {at}: refused by policy, and told so"
+            );
         }
     }
     // What the senders' own nodes refuse must not have reached anybody: the servers have the last word.
@@ -63,7 +70,11 @@ fn only_the_allowed_flows_pass() {
                 .count()
         };
         assert_eq!(server.connections(), opened("tcp"), "connections to {to} at {at}");
-        assert_eq!(server.datagrams() > 0, opened("udp") > 0, "datagrams to {to} at {at}");
+        assert_eq!(
+            server.datagrams() > 0,
+            opened("udp") > 0,
+            "datagrams to {to} at {at}"
+        );
     }
     // No rule between db and web: neither knows that the other exists.
     assert!(shop.db.peer(SHOP, "web").unwrap().is_none());
@@ -120,9 +131,18 @@ fn whoever_is_not_on_the_allowlist_gets_no_answer_to_a_handshake() {
 
     let keys = [
         ("a key nobody knows", random_bytes().unwrap()),
-        ("the key of a member without a rule", shop.web.private_key(SHOP).unwrap()),
-        ("a key of another perimeter", intruder.private_key("elsewhere").unwrap()),
-        ("an allowed node's key of another perimeter", shop.api.private_key("elsewhere").unwrap()),
+        (
+            "the key of a member without a rule",
+            shop.web.private_key(SHOP).unwrap(),
+        ),
+        (
+            "a key of another perimeter",
+            intruder.private_key("elsewhere").unwrap(),
+        ),
+        (
+            "an allowed node's key of another perimeter",
+            shop.api.private_key("elsewhere").unwrap(),
+        ),
         ("the node's own key", shop.db.private_key(SHOP).unwrap()),
     ];
     for (whose, key) in keys {
@@ -131,7 +151,11 @@ fn whoever_is_not_on_the_allowlist_gets_no_answer_to_a_handshake() {
             assert!(!stranger.shake(BRIEFLY).unwrap(), "{whose} was answered");
         }
     }
-    assert!(shop.db.drops("unknown_key").unwrap() > 0, "{}", shop.db.status().unwrap());
+    assert!(
+        shop.db.drops("unknown_key").unwrap() > 0,
+        "{}",
+        shop.db.status().unwrap()
+    );
 
     // The same hand with the one key that is on the allowlist is answered: the silence above is no accident.
     let key = shop.api.private_key(SHOP).unwrap();
@@ -149,7 +173,8 @@ fn tunnels_run_over_ipv6_alone() {
     let node = |name: &str, at: &str| {
         let host = mesh.lab().host(name).unwrap();
         host.join(mesh.lan(), &[at]).unwrap();
-        mesh.node_on(&host, name, &[&format!("role={name}")], NodeOptions::default()).unwrap()
+        mesh.node_on(&host, name, &[&format!("role={name}")], NodeOptions::default())
+            .unwrap()
     };
     let (db, api) = (node("db", "fd77::21/64"), node("api", "fd77::22/64"));
     mesh.apply_and_wait(&policy(&[API_TO_DB])).unwrap();
@@ -159,7 +184,10 @@ fn tunnels_run_over_ipv6_alone() {
         assert_eq!(api.host().try_tcp(at, SOON), Reach::Open, "{at}");
     }
     let peer = api.peer(SHOP, "db").unwrap().unwrap();
-    assert!(peer["endpoint"].as_str().unwrap().starts_with("[fd77::21]"), "{peer}");
+    assert!(
+        peer["endpoint"].as_str().unwrap().starts_with("[fd77::21]"),
+        "{peer}"
+    );
 }
 
 #[test]
@@ -167,7 +195,9 @@ fn large_transfers_and_fragmented_datagrams_arrive_intact() {
     let shop = Shop::open("large", &[API_TO_DB, allow("api", "db", "udp/5353")]);
     // Some of it is lost on the way, as on a real network.
     shop.api.host().set_loss(Percent(1)).unwrap();
-    let sent: Vec<u8> = (0..1_000_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let sent: Vec<u8> = (0..1_000_000_u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
 
     for at in Shop::at(&shop.db).both(5432) {
         let _server = shop.db.host().serve(at).unwrap();
@@ -184,7 +214,11 @@ fn large_transfers_and_fragmented_datagrams_arrive_intact() {
     shop.api.host().set_loss(Percent(0)).unwrap();
     for at in Shop::at(&shop.db).both(5353) {
         let _server = shop.db.host().serve(at).unwrap();
-        let any: SocketAddr = if at.is_ipv4() { ([0; 4], 0).into() } else { ([0_u16; 8], 0).into() };
+        let any: SocketAddr = if at.is_ipv4() {
+            ([0; 4], 0).into()
+        } else {
+            ([0_u16; 8], 0).into()
+        };
         let socket = shop.api.host().udp_bind(any).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
         let mut got = vec![0; 9000];

@@ -21,17 +21,33 @@ fn a_wrong_ca_is_refused_on_either_side() {
     let lured = theirs.bare_host("lured").unwrap();
 
     // A token names its CA: its secret is not told to anybody else.
-    let enroll = lured.command(binary("ringfence-node").unwrap()).args(["enroll", "--token-file", "-", "--name", "x"]);
-    let enroll = enroll.arg("--state-dir").arg(lured.dir().join("new")).input(&token).run().unwrap();
+    let enroll =
+        lured
+            .command(binary("ringfence-node").unwrap())
+            .args(["enroll", "--token-file", "-", "--name", "x"]);
+    let enroll = enroll
+        .arg("--state-dir")
+        .arg(lured.dir().join("new"))
+        .input(&token)
+        .run()
+        .unwrap();
     assert!(!enroll.status.success(), "{}", enroll.all());
     assert!(enroll.stderr.contains("certificate"), "{}", enroll.stderr);
-    assert!(!theirs.json(["audit"]).unwrap().to_string().contains("nroll"), "it never got as far as a refusal");
+    assert!(
+        !theirs.json(["audit"]).unwrap().to_string().contains("nroll"),
+        "it never got as far as a refusal"
+    );
 
     // So does an administrator's context.
     let context = fs::read_to_string(ours.data_dir().join("admin.toml")).unwrap();
     let copied = lured.dir().join("admin.toml");
     private(&copied, &context);
-    let ls = lured.command(binary("ringfence").unwrap()).args(["node", "ls", "--context"]).arg(&copied).run().unwrap();
+    let ls = lured
+        .command(binary("ringfence").unwrap())
+        .args(["node", "ls", "--context"])
+        .arg(&copied)
+        .run()
+        .unwrap();
     assert_eq!(ls.code(), Some(4), "{}", ls.all());
     assert!(ls.stderr.contains("certificate"), "{}", ls.stderr);
 
@@ -41,7 +57,10 @@ fn a_wrong_ca_is_refused_on_either_side() {
     assert_refused(&lured, &state);
     fs::write(state.join("ca.pem"), theirs.api().unwrap().ca_pem()).unwrap();
     assert_refused(&lured, &state);
-    assert_eq!(theirs.json(["node", "ls"]).unwrap()["nodes"], serde_json::json!([]));
+    assert_eq!(
+        theirs.json(["node", "ls"]).unwrap()["nodes"],
+        serde_json::json!([])
+    );
     assert_eq!(ours.json(["node", "ls"]).unwrap()["nodes"][0]["connected"], true);
 }
 
@@ -100,7 +119,8 @@ fn a_node_renews_its_certificate_in_place() {
     })
     .unwrap();
     let listed = mesh.json(["node", "show", "node"]).unwrap();
-    let left_ms = listed["certificate_expires_ms"].as_i64().unwrap() - OffsetDateTime::now_utc().unix_timestamp() * 1000;
+    let left_ms = listed["certificate_expires_ms"].as_i64().unwrap()
+        - OffsetDateTime::now_utc().unix_timestamp() * 1000;
     assert!(left_ms > 23 * 3_600_000, "{listed}");
     node.stop().unwrap();
     node.start().unwrap();
@@ -109,11 +129,17 @@ fn a_node_renews_its_certificate_in_place() {
 /// Runs a node on this state, and sees that no controller takes it.
 fn assert_refused(host: &Host, state: &Path) {
     let socket = host.dir().join("refused.sock");
-    let run = host.command(binary("ringfence-node").unwrap()).args(["run", "--state-dir"]).arg(state);
+    let run = host
+        .command(binary("ringfence-node").unwrap())
+        .args(["run", "--state-dir"])
+        .arg(state);
     let running = run.arg("--socket").arg(&socket).spawn("refused").unwrap();
     let until = std::time::Instant::now() + 2 * BRIEFLY;
     while std::time::Instant::now() < until {
-        let status = host.command(binary("ringfence").unwrap()).args(["status", "--json", "--socket"]).arg(&socket);
+        let status = host
+            .command(binary("ringfence").unwrap())
+            .args(["status", "--json", "--socket"])
+            .arg(&socket);
         let status = status.run().unwrap();
         if status.status.success() {
             let status: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
@@ -127,7 +153,12 @@ fn assert_refused(host: &Host, state: &Path) {
 }
 
 fn copy_state(node: &Node, to: &Path) {
-    let copy = node.host().command("cp").args(["-a"]).arg(node.state_dir()).arg(to);
+    let copy = node
+        .host()
+        .command("cp")
+        .args(["-a"])
+        .arg(node.state_dir())
+        .arg(to);
     copy.text().unwrap();
 }
 

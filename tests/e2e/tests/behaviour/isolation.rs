@@ -27,7 +27,8 @@ impl Two {
             let selector = format!("role={side}");
             let groups = [("gate", "role=gate"), ("side", selector.as_str())];
             let rules = [allow("gate", "side", "any"), allow("side", "gate", "any")];
-            mesh.apply_and_wait(&perimeter(side, "10m", &groups, &rules)).unwrap();
+            mesh.apply_and_wait(&perimeter(side, "10m", &groups, &rules))
+                .unwrap();
         }
         Self {
             gate,
@@ -42,21 +43,39 @@ impl Two {
 fn a_node_in_two_perimeters_has_two_keys_and_two_interfaces() {
     let two = Two::start("twokeys");
 
-    let (a, b) = (two.gate.segment("left").unwrap(), two.gate.segment("right").unwrap());
+    let (a, b) = (
+        two.gate.segment("left").unwrap(),
+        two.gate.segment("right").unwrap(),
+    );
     for what in ["public_key", "interface", "addresses"] {
         assert_ne!(a[what], b[what], "{what}");
     }
-    let links = two.gate.host().command("ip").args(["-br", "link"]).text().unwrap();
+    let links = two
+        .gate
+        .host()
+        .command("ip")
+        .args(["-br", "link"])
+        .text()
+        .unwrap();
     for (segment, side) in [(&a, &two.left), (&b, &two.right)] {
         let interface = segment["interface"].as_str().unwrap();
-        assert!(links.contains(&format!("{interface} ")), "{interface} is not in {links}");
+        assert!(
+            links.contains(&format!("{interface} ")),
+            "{interface} is not in {links}"
+        );
         let name = side.name();
         assert_eq!(segment["peers"].as_array().unwrap().len(), 1, "{segment}");
         assert_eq!(segment["peers"][0]["node"], name);
         // Each peer knows the gateway by the key of their own perimeter.
-        assert_eq!(side.peer(name, "gate").unwrap().unwrap()["public_key"], segment["public_key"]);
+        assert_eq!(
+            side.peer(name, "gate").unwrap().unwrap()["public_key"],
+            segment["public_key"]
+        );
     }
-    let (left, right) = (two.gate.private_key("left").unwrap(), two.gate.private_key("right").unwrap());
+    let (left, right) = (
+        two.gate.private_key("left").unwrap(),
+        two.gate.private_key("right").unwrap(),
+    );
     assert_ne!(left, right);
     assert_eq!(public_key_of(left), a["public_key"].as_str().unwrap());
 }
@@ -65,25 +84,46 @@ fn a_node_in_two_perimeters_has_two_keys_and_two_interfaces() {
 fn a_packet_cannot_cross_from_one_perimeter_to_another() {
     let two = Two::start("cross");
     let right = two.right.overlay("right").unwrap();
-    let (gate_left, gate_right) = (two.gate.overlay("left").unwrap(), two.gate.overlay("right").unwrap());
-    let servers: Vec<_> = right.both(80).map(|at| two.right.host().serve(at).unwrap()).into();
+    let (gate_left, gate_right) = (
+        two.gate.overlay("left").unwrap(),
+        two.gate.overlay("right").unwrap(),
+    );
+    let servers: Vec<_> = right
+        .both(80)
+        .map(|at| two.right.host().serve(at).unwrap())
+        .into();
     for at in right.both(80) {
         assert_eq!(two.gate.host().try_tcp(at, SOON), Reach::Open);
     }
     let known = |server: &Serving| server.connections() + server.datagrams();
-    wait_until(SOON, "the servers to have counted the gateway", || servers.iter().all(|server| known(server) > 0)).unwrap();
+    wait_until(SOON, "the servers to have counted the gateway", || {
+        servers.iter().all(|server| known(server) > 0)
+    })
+    .unwrap();
     let before: Vec<_> = servers.iter().map(known).collect();
 
     // The gateway forwards whatever it can, and the node on the left routes everything at it.
     two.gate.host().sysctl("ipv4/ip_forward", "1").unwrap();
     two.gate.host().sysctl("ipv6/conf/all/forwarding", "1").unwrap();
-    let device = two.left.segment("left").unwrap()["interface"].as_str().unwrap().to_owned();
+    let device = two.left.segment("left").unwrap()["interface"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     for (at, via) in [(right.v4(80), gate_left.v4(0)), (right.v6(80), gate_left.v6(0))] {
         let prefix = format!("{}/{}", at.ip(), if at.is_ipv4() { 32 } else { 128 });
         two.left
             .host()
             .command("ip")
-            .args(["route", "replace", &prefix, "via", &via.ip().to_string(), "dev", &device, "onlink"])
+            .args([
+                "route",
+                "replace",
+                &prefix,
+                "via",
+                &via.ip().to_string(),
+                "dev",
+                &device,
+                "onlink",
+            ])
             .text()
             .unwrap();
         assert_ne!(two.left.host().try_tcp(at, BRIEFLY), Reach::Open, "{at}");
@@ -112,7 +152,10 @@ fn a_node_cannot_take_another_members_address() {
     let rules = [allow("api", "db", "udp/53"), allow("web", "db", "udp/54")];
     let shop = Shop::open("borrowed", &rules);
     let (db, api) = (Shop::at(&shop.db), Shop::at(&shop.api));
-    let device = shop.web.segment(SHOP).unwrap()["interface"].as_str().unwrap().to_owned();
+    let device = shop.web.segment(SHOP).unwrap()["interface"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let ip = |words: &str| {
         let ip = shop.web.host().command("ip").args(words.split(' '));
         ip.text().unwrap()
@@ -130,7 +173,11 @@ fn a_node_cannot_take_another_members_address() {
         std::thread::sleep(Duration::from_millis(500));
         assert_eq!(server.datagrams(), 0, "{src} to {dst}");
     }
-    assert!(shop.web.drops("source_not_ours").unwrap() > 0, "{}", shop.web.status().unwrap());
+    assert!(
+        shop.web.drops("source_not_ours").unwrap() > 0,
+        "{}",
+        shop.web.status().unwrap()
+    );
 }
 
 const DEVICE_RULES: [Allow; 2] = [allow("device", "db", "udp/53"), allow("api", "db", "udp/5353")];
@@ -140,7 +187,17 @@ fn mallory(shop: &mut Shop) -> (Stranger, ringfence_e2e::Overlay) {
     let key = random_bytes().unwrap();
     let host = shop.mesh.bare_host("mallory").unwrap();
     let public_key = public_key_of(key);
-    let add = ["peer", "add", "mallory", "--perimeter", SHOP, "--label", "role=device", "--public-key", &public_key];
+    let add = [
+        "peer",
+        "add",
+        "mallory",
+        "--perimeter",
+        SHOP,
+        "--label",
+        "role=device",
+        "--public-key",
+        &public_key,
+    ];
     shop.mesh.cli(add).unwrap().text().unwrap();
     shop.mesh.wait_enforced().unwrap();
     let listed = shop.mesh.json(["peer", "ls"]).unwrap();
@@ -152,7 +209,11 @@ fn mallory(shop: &mut Shop) -> (Stranger, ringfence_e2e::Overlay) {
     shop.db.wait_peer(SHOP, "mallory").unwrap();
     let (db_key, db_at) = (shop.db.public_key(SHOP).unwrap(), shop.db.endpoint().unwrap());
     let mut stranger = Stranger::new(&host, key, &db_key, db_at).unwrap();
-    assert!(stranger.shake(SOON).unwrap(), "a device with key {} is answered", base64_of(key));
+    assert!(
+        stranger.shake(SOON).unwrap(),
+        "a device with key {} is answered",
+        base64_of(key)
+    );
     (stranger, overlay)
 }
 
@@ -186,7 +247,11 @@ fn a_peer_cannot_wear_another_peers_address_fragmented_or_not() {
         assert_eq!(api_port.datagrams(), 0, "{src} to {dst}");
         assert_eq!(own_port.datagrams(), 1, "{src} to {dst}");
     }
-    assert!(shop.db.drops("source_not_peers").unwrap() >= dropped + 8, "{}", shop.db.status().unwrap());
+    assert!(
+        shop.db.drops("source_not_peers").unwrap() >= dropped + 8,
+        "{}",
+        shop.db.status().unwrap()
+    );
 }
 
 #[test]
@@ -206,10 +271,19 @@ fn a_receiver_decides_by_its_own_rules() {
             mallory.send(piece).unwrap();
         }
         // Pieces that overlap would write port 5353 over port 53 when the kernel puts them together.
-        let (honest, forged) = (udp_datagram(src, to(53), &[7; 64]), udp_datagram(src, to(5353), &[7; 64]));
-        mallory.send(&fragment(src.ip(), dst.ip(), 77, 0, Tail::More, &honest[..16])).unwrap();
-        mallory.send(&fragment(src.ip(), dst.ip(), 77, 0, Tail::More, &forged[..16])).unwrap();
-        mallory.send(&fragment(src.ip(), dst.ip(), 77, 8, Tail::Last, &forged[8..])).unwrap();
+        let (honest, forged) = (
+            udp_datagram(src, to(53), &[7; 64]),
+            udp_datagram(src, to(5353), &[7; 64]),
+        );
+        mallory
+            .send(&fragment(src.ip(), dst.ip(), 77, 0, Tail::More, &honest[..16]))
+            .unwrap();
+        mallory
+            .send(&fragment(src.ip(), dst.ip(), 77, 0, Tail::More, &forged[..16]))
+            .unwrap();
+        mallory
+            .send(&fragment(src.ip(), dst.ip(), 77, 8, Tail::Last, &forged[8..]))
+            .unwrap();
 
         mallory.send(&udp(src, to(53), b"me")).unwrap();
         let answer = mallory.receive(SOON).unwrap().unwrap();
@@ -218,14 +292,20 @@ fn a_receiver_decides_by_its_own_rules() {
         assert!(open.datagrams() >= 1, "{src}");
     }
     for reason in ["not_allowed", "fragment_without_first", "fragment_overlap"] {
-        assert!(shop.db.drops(reason).unwrap() > 0, "{reason}: {}", shop.db.status().unwrap());
+        assert!(
+            shop.db.drops(reason).unwrap() > 0,
+            "{reason}: {}",
+            shop.db.status().unwrap()
+        );
     }
     // Empty rules are no rules: nothing passes, and the device's key is gone.
     shop.mesh.apply_and_wait(&policy(&[])).unwrap();
     assert!(shop.db.peer(SHOP, "mallory").unwrap().is_none());
     // It is told that its flows have ended; that is the last it hears.
     while mallory.receive(BRIEFLY).unwrap().is_some() {}
-    mallory.send(&udp(own.v4(9999), db.v4(53), b"still there?")).unwrap();
+    mallory
+        .send(&udp(own.v4(9999), db.v4(53), b"still there?"))
+        .unwrap();
     assert!(mallory.receive(BRIEFLY).unwrap().is_none());
     assert!(!mallory.shake(BRIEFLY).unwrap());
 }

@@ -13,21 +13,28 @@ use sha2::{Digest as _, Sha256};
 /// `ringfence-node enroll` into a folder of its own.
 fn enroll(host: &Host, folder: &str, token: &str, name: &str) -> Output {
     let state: PathBuf = host.dir().join(folder);
-    let enroll = host.command(binary("ringfence-node").unwrap()).args(["enroll", "--token-file", "-", "--name", name]);
+    let enroll =
+        host.command(binary("ringfence-node").unwrap())
+            .args(["enroll", "--token-file", "-", "--name", name]);
     enroll.arg("--state-dir").arg(state).input(token).run().unwrap()
 }
 
 fn nodes(mesh: &Mesh) -> Vec<String> {
     let listed = mesh.json(["node", "ls"]).unwrap();
     let nodes = listed["nodes"].as_array().unwrap().iter();
-    nodes.map(|node| node["name"].as_str().unwrap().to_owned()).collect()
+    nodes
+        .map(|node| node["name"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 /// How many refused enrolments the log holds.
 fn refusals(mesh: &Mesh) -> usize {
     let audit = mesh.json(["audit"]).unwrap();
     let entries = audit["entries"].as_array().unwrap();
-    entries.iter().filter(|entry| entry.to_string().contains("\"refus")).count()
+    entries
+        .iter()
+        .filter(|entry| entry.to_string().contains("\"refus"))
+        .count()
 }
 
 #[test]
@@ -40,15 +47,32 @@ fn a_token_that_is_used_up_revoked_expired_or_forged_opens_nothing() {
 
     let revoked = mesh.token(&["role=db"]).unwrap();
     let listed = mesh.json(["token", "ls"]).unwrap();
-    let valid = listed["tokens"].as_array().unwrap().iter().find(|token| token["state"] == "valid").unwrap();
-    mesh.cli(["token", "revoke", valid["id"].as_str().unwrap()]).unwrap().text().unwrap();
-    let short = mesh.cli(["token", "create", "--label", "role=db", "--ttl", "1s"]).unwrap().text().unwrap();
+    let valid = listed["tokens"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|token| token["state"] == "valid")
+        .unwrap();
+    mesh.cli(["token", "revoke", valid["id"].as_str().unwrap()])
+        .unwrap()
+        .text()
+        .unwrap();
+    let short = mesh
+        .cli(["token", "create", "--label", "role=db", "--ttl", "1s"])
+        .unwrap()
+        .text()
+        .unwrap();
     let whole = mesh.token(&["role=db"]).unwrap();
     let forged = forge(&whole);
     thread::sleep(Duration::from_millis(1500));
 
     let before = refusals(&mesh);
-    for (what, token) in [("used", &once), ("revoked", &revoked), ("expired", &short), ("forged", &forged)] {
+    for (what, token) in [
+        ("used", &once),
+        ("revoked", &revoked),
+        ("expired", &short),
+        ("forged", &forged),
+    ] {
         let output = enroll(&host, what, token.trim(), what);
         assert_eq!(output.code(), Some(4), "{what}: {}", output.all());
         assert!(output.stderr.contains("token"), "{what}: {}", output.stderr);
@@ -65,7 +89,9 @@ fn a_token_that_is_used_up_revoked_expired_or_forged_opens_nothing() {
 
 /// The same token with another secret in it.
 fn forge(token: &str) -> String {
-    let mut bytes = URL_SAFE_NO_PAD.decode(token.strip_prefix("rft_").unwrap()).unwrap();
+    let mut bytes = URL_SAFE_NO_PAD
+        .decode(token.strip_prefix("rft_").unwrap())
+        .unwrap();
     let at = secret_at(&bytes);
     bytes[at] ^= 1;
     let body = bytes.len() - 4;
@@ -96,8 +122,16 @@ fn sixty_four_racing_uses_of_a_token_make_one_node() {
         racers.into_iter().map(|racer| racer.join().unwrap()).collect()
     });
 
-    assert_eq!(codes.iter().filter(|code| **code == Some(0)).count(), 1, "{codes:?}");
-    assert_eq!(codes.iter().filter(|code| **code == Some(4)).count(), 63, "{codes:?}");
+    assert_eq!(
+        codes.iter().filter(|code| **code == Some(0)).count(),
+        1,
+        "{codes:?}"
+    );
+    assert_eq!(
+        codes.iter().filter(|code| **code == Some(4)).count(),
+        63,
+        "{codes:?}"
+    );
     assert_eq!(nodes(&mesh).len(), 1);
     assert_eq!(mesh.json(["audit", "verify"]).unwrap()["ok"], true);
 }
@@ -106,9 +140,15 @@ fn sixty_four_racing_uses_of_a_token_make_one_node() {
 fn a_token_for_three_opens_three_times() {
     let mut mesh = Mesh::start("three").unwrap();
     let host = mesh.bare_host("joiner").unwrap();
-    let token = mesh.cli(["token", "create", "--label", "role=db", "--uses", "3"]).unwrap().text().unwrap();
+    let token = mesh
+        .cli(["token", "create", "--label", "role=db", "--uses", "3"])
+        .unwrap()
+        .text()
+        .unwrap();
 
-    let codes: Vec<_> = (0..4).map(|n| enroll(&host, &format!("n-{n}"), token.trim(), &format!("n-{n}")).code()).collect();
+    let codes: Vec<_> = (0..4)
+        .map(|n| enroll(&host, &format!("n-{n}"), token.trim(), &format!("n-{n}")).code())
+        .collect();
 
     assert_eq!(codes, [Some(0), Some(0), Some(0), Some(4)]);
     assert_eq!(nodes(&mesh), ["n-0", "n-1", "n-2"]);
@@ -118,19 +158,51 @@ fn a_token_for_three_opens_three_times() {
 fn odd_names_and_damaged_tokens_are_told_apart_from_refusals() {
     let mut mesh = Mesh::start("odd").unwrap();
     let host = mesh.bare_host("joiner").unwrap();
-    let token = mesh.cli(["token", "create", "--label", "role=db", "--uses", "9"]).unwrap().text().unwrap();
+    let token = mesh
+        .cli(["token", "create", "--label", "role=db", "--uses", "9"])
+        .unwrap()
+        .text()
+        .unwrap();
     let token = token.trim();
 
-    for name in ["", "Upper", "two words", "a/../b", "ümlaut", "-x", "x\n", "a;id", "$(id)", &"x".repeat(64)] {
+    for name in [
+        "",
+        "Upper",
+        "two words",
+        "a/../b",
+        "ümlaut",
+        "-x",
+        "x\n",
+        "a;id",
+        "$(id)",
+        &"x".repeat(64),
+    ] {
         let output = enroll(&host, "odd", token, name);
         assert_eq!(output.code(), Some(2), "{name:?}: {}", output.all());
-        let rename = mesh.cli(["node", "rename", "nobody"]).unwrap().arg("--").arg(name).run().unwrap();
+        let rename = mesh
+            .cli(["node", "rename", "nobody"])
+            .unwrap()
+            .arg("--")
+            .arg(name)
+            .run()
+            .unwrap();
         assert_eq!(rename.code(), Some(2), "{name:?}: {}", rename.all());
     }
-    for damaged in ["", "rft_", &token[..token.len() - 1], &token.to_uppercase(), &format!("{token}A"), "hello"] {
+    for damaged in [
+        "",
+        "rft_",
+        &token[..token.len() - 1],
+        &token.to_uppercase(),
+        &format!("{token}A"),
+        "hello",
+    ] {
         let output = enroll(&host, "odd", damaged, "fine");
         assert_eq!(output.code(), Some(2), "{damaged:?}: {}", output.all());
-        assert!(!output.stderr.contains(&token[10..30]), "a token is not repeated: {}", output.stderr);
+        assert!(
+            !output.stderr.contains(&token[10..30]),
+            "a token is not repeated: {}",
+            output.stderr
+        );
     }
     let longest = "x".repeat(63);
     assert_eq!(enroll(&host, "longest", token, &longest).code(), Some(0));
@@ -148,18 +220,31 @@ fn a_perimeter_with_the_longest_name_fits_on_every_machine() {
     let other = mesh.node("other", &["role=api"]).unwrap();
     let names = [format!("a{}", "b".repeat(62)), format!("a{}c", "b".repeat(61))];
     let groups = [("db", "role=db"), ("api", "role=api")];
-    let rule = ringfence_e2e::Allow { from: "api", to: "db", port: "tcp/80" };
+    let rule = ringfence_e2e::Allow {
+        from: "api",
+        to: "db",
+        port: "tcp/80",
+    };
     for name in &names {
-        mesh.apply_and_wait(&ringfence_e2e::perimeter(name, "10m", &groups, &[rule])).unwrap();
+        mesh.apply_and_wait(&ringfence_e2e::perimeter(name, "10m", &groups, &[rule]))
+            .unwrap();
     }
 
-    let interface = |name: &str| node.segment(name).unwrap()["interface"].as_str().unwrap().to_owned();
+    let interface = |name: &str| {
+        node.segment(name).unwrap()["interface"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
     let (first, second) = (interface(&names[0]), interface(&names[1]));
     assert_ne!(first, second);
     assert!(first.len() <= 15 && second.len() <= 15, "{first} {second}");
     for name in &names {
         let at = node.overlay(name).unwrap().v4(80);
         let _server = node.host().serve(at).unwrap();
-        assert_eq!(other.host().try_tcp(at, crate::stage::SOON), ringfence_lab::Reach::Open);
+        assert_eq!(
+            other.host().try_tcp(at, crate::stage::SOON),
+            ringfence_lab::Reach::Open
+        );
     }
 }

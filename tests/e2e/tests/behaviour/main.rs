@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod aging;
 mod bad_input;
 mod cli;
 mod failing;
@@ -13,7 +14,9 @@ mod identity;
 mod isolation;
 mod joining;
 mod node;
+mod noise;
 mod openapi;
+mod reviewing;
 mod revocation;
 mod secrets;
 mod stage;

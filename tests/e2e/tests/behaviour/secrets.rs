@@ -1,7 +1,7 @@
 //! No private key, token or secret is in any log at the most verbose level, nor in what commands print or the API tells.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use base64::Engine as _;
@@ -13,6 +13,7 @@ use crate::joining::secret_at;
 use crate::stage::{API_TO_DB, SHOP, SOON, Shop, allow};
 
 /// A secret in every form that a program might print it in.
+#[derive(Clone)]
 struct Secret {
     what: String,
     forms: Vec<String>,
@@ -38,7 +39,10 @@ impl Secret {
                 list.join(", "),
                 list.join(","),
                 part.iter().map(spaced).collect::<Vec<_>>().join(":"),
-                part.iter().map(|byte| format!("0x{byte:x}")).collect::<Vec<_>>().join(", "),
+                part.iter()
+                    .map(|byte| format!("0x{byte:x}"))
+                    .collect::<Vec<_>>()
+                    .join(", "),
             ],
         }
     }
@@ -51,7 +55,10 @@ impl Secret {
     }
 
     fn is_in(&self, text: &str) -> Option<&str> {
-        self.forms.iter().map(String::as_str).find(|form| text.contains(form))
+        self.forms
+            .iter()
+            .map(String::as_str)
+            .find(|form| text.contains(form))
     }
 }
 
@@ -64,7 +71,12 @@ fn of_pem(what: &str, pem: &str) -> Vec<Secret> {
     let mut secrets = vec![Secret::of_bytes(what, &der[at..at + 32])];
     secrets.push(Secret {
         what: format!("{what} as PEM"),
-        forms: body.as_bytes().chunks(64).skip(1).map(|line| String::from_utf8_lossy(&line[..20.min(line.len())]).into_owned()).collect(),
+        forms: body
+            .as_bytes()
+            .chunks(64)
+            .skip(1)
+            .map(|line| String::from_utf8_lossy(&line[..20.min(line.len())]).into_owned())
+            .collect(),
     });
     secrets
 }
@@ -84,97 +96,162 @@ fn a_secret_is_found_in_every_form() {
 
 #[test]
 fn no_secret_is_in_any_log_or_answer() {
-    let rules = [API_TO_DB, allow("device", "db", "udp/53"), allow("api", "db", "icmp")];
+    let rules = [
+        API_TO_DB,
+        allow("device", "db", "udp/53"),
+        allow("api", "db", "icmp"),
+    ];
     let mut shop = Shop::in_mesh(Mesh::start_verbose("secrets").unwrap());
-    let mut said = vec![];
-    let mut secrets = vec![];
-
-    // A whole life: enrolment, policy, traffic, devices, refusals, a ping, a measurement, restarts, revocation.
     shop.enforce(&rules);
-    drop(shop.live());
-    let host = shop.mesh.bare_host("device").unwrap();
-    let device = Device::add(&shop.mesh, &host, "device", SHOP, &["role=device"]).unwrap();
-    said.push(("peer add".to_owned(), device.config().to_owned()));
-    secrets.push(Secret::of_text("the device's key", device.private_key()));
-    shop.mesh.wait_enforced().unwrap();
-    device.up().unwrap();
-    let _server = shop.db.host().serve(Shop::at(&shop.db).v4(53)).unwrap();
-    assert_eq!(host.try_udp(Shop::at(&shop.db).v4(53), SOON), Reach::Open);
-    for node in [&shop.db, &shop.api, &shop.web] {
-        let token = fs::read_to_string(node.host().dir().join("token")).unwrap();
-        secrets.extend(of_token(&format!("the token of {}", node.name()), token.trim()));
-    }
-    let unused = shop.mesh.token(&["role=api"]).unwrap();
-    secrets.extend(of_token("an unused token", &unused));
-    let wrong = shop.web.host().command(binary("ringfence-node").unwrap()).args(["enroll", "--state-dir", "again"]);
-    let wrong = wrong.env("RINGFENCE_LOG", "trace").env("RINGFENCE_TOKEN", fs::read_to_string(shop.web.host().dir().join("token")).unwrap().trim());
-    said.push(("a used token".to_owned(), wrong.run().unwrap().all()));
-    let joined = shop.web.host().command(binary("ringfence-node").unwrap()).args(["enroll", "--state-dir", "other", "--name", "other"]);
-    said.push(("enroll".to_owned(), joined.env("RINGFENCE_LOG", "trace").env("RINGFENCE_TOKEN", &unused).run().unwrap().all()));
-    for command in [
-        &["token", "ls", "--json"][..],
-        &["node", "ls", "--json"],
-        &["node", "show", "db"],
-        &["peer", "ls", "--json"],
-        &["peer", "config", "device"],
-        &["perimeter", "show", SHOP, "--json"],
-        &["audit", "--since", "1h", "--json"],
-        &["audit", "verify"],
-        &["verify", SHOP, "--wait", "300ms"],
-        &["explain", "--from", "node:api", "--to", "node:db", "--port", "tcp/5432"],
-    ] {
-        said.push((command.join(" "), shop.mesh.cli(command).unwrap().run().unwrap().all()));
-    }
-    for args in [["status", "--json"], ["ping", "db"]] {
-        said.push((args.join(" "), shop.api.local(args).unwrap().run().unwrap().all()));
-    }
-    said.push(("wg show".to_owned(), shop.db.host().command("wg").args(["show", "all", "dump"]).text().unwrap()));
-    shop.api.stop().unwrap();
-    shop.api.start().unwrap();
-    shop.mesh.stop_controller().unwrap();
-    shop.mesh.start_controller().unwrap();
-    for node in [&shop.db, &shop.api, &shop.web] {
-        let state = node.state_dir();
-        secrets.extend(of_pem(&format!("the identity of {}", node.name()), &fs::read_to_string(state.join("identity.pem")).unwrap()));
-        secrets.push(Secret::of_bytes(&format!("the segment key of {}", node.name()), &node.private_key(SHOP).unwrap()));
-    }
-    secrets.extend(of_pem("the CA's key", &fs::read_to_string(shop.mesh.data_dir().join("ca.key")).unwrap()));
-    secrets.push(Secret::of_text("the admin token", shop.mesh.api().unwrap().token().trim_start_matches("rfa_")));
-    let command_lines = command_lines(shop.mesh.lab().dir());
-    assert!(command_lines.contains("ringfence-node"), "{command_lines}");
-    said.push(("the process list".to_owned(), command_lines));
-    shop.mesh.cli(["node", "remove", "web"]).unwrap().text().unwrap();
-    shop.enforce(&[]);
+    let (device, unused) = (use_device(&mut shop), shop.mesh.token(&["role=api"]).unwrap());
+    let mut said = enrolments(&shop, &unused);
+    said.extend(answers(&shop));
+    let secrets = [
+        secrets_of(&shop),
+        of_token("an unused token", &unused),
+        vec![Secret::of_text("the device's key", device.private_key())],
+    ]
+    .concat();
+    let processes = command_lines(shop.mesh.lab().dir());
+    assert!(processes.contains("ringfence-node"), "{processes}");
+    said.push(("the process list".to_owned(), processes));
+    restart_and_revoke(&mut shop);
 
     let logs = shop.mesh.logs();
     let size: usize = logs.iter().map(|(_, log)| log.len()).sum();
-    assert!(logs.len() >= 4 && size > 100_000, "{} logs with {size} bytes are not everything", logs.len());
-    assert!(logs.iter().any(|(_, log)| log.contains("TRACE")), "the logs are verbose");
-    said.extend(logs.iter().map(|(path, log)| (path.display().to_string(), log.clone())));
+    assert!(
+        logs.len() >= 4 && size > 100_000,
+        "{} logs with {size} bytes are not everything",
+        logs.len()
+    );
+    assert!(
+        logs.iter().any(|(_, log)| log.contains("TRACE")),
+        "the logs are verbose"
+    );
+    said.extend(
+        logs.into_iter()
+            .map(|(path, log)| (path.display().to_string(), log)),
+    );
     for (place, text) in &said {
         for secret in &secrets {
             assert_eq!(secret.is_in(text), None, "{} is in {place}", secret.what);
         }
     }
-    assert!(said.iter().any(|(_, text)| text.contains(device.public_key())), "public keys are found, so private ones would be");
-
+    let public = |(_, text): &(String, String)| text.contains(device.public_key());
+    assert!(
+        said.iter().any(public),
+        "public keys are found, so private ones would be"
+    );
     // The controller keeps tokens as hashes alone.
-    let mut store = fs::read(shop.mesh.data_dir().join("store.sqlite")).unwrap();
-    store.extend(fs::read(shop.mesh.data_dir().join("store.sqlite-wal")).unwrap_or_default());
-    let store: String = store.iter().map(|byte| char::from(*byte)).collect();
+    let store = fs::read(shop.mesh.data_dir().join("store.sqlite")).unwrap();
+    let log = fs::read(shop.mesh.data_dir().join("store.sqlite-wal")).unwrap_or_default();
+    let store: String = store.iter().chain(&log).map(|byte| char::from(*byte)).collect();
     for secret in secrets.iter().filter(|secret| secret.what.contains("token")) {
         assert_eq!(secret.is_in(&store), None, "{} is in the store", secret.what);
     }
 }
 
+type Said = Vec<(String, String)>;
+
+/// Traffic between nodes and with a stock client.
+fn use_device(shop: &mut Shop) -> Device {
+    drop(shop.live());
+    let host = shop.mesh.bare_host("device").unwrap();
+    let device = Device::add(&shop.mesh, &host, "device", SHOP, &["role=device"]).unwrap();
+    shop.mesh.wait_enforced().unwrap();
+    device.up().unwrap();
+    let _server = shop.db.host().serve(Shop::at(&shop.db).v4(53)).unwrap();
+    assert_eq!(host.try_udp(Shop::at(&shop.db).v4(53), SOON), Reach::Open);
+    device
+}
+
+/// What an enrolment prints, refused and not.
+fn enrolments(shop: &Shop, unused: &str) -> Said {
+    let used = fs::read_to_string(shop.web.host().dir().join("token")).unwrap();
+    let enroll = |token: &str, name: &str| {
+        let node = shop
+            .web
+            .host()
+            .command(binary("ringfence-node").unwrap())
+            .env("RINGFENCE_LOG", "trace");
+        let node = node
+            .args(["enroll", "--state-dir", name, "--name", name])
+            .env("RINGFENCE_TOKEN", token.trim());
+        (name.to_owned(), node.run().unwrap().all())
+    };
+    vec![enroll(&used, "refused"), enroll(unused, "joined")]
+}
+
+/// What every command that shows something prints.
+fn answers(shop: &Shop) -> Said {
+    let commands = [
+        "token ls --json",
+        "node ls --json",
+        "node show db",
+        "peer ls --json",
+        "peer config device",
+        "perimeter show shop --json",
+        "audit --since 1h --json",
+        "audit verify",
+        "verify shop --wait 300ms",
+        "explain --from node:api --to node:db --port tcp/5432",
+    ];
+    let run = |command: &str| shop.mesh.cli(command.split(' ')).unwrap().run().unwrap().all();
+    let mut said: Said = commands.map(|command| (command.to_owned(), run(command))).into();
+    for args in [["status", "--json"], ["ping", "db"]] {
+        said.push((args.join(" "), shop.api.local(args).unwrap().run().unwrap().all()));
+    }
+    let dump = shop.db.host().command("wg").args(["show", "all", "dump"]);
+    said.push(("wg show".to_owned(), dump.text().unwrap()));
+    said
+}
+
+/// Everything secret that is on a disk.
+fn secrets_of(shop: &Shop) -> Vec<Secret> {
+    let read = |path: PathBuf| fs::read_to_string(path).unwrap();
+    let mut secrets = of_pem("the CA's key", &read(shop.mesh.data_dir().join("ca.key")));
+    let admin = shop.mesh.api().unwrap();
+    secrets.push(Secret::of_text(
+        "the admin token",
+        admin.token().trim_start_matches("rfa_"),
+    ));
+    for node in [&shop.db, &shop.api, &shop.web] {
+        let (name, key) = (node.name(), node.private_key(SHOP).unwrap());
+        secrets.push(Secret::of_bytes(&format!("the segment key of {name}"), &key));
+        secrets.extend(of_pem(
+            &format!("the identity of {name}"),
+            &read(node.state_dir().join("identity.pem")),
+        ));
+        secrets.extend(of_token(
+            &format!("the token of {name}"),
+            read(node.host().dir().join("token")).trim(),
+        ));
+    }
+    secrets
+}
+
+fn restart_and_revoke(shop: &mut Shop) {
+    shop.api.stop().unwrap();
+    shop.api.start().unwrap();
+    shop.mesh.stop_controller().unwrap();
+    shop.mesh.start_controller().unwrap();
+    shop.mesh.cli(["node", "remove", "web"]).unwrap().text().unwrap();
+    shop.enforce(&[]);
+}
+
 fn of_token(what: &str, token: &str) -> Vec<Secret> {
-    let bytes = URL_SAFE_NO_PAD.decode(token.strip_prefix("rft_").unwrap()).unwrap();
+    let bytes = URL_SAFE_NO_PAD
+        .decode(token.strip_prefix("rft_").unwrap())
+        .unwrap();
     let at = secret_at(&bytes);
     // The whole text shares its beginning, mesh and addresses, with others that are no secret.
-    vec![Secret::of_bytes(what, &bytes[at..at + 32]), Secret {
-        what: format!("the end of {what}"),
-        forms: vec![token[token.len() - 24..].to_owned()],
-    }]
+    vec![
+        Secret::of_bytes(what, &bytes[at..at + 32]),
+        Secret {
+            what: format!("the end of {what}"),
+            forms: vec![token[token.len() - 24..].to_owned()],
+        },
+    ]
 }
 
 /// The arguments and names of every process that has to do with this lab.
@@ -182,5 +259,8 @@ fn command_lines(lab: &Path) -> String {
     let ps = Command::new("ps").args(["-eo", "args", "-ww"]).output().unwrap();
     let all = String::from_utf8_lossy(&ps.stdout).into_owned();
     let lab = lab.display().to_string();
-    all.lines().filter(|line| line.contains(&lab)).collect::<Vec<_>>().join("\n")
+    all.lines()
+        .filter(|line| line.contains(&lab))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
