@@ -131,13 +131,17 @@ fn fragment_field(header: [u8; FRAGMENT_HEADER_BYTES]) -> Option<FragmentField> 
     })
 }
 
-/// Only Pad1 and PadN (RFC 8200 section 4.2).
+/// Only Pad1 and PadN (RFC 8200 section 4.2), and in it only zeros: anything else is a way to carry data past the rules
+/// (RFC 4942 section 2.1.9.5).
 fn check_padding(mut options: &[u8]) -> Result<(), Malformed> {
     loop {
         options = match options {
             [] => return Ok(()),
             [PAD_1, rest @ ..] => rest,
-            [PAD_N, bytes, rest @ ..] if rest.len() >= usize::from(*bytes) => &rest[usize::from(*bytes)..],
+            [PAD_N, bytes, rest @ ..] => match rest.split_at_checked(usize::from(*bytes)) {
+                Some((zeros, rest)) if zeros.iter().all(|byte| *byte == 0) => rest,
+                Some(_) | None => return Err(Malformed::ExtensionHeader),
+            },
             [_, ..] => return Err(Malformed::ExtensionHeader),
         };
     }

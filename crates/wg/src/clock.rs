@@ -30,6 +30,8 @@ pub(crate) struct Noise {
     public: x25519::PublicKey,
     /// Counts the initiations of strangers, and asks for cookies when there are too many.
     gate: RateLimiter,
+    /// Asks for a cookie always: for sources that have spent their bucket, or in whose name it was spent.
+    challenge: RateLimiter,
     /// What each `Tunn` checks against. Without a limit: whatever gets there was counted by the gate or by its
     /// source's bucket, and counting it again would halve the budget.
     unlimited: Arc<RateLimiter>,
@@ -49,6 +51,7 @@ impl Noise {
         let public = x25519::PublicKey::from(&secret);
         Self {
             gate: RateLimiter::new(&public, STRANGERS_PER_SECOND),
+            challenge: RateLimiter::new(&public, 0),
             unlimited: Arc::new(RateLimiter::new(&public, u64::MAX)),
             secret,
             public,
@@ -62,15 +65,12 @@ impl Noise {
     /// Counts one initiation of a stranger.
     pub(crate) fn gate(&self, src: IpAddr, initiation: &[u8]) -> Result<GateVerdict, WgDrop> {
         self.gate.reset_count();
-        let mut cookie_reply = [0; SCRATCH_BYTES];
-        match self.gate.verify_packet(Some(src), initiation, &mut cookie_reply) {
-            Ok(_) => Ok(GateVerdict::Pass),
-            Err(TunnResult::WriteToNetwork(reply)) => Ok(GateVerdict::Cookie(reply.to_vec())),
-            Err(TunnResult::Err(error)) => Err(error.into()),
-            Err(TunnResult::Done | TunnResult::WriteToTunnelV4(..) | TunnResult::WriteToTunnelV6(..)) => {
-                Err(WgDrop::NotWireGuard)
-            }
-        }
+        ask(&self.gate, src, initiation)
+    }
+
+    /// Passes an initiation with a cookie, which shows that its sender receives at `src`.
+    pub(crate) fn challenge(&self, src: IpAddr, initiation: &[u8]) -> Result<GateVerdict, WgDrop> {
+        ask(&self.challenge, src, initiation)
     }
 
     /// Decrypts who an initiation says it is from. Only the whole handshake proves it.
@@ -96,6 +96,18 @@ impl Noise {
             ),
             ticked_at: now,
         })
+    }
+}
+
+fn ask(limiter: &RateLimiter, src: IpAddr, initiation: &[u8]) -> Result<GateVerdict, WgDrop> {
+    let mut cookie_reply = [0; SCRATCH_BYTES];
+    match limiter.verify_packet(Some(src), initiation, &mut cookie_reply) {
+        Ok(_) => Ok(GateVerdict::Pass),
+        Err(TunnResult::WriteToNetwork(reply)) => Ok(GateVerdict::Cookie(reply.to_vec())),
+        Err(TunnResult::Err(error)) => Err(error.into()),
+        Err(TunnResult::Done | TunnResult::WriteToTunnelV4(..) | TunnResult::WriteToTunnelV6(..)) => {
+            Err(WgDrop::NotWireGuard)
+        }
     }
 }
 

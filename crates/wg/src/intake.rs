@@ -13,7 +13,7 @@ use crate::output::{Destination, MessageKind, Opened, OpenedKind, WgTransmit};
 use crate::peer::{Call, Peer};
 use crate::segment::{Segment, SegmentHandle};
 use crate::slots::PeerSlot;
-use crate::source_bucket::Standing;
+use crate::source_bucket::{Dry, Standing};
 use crate::wireguard::WireGuard;
 
 impl WireGuard {
@@ -78,11 +78,17 @@ impl WireGuard {
         datagram: &[u8],
         now: Instant,
     ) -> Result<Opened<'static>, WgDrop> {
-        let standing = self.sources.take(src.ip(), now).ok_or(WgDrop::SourceLimited)?;
+        let taken = self.sources.take(src.ip(), now);
+        if taken.is_err() {
+            self.second_looks(now)
+                .take(SECOND_LOOKS, now)
+                .ok_or(WgDrop::SourceLimited)?;
+        }
         let segment = self.segment_for(datagram).ok_or(WgDrop::NoSegment)?;
-        match standing {
-            Standing::Proven => {}
-            Standing::Stranger => self.admit_stranger(segment, src, datagram, now)?,
+        match taken {
+            Ok(Standing::Proven) => {}
+            Ok(Standing::Stranger) => self.admit_stranger(segment, src, datagram, now)?,
+            Err(dry) => self.admit_returned(dry, segment, src, datagram, now)?,
         }
         let slot = self.sender_of(segment, datagram)?;
         let (peer, _, mut call) = self.peer(slot, now)?;
@@ -155,16 +161,45 @@ impl WireGuard {
                 .strangers(now)
                 .take(STRANGER_HANDSHAKES, now)
                 .ok_or(WgDrop::Overloaded),
-            GateVerdict::Cookie(reply) => {
-                self.outbox.send(WgTransmit {
-                    slot: None,
-                    to: Destination::Address(src),
-                    kind: MessageKind::CookieReply,
-                    datagram: reply,
-                });
-                Err(WgDrop::CookieSent)
-            }
+            GateVerdict::Cookie(reply) => Err(self.send_cookie(src, reply)),
         }
+    }
+
+    /// Anybody can spend the bucket of an address by forging it, a member's too: who shows that it receives there
+    /// spends another.
+    fn admit_returned(
+        &mut self,
+        Dry(standing): Dry,
+        segment: SegmentHandle,
+        src: SocketAddr,
+        datagram: &[u8],
+        now: Instant,
+    ) -> Result<(), WgDrop> {
+        let noise = &self.segments.get(&segment).ok_or(WgDrop::NoSegment)?.noise;
+        match noise.challenge(src.ip(), datagram)? {
+            GateVerdict::Pass => {}
+            GateVerdict::Cookie(reply) => return Err(self.send_cookie(src, reply)),
+        }
+        self.sources
+            .take_returned(src.ip(), now)
+            .ok_or(WgDrop::SourceLimited)?;
+        match standing {
+            Standing::Proven => Ok(()),
+            Standing::Stranger => self
+                .strangers(now)
+                .take(STRANGER_HANDSHAKES, now)
+                .ok_or(WgDrop::Overloaded),
+        }
+    }
+
+    fn send_cookie(&mut self, src: SocketAddr, reply: Vec<u8>) -> WgDrop {
+        self.outbox.send(WgTransmit {
+            slot: None,
+            to: Destination::Address(src),
+            kind: MessageKind::CookieReply,
+            datagram: reply,
+        });
+        WgDrop::CookieSent
     }
 
     /// Who an initiation says it is from, if that is a peer of this segment: a key of another segment is unknown.
@@ -208,6 +243,12 @@ impl WireGuard {
 pub(crate) const STRANGER_HANDSHAKES: Allowance = Allowance {
     per_second: 1_024,
     burst: 1_024,
+};
+
+/// Initiations looked at although their source has run dry: 3 µs each, and a cookie of 64 bytes for 148.
+pub(crate) const SECOND_LOOKS: Allowance = Allowance {
+    per_second: 4_096,
+    burst: 4_096,
 };
 
 /// Whitepaper section 6.1.

@@ -29,8 +29,9 @@
 //! ```
 //!
 //! Cheap checks come first: a bucket lookup, then 0.3 µs for each segment, and only then Curve25519 (64 µs to learn
-//! who is asking). Nothing an outsider sends is answered, except with a cookie while this node is truly loaded
-//! (whitepaper section 5.3), and that cookie says no more than the sender knew: our public key.
+//! who is asking). Nothing an outsider sends is answered, except with a cookie (whitepaper section 5.3): while this node is
+//! truly loaded, and where a source's bucket is spent, for whoever forges a member's address must not keep the member
+//! out. The cookie says no more than the sender knew: our public key.
 //!
 //! # What closes the gaps of boringtun 0.7.1
 //!

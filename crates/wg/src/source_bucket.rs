@@ -16,9 +16,11 @@ use crate::bucket::{Allowance, Bucket};
 pub(crate) struct SourceBuckets {
     strangers: Generations,
     proven: Generations,
+    /// Of sources that ran dry and came back with a cookie: forged ones cannot spend these.
+    returned: Generations,
 }
 
-/// What is known of a source that may go on.
+/// What is known of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
     /// A peer of ours was authenticated at this address lately.
@@ -27,16 +29,27 @@ pub(crate) enum Standing {
     Stranger,
 }
 
+/// A source that has no initiation left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Dry(pub(crate) Standing);
+
 impl SourceBuckets {
-    /// Spends one initiation of this source. `None` if it has none left.
-    pub(crate) fn take(&mut self, src: IpAddr, now: Instant) -> Option<Standing> {
+    /// Spends one initiation of this source.
+    pub(crate) fn take(&mut self, src: IpAddr, now: Instant) -> Result<Standing, Dry> {
         let source = Source::of(src);
-        if let Some(bucket) = self.proven.find(source) {
-            bucket.take(PER_SOURCE, now)?;
-            return Some(Standing::Proven);
-        }
-        self.strangers.find_or_add(source, now).take(PER_SOURCE, now)?;
-        Some(Standing::Stranger)
+        let (bucket, standing) = match self.proven.find(source) {
+            Some(bucket) => (bucket, Standing::Proven),
+            None => (self.strangers.find_or_add(source, now), Standing::Stranger),
+        };
+        bucket.take(PER_SOURCE, now).ok_or(Dry(standing))?;
+        Ok(standing)
+    }
+
+    /// Spends one initiation of a source that ran dry and has shown a cookie. `None` if those are gone too.
+    pub(crate) fn take_returned(&mut self, src: IpAddr, now: Instant) -> Option<()> {
+        self.returned
+            .find_or_add(Source::of(src), now)
+            .take(PER_SOURCE, now)
     }
 
     /// Remembers that a peer authenticated at this address, so that a flood by strangers does not delay it.
@@ -97,7 +110,7 @@ const PER_SOURCE: Allowance = Allowance {
     per_second: 20,
     burst: 60,
 };
-/// Sources in one generation of one table; 8,192 buckets of 32 bytes in all.
+/// Sources in one generation of one table; 12,288 buckets of 32 bytes in all.
 const GENERATION_MAX: usize = 2_048;
 
 #[cfg(test)]
@@ -108,12 +121,14 @@ mod tests {
     use super::*;
     use crate::clock::tests::start;
 
+    const DRY: Result<Standing, Dry> = Err(Dry(Standing::Stranger));
+
     fn stranger(n: u32) -> IpAddr {
         Ipv4Addr::from(0xc612_0000 + n).into()
     }
 
     fn granted(sources: &mut SourceBuckets, src: IpAddr, now: Instant) -> usize {
-        (0..1_000).filter_map(|_| sources.take(src, now)).count()
+        (0..1_000).filter_map(|_| sources.take(src, now).ok()).count()
     }
 
     #[test]
@@ -133,8 +148,8 @@ mod tests {
         granted(&mut sources, "2001:db8::1".parse().unwrap(), now);
         granted(&mut sources, "198.51.100.1".parse().unwrap(), now);
 
-        assert_eq!(sources.take("2001:db8::ffff:2".parse().unwrap(), now), None);
-        assert_eq!(sources.take("::ffff:198.51.100.1".parse().unwrap(), now), None);
+        assert_eq!(sources.take("2001:db8::ffff:2".parse().unwrap(), now), DRY);
+        assert_eq!(sources.take("::ffff:198.51.100.1".parse().unwrap(), now), DRY);
     }
 
     #[test]
@@ -145,12 +160,12 @@ mod tests {
         sources.prove(member, now);
 
         for n in 0..20_000 {
-            sources.take(stranger(n), now);
+            let _ = sources.take(stranger(n), now);
         }
 
         let held = sources.strangers.young.len() + sources.strangers.old.len();
         assert!(held <= 2 * GENERATION_MAX);
-        assert_eq!(sources.take(member, now), Some(Standing::Proven));
+        assert_eq!(sources.take(member, now), Ok(Standing::Proven));
     }
 
     #[test]
@@ -160,9 +175,9 @@ mod tests {
         granted(&mut sources, stranger(0), now);
 
         for n in 1..20_000 {
-            sources.take(stranger(n), now);
+            let _ = sources.take(stranger(n), now);
             if n % 1_000 == 0 {
-                assert_eq!(sources.take(stranger(0), now), None);
+                assert_eq!(sources.take(stranger(0), now), DRY);
             }
         }
     }

@@ -9,7 +9,7 @@ use ringfence_model::{PrivateKey, PublicKey};
 
 use crate::bucket::Bucket;
 use crate::clock::TICK;
-use crate::intake::STRANGER_HANDSHAKES;
+use crate::intake::{SECOND_LOOKS, STRANGER_HANDSHAKES};
 use crate::output::{Outbox, WgEvent, WgTransmit};
 use crate::peer::{Call, PADDING_BYTES, Peer, PeerStats, SEALED_OVERHEAD_BYTES, SealError};
 use crate::segment::{SEGMENTS_MAX, Segment, SegmentHandle};
@@ -25,6 +25,8 @@ pub struct WireGuard {
     pub(crate) sources: SourceBuckets,
     /// Handshakes with strangers that this node is ready to compute; `None` before the first.
     pub(crate) strangers: Option<Bucket>,
+    /// Looks at initiations from sources that have run dry; `None` before the first.
+    second_looks: Option<Bucket>,
     pub(crate) outbox: Outbox,
     slots: Slots,
     segments_made: u32,
@@ -64,6 +66,7 @@ impl WireGuard {
             peers: BTreeMap::new(),
             sources: SourceBuckets::default(),
             strangers: None,
+            second_looks: None,
             outbox: Outbox::default(),
             slots: Slots::new(seed),
             segments_made: 0,
@@ -248,6 +251,11 @@ impl WireGuard {
     pub(crate) fn strangers(&mut self, now: Instant) -> &mut Bucket {
         self.strangers
             .get_or_insert_with(|| Bucket::full(STRANGER_HANDSHAKES, now))
+    }
+
+    pub(crate) fn second_looks(&mut self, now: Instant) -> &mut Bucket {
+        self.second_looks
+            .get_or_insert_with(|| Bucket::full(SECOND_LOOKS, now))
     }
 
     fn with_peer(&mut self, slot: PeerSlot, now: Instant, act: impl FnOnce(&mut Peer, &mut Call<'_>)) {

@@ -212,13 +212,19 @@ fn a_flood_from_one_source_is_cut_off_and_delays_no_member() {
     for initiation in flood.iter().cycle().take(10_000) {
         match pair.b.receive(forged(1), initiation, pair.now) {
             Err(WgDrop::UnknownKey) => looked_at += 1,
-            Err(WgDrop::SourceLimited) => {}
+            Err(WgDrop::CookieSent | WgDrop::SourceLimited) => {}
             other => panic!("{other:?}"),
         }
     }
 
     assert_eq!(looked_at, 60);
-    assert_eq!(pair.b.transmits(), []);
+    let answers = pair.b.transmits();
+    assert!(
+        answers
+            .iter()
+            .all(|answer| answer.kind == MessageKind::CookieReply)
+    );
+    assert!(answers.len() <= 4_096, "{} cookies", answers.len());
     assert_eq!(pair.a_to_b(&packet(84)), Ok(Arrival::Packet(packet(84))));
     assert_eq!(pair.b_to_a(&packet(84)), Ok(Arrival::Packet(packet(84))));
     let mut stock = Stock::new(&key(1), key(2).public_key());
@@ -282,6 +288,49 @@ fn a_member_at_a_new_address_gets_through_a_flood_with_its_cookie() {
     stock.receive(&cookie.expect("a loaded node sends cookies").datagram);
 
     assert_answered(&mut pair.b, &mut stock, address, pair.now);
+}
+
+#[test]
+fn a_flood_in_a_members_name_does_not_keep_the_member_out() {
+    let mut pair = Pair::connected();
+    let flood: Vec<Vec<u8>> = (0..500)
+        .map(|_| initiation_to(&key(66), key(2).public_key()))
+        .collect();
+    let mut stock = Stock::new(&key(1), key(2).public_key());
+    for address in [pair.a.address, "203.0.113.5:9".parse().unwrap()] {
+        for initiation in &flood {
+            let _ = pair.b.receive(address, initiation, pair.now);
+        }
+        pair.b.transmits();
+        let refused = pair.b.receive(address, &stock.initiation(), pair.now);
+        assert_eq!(refused, Err(WgDrop::CookieSent));
+        stock.receive(&pair.b.transmits().remove(0).datagram);
+
+        for initiation in &flood {
+            let _ = pair.b.receive(address, initiation, pair.now);
+        }
+        pair.b.transmits();
+        assert_answered(&mut pair.b, &mut stock, address, pair.now);
+    }
+}
+
+#[test]
+fn a_source_that_answers_challenges_is_limited_too() {
+    let mut pair = Pair::connected();
+    let mut stock = Stock::new(&key(66), key(2).public_key());
+    let mut looked_at = 0;
+    for _ in 0..1_000 {
+        match pair.b.receive(forged(1), &stock.initiation(), pair.now) {
+            Err(WgDrop::UnknownKey) => looked_at += 1,
+            Err(WgDrop::CookieSent) => {
+                stock.receive(&pair.b.transmits().remove(0).datagram);
+            }
+            Err(WgDrop::SourceLimited) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+
+    assert_eq!(looked_at, 120);
 }
 
 #[test]

@@ -247,6 +247,10 @@ fn extension_headers_are_an_allow_list() {
         v6(Protocol::UDP)
     );
     assert_eq!(refused(&with(&home_address, 60)), Malformed::ExtensionHeader);
+    // What is told as padding and is none carries data past the rules.
+    for smuggled in [[17, 0, 1, 4, 0, 0, 0, 7], [17, 0, 1, 5, 0, 0, 0, 0]] {
+        assert_eq!(refused(&with(&smuggled, 60)), Malformed::ExtensionHeader);
+    }
     for header in [0, 43, 50, 51, 59, 135, 139, 140, 253, 254] {
         assert_eq!(
             refused(&with(&padding, header)),
