@@ -52,7 +52,14 @@ pub const ROOMS: &[Room] = &[
     shell(
         "controller",
         "controller",
-        &["model", "packet", "policy", "controlplane", "control", "transport"],
+        &[
+            "model",
+            "packet",
+            "policy",
+            "controlplane",
+            "control",
+            "transport",
+        ],
     ),
     test("lab", "tests/lab", &[]),
     test("e2e", "tests/e2e", &["lab", "model"]),

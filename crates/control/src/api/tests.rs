@@ -37,7 +37,10 @@ fn revisions_are_text() {
 
     let json = serde_json::to_value(&report).unwrap();
 
-    assert_eq!(json, json!({"revision": "1.42", "changes": [], "more_changes": 0}));
+    assert_eq!(
+        json,
+        json!({"revision": "1.42", "changes": [], "more_changes": 0})
+    );
     assert_eq!(serde_json::from_value::<ChangeReport>(json).unwrap(), report);
     assert!(serde_json::from_value::<ChangeReport>(json!({"revision": "latest"})).is_err());
 }
