@@ -64,6 +64,7 @@ pub(crate) struct Memory {
     devices: BTreeMap<String, SegmentFacts>,
     /// Keys that the controller has not confirmed.
     unregistered: BTreeMap<Name, PublicKey>,
+    keys_offered: Option<Instant>,
     /// What a restart can use.
     peers: Peers,
     /// The same as it is on disk.
@@ -263,7 +264,24 @@ impl Control {
         self.hang_up_on_silence();
         self.tell_candidates().await;
         self.ask_for_renewal();
+        self.offer_keys_again();
         self.save_peers();
+    }
+
+    /// A controller that could not record a key (its disk was full) refuses it and forgets: without a second word the
+    /// segment would stay without peers until the next connection.
+    fn offer_keys_again(&mut self) {
+        let waiting = self
+            .memory
+            .keys_offered
+            .is_some_and(|offered| offered.elapsed() < KEYS_RETRY);
+        if waiting || self.memory.link.is_none() {
+            return;
+        }
+        self.memory.keys_offered = Some(Instant::now());
+        for (perimeter, public_key) in self.memory.unregistered.clone() {
+            self.register_key(perimeter, public_key);
+        }
     }
 
     /// Tells the controller where this node may be reached, if that changed.
@@ -374,3 +392,5 @@ const TICK: Duration = Duration::from_secs(3);
 const WORD_SAVE_EVERY: Duration = Duration::from_secs(5);
 /// How long an answer to a renewal may take before it is asked for again.
 const RENEWAL_RETRY: Duration = Duration::from_secs(30);
+/// How often a key that is not confirmed is offered again.
+const KEYS_RETRY: Duration = Duration::from_secs(15);
