@@ -34,7 +34,8 @@ impl Dataplane {
             public_key: self.public_key(&segment.perimeter),
             addresses: segment.addresses.both().to_vec(),
             revision,
-            lease_seconds: segment.lease.left(now).as_secs(),
+            // Rounded up: 0 says that it is closed.
+            lease_seconds: segment.lease.left(now).as_millis().div_ceil(1000) as u64,
             peers,
         }
     }

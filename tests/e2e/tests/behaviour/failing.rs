@@ -35,6 +35,12 @@ fn tunnels_outlive_the_controller_until_the_lease_ends_and_come_back_by_themselv
         );
     }
     for node in [&shop.db, &shop.api] {
+        // Each by its own clock, from the word it heard last.
+        wait_until(Duration::from_secs(3), "the lease to end at both", || {
+            node.segment(SHOP)
+                .is_ok_and(|segment| segment["lease_seconds"] == 0)
+        })
+        .unwrap();
         let segment = node.segment(SHOP).unwrap();
         assert_eq!(
             (&segment["lease_seconds"], &segment["peers"]),
