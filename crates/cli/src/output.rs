@@ -32,7 +32,7 @@ impl Output {
         let mut written = if self.json {
             serde_json::to_string_pretty(value).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"))
         } else {
-            text(value)
+            tame_but_colours(&text(value))
         };
         if !written.is_empty() && !written.ends_with('\n') {
             written.push('\n');
@@ -50,12 +50,12 @@ impl Output {
 
     /// Tells a person something that is not the answer.
     pub(crate) fn note(&mut self, text: &str) {
-        let _ = writeln!(self.stderr, "{text}");
+        let _ = writeln!(self.stderr, "{}", tame(text));
     }
 
     /// Warns about a policy file.
     pub(crate) fn warning(&mut self, finding: &Finding) {
-        let _ = write!(self.stderr, "\x1b[33mwarning\x1b[0m: {}", place(finding));
+        let _ = write!(self.stderr, "\x1b[33mwarning\x1b[0m: {}", tame(&place(finding)));
     }
 
     /// Says why the command fails.
@@ -64,16 +64,48 @@ impl Output {
             let shown = text.as_ref().and_then(|text| snippet(finding, text));
             let _ = match shown {
                 Some(shown) => write!(self.stderr, "{shown}"),
-                None => write!(self.stderr, "\x1b[31merror\x1b[0m: {}", place(finding)),
+                None => write!(self.stderr, "\x1b[31merror\x1b[0m: {}", tame(&place(finding))),
             };
         }
         if !failure.message.is_empty() {
-            let _ = writeln!(self.stderr, "\x1b[31merror\x1b[0m: {}", failure.message);
+            let _ = writeln!(self.stderr, "\x1b[31merror\x1b[0m: {}", tame(&failure.message));
         }
         if let Some(help) = &failure.help {
-            let _ = writeln!(self.stderr, "\x1b[36m help\x1b[0m: {help}");
+            let _ = writeln!(self.stderr, "\x1b[36m help\x1b[0m: {}", tame(help));
         }
     }
+}
+
+/// The text without what moves a terminal's cursor or turns its words around: policies, names of files and answers of
+/// other programs come from anybody, and what is shown is believed. As many bytes as before, so that places stay right.
+pub(crate) fn tame(text: &str) -> String {
+    let calm = |c: char| match (is_wild(c), c.len_utf8()) {
+        (false, _) => c,
+        (true, 1) => '?',
+        (true, 2) => '\u{bf}',
+        (true, _) => '\u{fffd}',
+    };
+    text.chars().map(calm).collect()
+}
+
+/// The same, with the colours that our own words have.
+fn tame_but_colours(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, styled)) = rest.split_once('\u{1b}') {
+        shown += &tame(before);
+        let style = COLOURS.iter().find(|style| styled.starts_with(**style));
+        shown.push(if style.is_some() { '\u{1b}' } else { '?' });
+        rest = styled;
+    }
+    shown + &tame(rest)
+}
+
+/// Control characters but line ends and tabs, and those that set the direction of writing (UAX #9).
+fn is_wild(c: char) -> bool {
+    let turns =
+        matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}');
+    turns || (c.is_control() && c != '\n' && c != '\t')
 }
 
 /// `file:line:column: message`, with the help below.
@@ -95,19 +127,17 @@ fn snippet(finding: &Finding, text: &str) -> Option<String> {
     if finding.line == 0 || end > text.len() {
         return None;
     }
-    let mut diagnostic = MietteDiagnostic::new(finding.message.clone()).with_label(LabeledSpan::new(
+    let (file, message, text) = (tame(&finding.file), tame(&finding.message), tame(text));
+    let mut diagnostic = MietteDiagnostic::new(message.clone()).with_label(LabeledSpan::new(
         None,
         finding.offset,
         finding.length,
     ));
     if let Some(help) = &finding.help {
-        diagnostic = diagnostic.with_help(help.clone());
+        diagnostic = diagnostic.with_help(tame(help));
     }
-    let report = Report::new(diagnostic).with_source_code(NamedSource::new(&finding.file, text.to_owned()));
-    let mut shown = format!(
-        "{}:{}:{}: {}\n",
-        finding.file, finding.line, finding.column, finding.message
-    );
+    let report = Report::new(diagnostic).with_source_code(NamedSource::new(&file, text));
+    let mut shown = format!("{file}:{}:{}: {message}\n", finding.line, finding.column);
     GraphicalReportHandler::new_themed(miette::GraphicalTheme::unicode())
         .with_links(false)
         .render_report(&mut shown, report.as_ref())
@@ -147,9 +177,27 @@ pub(crate) fn list<T: std::fmt::Display>(items: &[T]) -> String {
         .join(",")
 }
 
+/// What follows the escape character: red, green, and the end of either.
+const COLOURS: [&str; 3] = ["[31m", "[32m", "[0m"];
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_others_wrote_cannot_write_on_the_terminal() {
+        let told = "\u{1b}[2Jgone\r\u{9b}31m \u{202e}drowssap\ttab\nline";
+
+        let shown = tame(told);
+
+        assert_eq!(shown, "?[2Jgone?\u{bf}31m \u{fffd}drowssap\ttab\nline");
+        assert_eq!(shown.len(), told.len());
+        let own = "\u{1b}[32mallow\u{1b}[0m";
+        assert_eq!(
+            tame_but_colours(&format!("{own} {told}")),
+            format!("{own} {shown}")
+        );
+    }
 
     #[test]
     fn tables_are_plain_columns() {
