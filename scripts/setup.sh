@@ -13,6 +13,9 @@ needs=(
     "unshare util-linux"
     "wg wireguard-tools"                                # the stock clients that tests talk to
     "wireguard-go wireguard-go"
+    "nmap nmap"                                         # the adversary suite: scans
+    "openssl openssl"                                   # old TLS
+    "/usr/lib/python3/dist-packages/scapy/all.py python3-scapy" # packets no honest stack sends
     "psql postgresql-client"
     "/usr/lib/postgresql/15/bin/postgres postgresql-15" # the protected asset of the demo
 )
@@ -20,7 +23,7 @@ needs=(
 missing=()
 for need in "${needs[@]}"; do
     read -r program package <<<"$need"
-    if [[ ! -x "$program" ]] && ! PATH="$PATH:/usr/sbin:/sbin" command -v "$program" >/dev/null; then
+    if [[ ! -e "$program" ]] && ! PATH="$PATH:/usr/sbin:/sbin" command -v "$program" >/dev/null; then
         echo "setup: $program is missing, installing $package"
         missing+=("$package")
     fi

@@ -5,13 +5,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod fragments;
+mod flood;
 mod front;
 mod inner;
 mod local;
 mod names;
 mod outer;
-mod flood;
 mod quic;
 mod rogue;
 mod scan;

@@ -68,6 +68,14 @@ impl Rogue {
         None
     }
 
+    /// Whatever answers a new initiation within a second or so.
+    pub(crate) fn initiation_answered(&self) -> Option<Vec<u8>> {
+        // What came before is no answer.
+        while self.hear(Duration::from_millis(50)).is_some() {}
+        self.send_raw(&self.initiation().datagram);
+        self.hear(Duration::from_millis(1200))
+    }
+
     /// A new handshake initiation, valid in every part.
     pub(crate) fn initiation(&self) -> Initiation {
         initiation(&self.key, &self.peer)
@@ -131,7 +139,9 @@ impl Rogue {
 
     /// The next datagram that comes, if one does in time.
     pub(crate) fn hear(&self, wait: Duration) -> Option<Vec<u8>> {
-        self.socket.set_read_timeout(Some(wait.max(Duration::from_millis(1)))).unwrap();
+        self.socket
+            .set_read_timeout(Some(wait.max(Duration::from_millis(1))))
+            .unwrap();
         let mut buffer = vec![0; 65_536];
         let length = self.socket.recv(&mut buffer).ok()?;
         buffer.truncate(length);
@@ -235,14 +245,18 @@ fn kdf(key: &[u8; 32], input: &[u8]) -> [[u8; 32]; 3] {
 fn seal(key: &[u8; 32], counter: u64, plain: &[u8], aad: &[u8]) -> Vec<u8> {
     let mut bytes = plain.to_vec();
     let cipher = LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, key).unwrap());
-    cipher.seal_in_place_append_tag(nonce(counter), Aad::from(aad), &mut bytes).unwrap();
+    cipher
+        .seal_in_place_append_tag(nonce(counter), Aad::from(aad), &mut bytes)
+        .unwrap();
     bytes
 }
 
 fn open(key: &[u8; 32], counter: u64, sealed: &[u8], aad: &[u8]) -> Option<Vec<u8>> {
     let mut bytes = sealed.to_vec();
     let cipher = LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, key).unwrap());
-    let plain = cipher.open_in_place(nonce(counter), Aad::from(aad), &mut bytes).ok()?;
+    let plain = cipher
+        .open_in_place(nonce(counter), Aad::from(aad), &mut bytes)
+        .ok()?;
     Some(plain.to_vec())
 }
 

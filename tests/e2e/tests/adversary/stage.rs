@@ -78,7 +78,17 @@ impl Mallory {
         let key = random_bytes().unwrap();
         let host = shop.mesh.bare_host("mallory").unwrap();
         let public_key = public_key_of(key);
-        let add = ["peer", "add", "mallory", "--perimeter", SHOP, "--label", "role=device", "--public-key", &public_key];
+        let add = [
+            "peer",
+            "add",
+            "mallory",
+            "--perimeter",
+            SHOP,
+            "--label",
+            "role=device",
+            "--public-key",
+            &public_key,
+        ];
         shop.mesh.cli(add).unwrap().text().unwrap();
         shop.mesh.wait_enforced().unwrap();
         shop.db.wait_peer(SHOP, "mallory").unwrap();
@@ -89,7 +99,12 @@ impl Mallory {
             v6: address(1).parse().unwrap(),
         };
         let db = Shop::at(&shop.db);
-        let mut rogue = Rogue::new(&host, key, &shop.db.public_key(SHOP).unwrap(), shop.db.endpoint().unwrap());
+        let mut rogue = Rogue::new(
+            &host,
+            key,
+            &shop.db.public_key(SHOP).unwrap(),
+            shop.db.endpoint().unwrap(),
+        );
         assert!(rogue.shake(SOON).is_some(), "the device's handshake is answered");
         Self {
             rogue,
@@ -97,7 +112,10 @@ impl Mallory {
             key,
             host,
             victim: shop.db.host().clone(),
-            interface: shop.db.segment(SHOP).unwrap()["interface"].as_str().unwrap().to_owned(),
+            interface: shop.db.segment(SHOP).unwrap()["interface"]
+                .as_str()
+                .unwrap()
+                .to_owned(),
             honest: [(own.v4(999), db.v4(53)), (own.v6(999), db.v6(53))],
             _echo: db.both(53).map(|at| shop.db.host().serve(at).unwrap()).into(),
         }
@@ -120,7 +138,10 @@ impl Mallory {
 
     /// Sends something honest and waits for its echo: all that was sent before has been judged by then.
     pub(crate) fn settle(&mut self) {
-        assert!(self.ask(), "an honest packet after the others is delivered and answered");
+        assert!(
+            self.ask(),
+            "an honest packet after the others is delivered and answered"
+        );
     }
 
     /// Whether an honest question is answered.
@@ -144,6 +165,9 @@ impl Mallory {
 /// Packets that came out of an interface into the kernel.
 pub(crate) fn delivered(host: &Host, interface: &str) -> u64 {
     let table = host.inside(|| std::fs::read_to_string("/proc/thread-self/net/dev").unwrap());
-    let line = table.lines().find_map(|line| line.trim().strip_prefix(interface)?.strip_prefix(':'));
-    line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap()
+    let line = table
+        .lines()
+        .find_map(|line| line.trim().strip_prefix(interface)?.strip_prefix(':'));
+    line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok())
+        .unwrap()
 }
