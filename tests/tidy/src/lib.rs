@@ -5,6 +5,7 @@
 
 pub mod layout;
 pub mod menu;
+pub mod proofs;
 pub mod rooms;
 pub mod source;
 pub mod supply;

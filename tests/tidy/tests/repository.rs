@@ -3,7 +3,7 @@
 use std::{fs, process::Command};
 
 use ringfence_tidy::{
-    Complaint, layout, menu,
+    Complaint, layout, menu, proofs,
     rooms::{self, Layer, ROOMS},
     source::{read, root, rust_files},
     supply, words,
@@ -122,6 +122,14 @@ fn documents_name_only_targets_that_exist() {
 #[test]
 fn the_map_names_every_room() {
     tidy(&menu::map(&read("ARCHITECTURE.md").unwrap()));
+}
+
+#[test]
+fn what_is_said_of_security_is_shown_by_tests_that_exist() {
+    let document = read("docs/security.md").unwrap();
+    tidy(&proofs::claims("docs/security.md", &document, |path| {
+        read(path).ok()
+    }));
 }
 
 #[test]

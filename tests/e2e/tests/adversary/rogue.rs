@@ -210,7 +210,7 @@ pub(crate) fn mac1(peer: &PublicKey, message: &[u8]) -> [u8; 16] {
 fn tai64n() -> [u8; 12] {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let mut stamp = [0; 12];
-    stamp[..8].copy_from_slice(&((1 << 62) + 10 + now.as_secs()).to_be_bytes());
+    stamp[..8].copy_from_slice(&((1 << 62) + 37 + now.as_secs()).to_be_bytes());
     stamp[8..].copy_from_slice(&now.subsec_nanos().to_be_bytes());
     stamp
 }
