@@ -1,6 +1,6 @@
 # The menu. `make` alone prints it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint build setup
+.PHONY: help demo test lint build setup fuzz
 
 help: ## print this menu
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -12,6 +12,9 @@ demo: setup ## protect a real database in namespaces, and watch it happen (root;
 test: setup ## run every test, the real binaries in network namespaces included (root)
 	cargo build --workspace --bins
 	cargo test --workspace
+
+fuzz: ## run libFuzzer on one target: make fuzz TARGET=packet SECONDS=60 (cargo install cargo-fuzz)
+	cargo fuzz run --fuzz-dir tests/fuzz/libfuzzer -s none $(TARGET) tests/fuzz/corpus/$(TARGET) -- -max_total_time=$(SECONDS)
 
 lint: setup ## check formatting and lints; licences and advisories too where cargo-deny is installed
 	cargo fmt --all --check

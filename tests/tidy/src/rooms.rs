@@ -65,6 +65,21 @@ pub const ROOMS: &[Room] = &[
     test("e2e", "tests/e2e", &["lab", "model"]),
     test("tidy", "tests/tidy", &[]),
     test(
+        "fuzz",
+        "tests/fuzz",
+        &[
+            "model",
+            "packet",
+            "policy",
+            "wg",
+            "control",
+            "dataplane",
+            "controlplane",
+            "transport",
+            "controller",
+        ],
+    ),
+    test(
         "example-critical-database",
         "examples/critical-database",
         &["lab", "e2e"],
