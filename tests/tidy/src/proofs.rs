@@ -29,7 +29,8 @@ pub fn claims(path: &str, document: &str, read: impl Fn(&str) -> Option<String>)
 
 fn test(code: &str) -> Option<(&str, &str)> {
     let (file, name) = code.split_once("::")?;
-    file.ends_with(".rs").then_some((file, name))
+    file.strip_suffix(".rs")?;
+    Some((file, name))
 }
 
 /// A function of this name right after a `#[test]` of any kind.

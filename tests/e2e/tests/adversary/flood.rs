@@ -135,7 +135,7 @@ fn flood(
     let began = Instant::now();
     let mut pairs = sources.iter().cycle().zip(initiations.iter().cycle());
     while !stop.load(Ordering::Relaxed) {
-        let due = (began.elapsed().as_secs_f64() * f64::from(RATE)) as u64;
+        let due = began.elapsed().as_millis() as u64 * u64::from(RATE) / 1000;
         while sent.load(Ordering::Relaxed) < due {
             let (src, initiation) = pairs.next().unwrap();
             forger.send(*src, dst, initiation);

@@ -35,10 +35,6 @@ const NASTY: [&str; 24] = [
     "a-",
 ];
 
-fn encoded(name: &str) -> String {
-    name.bytes().map(|byte| format!("%{byte:02x}")).collect()
-}
-
 /// What must not change: all files there are, and what the controller knows.
 fn snapshot(mesh: &Mesh) -> (BTreeSet<PathBuf>, Value) {
     let mut files = BTreeSet::new();
@@ -64,6 +60,86 @@ fn collect(folder: &Path, into: &mut BTreeSet<PathBuf>) {
     }
 }
 
+fn encoded(name: &str) -> String {
+    name.bytes()
+        .fold(String::new(), |path, byte| path + &format!("%{byte:02x}"))
+}
+
+type Asked = (&'static str, String);
+
+/// Every path with a name in it.
+fn paths(name: &str) -> Vec<Asked> {
+    let path = encoded(name);
+    vec![
+        ("GET", format!("/api/v1/nodes/{path}")),
+        ("DELETE", format!("/api/v1/nodes/{path}")),
+        ("GET", format!("/api/v1/perimeters/{path}")),
+        ("DELETE", format!("/api/v1/perimeters/{path}")),
+        ("DELETE", format!("/api/v1/tokens/{path}")),
+        ("DELETE", format!("/api/v1/peers/{path}")),
+        ("GET", format!("/api/v1/revisions/{path}/wait?timeout_ms=0")),
+        ("GET", format!("/api/v1/audit?since_ms={path}")),
+        ("GET", format!("/api/v1/{path}")),
+    ]
+}
+
+/// Every body with a name in it.
+fn bodies(name: &str, key: &str) -> Vec<(&'static str, String, Value)> {
+    // Labels may hold dots and slashes: they are compared, and name nothing.
+    let plain = name
+        .bytes()
+        .all(|b| b.is_ascii_lowercase() || b"./-".contains(&b));
+    let label = if plain {
+        format!("{name}\0")
+    } else {
+        name.to_owned()
+    };
+    let quoted = json!(name);
+    let text = policy(&[]).replace("name = \"shop\"", &format!("name = {quoted}"));
+    let group = policy(&[]).replace("db = {", &format!("{quoted} = {{"));
+    let files = |text: &str| json!({ "files": [{ "name": name, "text": text }] });
+    let peer = |peer: &str, perimeter: &str| json!({ "name": peer, "perimeter": perimeter, "public_key": key, "labels": {} });
+    let asked = [
+        (
+            "PATCH",
+            format!("nodes/{}", encoded(name)),
+            json!({ "name": "fine" }),
+        ),
+        ("PATCH", "nodes/db".to_owned(), json!({ "name": name })),
+        (
+            "PATCH",
+            "nodes/db".to_owned(),
+            json!({ "set_labels": { &label: "x" } }),
+        ),
+        (
+            "PATCH",
+            "nodes/db".to_owned(),
+            json!({ "set_labels": { "x/y": label } }),
+        ),
+        ("POST", "perimeters".to_owned(), files(&text)),
+        ("POST", "perimeters".to_owned(), files(&group)),
+        ("POST", "perimeters".to_owned(), files("not a policy")),
+        ("POST", "tokens".to_owned(), json!({ "labels": { &label: "x" } })),
+        ("POST", "peers".to_owned(), peer(name, SHOP)),
+        ("POST", "peers".to_owned(), peer("x", name)),
+        (
+            "POST",
+            "explain".to_owned(),
+            json!({ "from": name, "to": "db", "service": "tcp/5432" }),
+        ),
+        (
+            "POST",
+            "explain".to_owned(),
+            json!({ "from": "db", "to": "db", "service": name }),
+        ),
+        ("POST", "verify".to_owned(), json!({ "perimeter": name })),
+    ];
+    asked
+        .into_iter()
+        .map(|(method, path, body)| (method, format!("/api/v1/{path}"), body))
+        .collect()
+}
+
 #[test]
 fn odd_names_in_paths_and_bodies_are_refused_whole_and_never_repeated_raw() {
     let mut mesh = Mesh::start("names").unwrap();
@@ -75,85 +151,11 @@ fn odd_names_in_paths_and_bodies_are_refused_whole_and_never_repeated_raw() {
     let before = snapshot(&mesh);
 
     for name in NASTY {
-        let path = encoded(name);
-        // Labels may hold dots and slashes: they are compared, and name nothing.
-        let label = if name
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b"./-".contains(&b))
-        {
-            format!("{name}\0")
-        } else {
-            name.to_owned()
-        };
-        let text = policy(&[]).replace("name = \"shop\"", &format!("name = {}", json!(name)));
-        let group = policy(&[]).replace("db = {", &format!("{} = {{", json!(name)));
-        let files = |text: &str| json!({ "files": [{ "name": name, "text": text }] });
-        let nodes = format!("/api/v1/nodes/{path}");
-        let asked = [
-            ("GET", nodes.clone(), None),
-            ("PATCH", nodes.clone(), Some(json!({ "name": "fine" }))),
-            ("DELETE", nodes, None),
-            (
-                "PATCH",
-                "/api/v1/nodes/db".to_owned(),
-                Some(json!({ "name": name })),
-            ),
-            (
-                "PATCH",
-                "/api/v1/nodes/db".to_owned(),
-                Some(json!({ "set_labels": { &label: "x" } })),
-            ),
-            (
-                "PATCH",
-                "/api/v1/nodes/db".to_owned(),
-                Some(json!({ "set_labels": { "x/y": label } })),
-            ),
-            ("GET", format!("/api/v1/perimeters/{path}"), None),
-            ("DELETE", format!("/api/v1/perimeters/{path}"), None),
-            ("POST", "/api/v1/perimeters".to_owned(), Some(files(&text))),
-            ("POST", "/api/v1/perimeters".to_owned(), Some(files(&group))),
-            (
-                "POST",
-                "/api/v1/perimeters".to_owned(),
-                Some(files("not a policy")),
-            ),
-            ("DELETE", format!("/api/v1/tokens/{path}"), None),
-            (
-                "POST",
-                "/api/v1/tokens".to_owned(),
-                Some(json!({ "labels": { &label: "x" } })),
-            ),
-            ("DELETE", format!("/api/v1/peers/{path}"), None),
-            (
-                "POST",
-                "/api/v1/peers".to_owned(),
-                Some(json!({ "name": name, "perimeter": SHOP, "public_key": key, "labels": {} })),
-            ),
-            (
-                "POST",
-                "/api/v1/peers".to_owned(),
-                Some(json!({ "name": "x", "perimeter": name, "public_key": key, "labels": {} })),
-            ),
-            (
-                "POST",
-                "/api/v1/explain".to_owned(),
-                Some(json!({ "from": name, "to": "db", "service": "tcp/5432" })),
-            ),
-            (
-                "POST",
-                "/api/v1/explain".to_owned(),
-                Some(json!({ "from": "db", "to": "db", "service": name })),
-            ),
-            (
-                "POST",
-                "/api/v1/verify".to_owned(),
-                Some(json!({ "perimeter": name })),
-            ),
-            ("GET", format!("/api/v1/revisions/{path}/wait?timeout_ms=0"), None),
-            ("GET", format!("/api/v1/audit?since_ms={path}"), None),
-            ("GET", format!("/api/v1/{path}"), None),
-        ];
-        for (method, path, body) in asked {
+        let asked = paths(name).into_iter().map(|(method, path)| (method, path, None));
+        let bodies = bodies(name, &key)
+            .into_iter()
+            .map(|(method, path, body)| (method, path, Some(body)));
+        for (method, path, body) in asked.chain(bodies) {
             let answer = api.request(method, &path, body.as_ref()).unwrap();
             let shown = String::from_utf8_lossy(&answer.body).into_owned();
             assert!(
@@ -202,7 +204,6 @@ fn odd_names_on_command_lines_and_of_files_do_no_harm_on_the_terminal() {
     let token = mesh.token(&["role=db"]).unwrap();
     let folder = mesh.host().dir().join("policies");
     std::fs::create_dir(&folder).unwrap();
-    let before = snapshot(&mesh).1;
 
     for name in NASTY.into_iter().filter(|name| !name.contains('\0')) {
         let enroll = host.command(binary("ringfence-node").unwrap()).args([
@@ -252,6 +253,12 @@ fn odd_names_on_command_lines_and_of_files_do_no_harm_on_the_terminal() {
         }
         std::fs::remove_file(&file).unwrap();
     }
+}
+
+#[test]
+fn what_policies_say_in_prose_does_no_harm_on_the_terminal() {
+    let mesh = Mesh::start("prose").unwrap();
+    let before = snapshot(&mesh).1;
     // What a policy says in prose is shown to others later.
     let prose =
         policy(&[allow("db", "db", "tcp/1")]).replace("a test", "\\u001b[2J\\u001b]0;owned\\u0007\\u202e");
