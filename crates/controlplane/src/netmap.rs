@@ -4,6 +4,7 @@
 //! DESIGN.md 2), so allowlists are symmetric: A lists B exactly if B lists A.
 
 use ringfence_control::{Netmap, PeerKind, PeerMap, SegmentMap};
+use ringfence_model::sabotage::{Safeguard, is_off};
 use ringfence_model::{NodeId, UnixMillis};
 use ringfence_policy::Compiled;
 
@@ -48,7 +49,16 @@ fn segment(state: &State, perimeter: &Perimeter, compiled: &Compiled, node: Node
     if seat.key.is_none() {
         return Some(segment);
     }
-    let peers = allowlist.peers.iter();
+    let mut listed = allowlist.peers;
+    if is_off(Safeguard::Allowlist) {
+        listed.extend(
+            perimeter
+                .members()
+                .map(|(member, _)| member)
+                .filter(|member| *member != node),
+        );
+    }
+    let peers = listed.iter();
     segment.peers = peers
         .filter_map(|peer| Some((*peer, peer_map(state, perimeter, *peer)?)))
         .collect();

@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use ringfence_model::sabotage::{Safeguard, is_off};
 use ringfence_model::{Candidate, Name, NodeId, PrivateKey};
 use ringfence_path::CANDIDATES_MAX;
 use ringfence_wg::{Destination, MessageKind, PeerSlot, WgEvent, WgTransmit};
@@ -134,7 +135,9 @@ impl Dataplane {
             .segments
             .get_mut(&id)
             .and_then(|segment| segment.peers.get_mut(&node));
-        if let Some(slot) = peer.and_then(|peer| peer.slot.take()) {
+        if let Some(slot) = peer.and_then(|peer| peer.slot.take())
+            && !is_off(Safeguard::Removal)
+        {
             self.wireguard.remove_peer(slot, now);
             self.slots.remove(&slot);
         }

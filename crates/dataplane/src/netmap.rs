@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rand::Rng as _;
 use ringfence_control::{Netmap, SegmentMap};
+use ringfence_model::sabotage::{Safeguard, is_off};
 use ringfence_model::{Name, NodeId, Revision, UnixMillis};
 use ringfence_path::Path;
 use ringfence_policy::{FlowTable, RuleSet};
@@ -69,6 +70,10 @@ impl Dataplane {
     /// # Errors
     /// As [`Self::handle_netmap`].
     pub fn restore(&mut self, netmap: Netmap, restored: Restored, now: Instant) -> Result<(), NetmapRefused> {
+        let mut restored = restored;
+        if is_off(Safeguard::RestoredLease) {
+            restored.since_word = Duration::ZERO;
+        }
         self.put_in_force(netmap, restored, now)
     }
 

@@ -13,6 +13,7 @@ mod key;
 mod label;
 mod name;
 mod revision;
+pub mod sabotage;
 mod time;
 
 pub use address::{INTERFACE_NAME_BYTES_MAX, OverlayAddresses, PerimeterPrefixes, interface_name};

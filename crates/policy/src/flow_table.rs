@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use ringfence_model::sabotage::{Safeguard, is_off};
 use ringfence_model::{NodeId, RuleId, UnixMillis};
 use ringfence_packet::{Flow, Fragment, IcmpKind, Packet, Position};
 
@@ -265,6 +266,7 @@ impl FlowTable {
         };
         if let Some(tcp) = packet.tcp
             && record.turns_around(side, &tcp)
+            && !is_off(Safeguard::TurnAround)
             && question.grant().is_none()
         {
             return Err(Refusal::NotAllowed);
@@ -314,6 +316,9 @@ impl FlowTable {
         question: &Question<'_>,
         fragment: Fragment,
     ) -> Result<RuleId, Refusal> {
+        if is_off(Safeguard::Fragments) {
+            return Ok(RuleId(0));
+        }
         let first = self.fragments.follow(question.peer, fragment, question.now)?;
         let Some(place) = self.live(first.key, question) else {
             return Err(Refusal::FragmentWithoutFirst);
@@ -331,6 +336,9 @@ impl FlowTable {
     /// An ICMP error passes if it goes to the sender of a packet that went the other way in a live flow. It keeps no
     /// flow alive.
     fn judge_icmp_error(&mut self, question: &Question<'_>, quoted: Flow) -> Result<RuleId, Refusal> {
+        if is_off(Safeguard::IcmpQuotes) {
+            return Ok(RuleId(0));
+        }
         if question.packet.flow.dst != quoted.src {
             return Err(Refusal::IcmpErrorWithoutFlow);
         }

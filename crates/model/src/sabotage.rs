@@ -1,0 +1,110 @@
+//! Switches that take a safeguard away, for the simulation to prove that it would notice.
+//!
+//! **Invariant:** without the feature `sabotage`, which no shipped program is built with (tests/tidy looks), every
+//! safeguard is on: [`is_off`] is `false` at compile time, and there is no switch.
+
+/// Something that keeps a promise of the design.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Safeguard {
+    /// A node acknowledges a revision after it is enforced and on disk.
+    AcknowledgementOrder,
+    /// A node learns the keys of those alone whom a rule joins with it (wall 1).
+    Allowlist,
+    /// A packet is for the address of the node that takes it.
+    DestinationCheck,
+    /// The sender's rules refuse early (wall 3).
+    EgressRules,
+    /// Rules end when they say.
+    Expiry,
+    /// Later fragments follow their first one.
+    Fragments,
+    /// The receiver's rules decide (wall 2).
+    IngressRules,
+    /// An ICMP error quotes a live flow of its receiver.
+    IcmpQuotes,
+    /// A key has one owner.
+    KeyOwnership,
+    /// A segment closes when its lease ends.
+    Lease,
+    /// A netmap older than the one in force is refused.
+    Monotony,
+    /// A new revision judges live flows again.
+    Rejudging,
+    /// A peer that left has no keys here.
+    Removal,
+    /// A restart does not lengthen a lease.
+    RestoredLease,
+    /// A packet's source is an address of the peer that sent it.
+    SourceCheck,
+    /// A token makes as many nodes as it is for.
+    TokenUses,
+    /// The secret of a token is checked.
+    TokenSecret,
+    /// Who answers a connection may not open another in its guise.
+    TurnAround,
+}
+
+impl Safeguard {
+    /// Every one.
+    pub const ALL: [Self; 18] = [
+        Self::AcknowledgementOrder,
+        Self::Allowlist,
+        Self::DestinationCheck,
+        Self::EgressRules,
+        Self::Expiry,
+        Self::Fragments,
+        Self::IngressRules,
+        Self::IcmpQuotes,
+        Self::KeyOwnership,
+        Self::Lease,
+        Self::Monotony,
+        Self::Rejudging,
+        Self::Removal,
+        Self::RestoredLease,
+        Self::SourceCheck,
+        Self::TokenUses,
+        Self::TokenSecret,
+        Self::TurnAround,
+    ];
+}
+
+/// Whether a simulation has switched this safeguard off.
+#[cfg(not(feature = "sabotage"))]
+#[inline]
+pub const fn is_off(_: Safeguard) -> bool {
+    false
+}
+
+#[cfg(feature = "sabotage")]
+pub use switched::{is_off, switch_off};
+
+#[cfg(feature = "sabotage")]
+mod switched {
+    use std::cell::Cell;
+
+    use super::Safeguard;
+
+    thread_local! {
+        static OFF: Cell<Option<Safeguard>> = const { Cell::new(None) };
+    }
+
+    /// Whether this thread's simulation has switched this safeguard off.
+    pub fn is_off(safeguard: Safeguard) -> bool {
+        OFF.get() == Some(safeguard)
+    }
+
+    /// Switches one safeguard off on this thread, or all on.
+    pub fn switch_off(safeguard: Option<Safeguard>) {
+        OFF.set(safeguard);
+    }
+}
+
+#[cfg(all(test, not(feature = "sabotage")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn safeguards_are_on() {
+        const { assert!(!is_off(Safeguard::SourceCheck)) };
+    }
+}
