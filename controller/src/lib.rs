@@ -10,6 +10,7 @@
 
 pub mod api;
 pub mod ca;
+pub mod confinement;
 pub mod core;
 pub mod data_dir;
 pub mod enroll;

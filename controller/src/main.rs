@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use ringfence_controller::confinement;
 use ringfence_controller::init::{Config, init, parse_advertise};
 use ringfence_controller::run::{new_term, run};
 use ringfence_model::Name;
@@ -112,7 +113,11 @@ fn execute(command: Command) -> anyhow::Result<()> {
             ));
             Ok(())
         }
-        Command::Run { data_dir } => runtime()?.block_on(run(&data_dir)),
+        Command::Run { data_dir } => {
+            // Before the runtime: what its threads have, they keep.
+            confinement::give_up(&data_dir)?;
+            runtime()?.block_on(run(&data_dir))
+        }
         Command::NewTerm { data_dir } => {
             let revision = runtime()?.block_on(new_term(&data_dir))?;
             say(&format!("a new term has begun: revision {revision}"));

@@ -87,6 +87,11 @@ impl Echo {
     }
 }
 
+/// Whether the kernel gives this process ICMP sockets without CAP_NET_RAW.
+pub(crate) fn needs_no_right() -> bool {
+    Socket::new(Domain::IPV4, Type::DGRAM.cloexec(), Some(Protocol::ICMPV4)).is_ok()
+}
+
 fn request(family: Family, identifier: u16) -> [u8; 8] {
     let mut packet = [0; 8];
     packet[0] = match family {

@@ -15,6 +15,7 @@ mod agent;
 pub mod arguments;
 mod candidates;
 mod clock;
+mod confinement;
 mod command;
 mod control;
 mod echo;
@@ -38,6 +39,7 @@ mod uapi;
 mod udp;
 mod unix;
 
+pub use confinement::give_up;
 pub use failure::Failure;
 
 use arguments::Command;

@@ -7,7 +7,7 @@ use clap::Parser as _;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
 use ringfence_node::arguments::Arguments;
-use ringfence_node::{Failure, logging, run};
+use ringfence_node::{Failure, give_up, logging, run};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -24,6 +24,8 @@ fn main() -> ExitCode {
 fn start(arguments: Arguments) -> Result<(), Failure> {
     logging::start(arguments.log_level, arguments.log_format)?;
     forbid_core_dumps();
+    // Before the runtime: what its threads have, they keep.
+    give_up(&arguments.command)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .enable_all()

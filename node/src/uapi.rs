@@ -185,7 +185,7 @@ fn lower_hex(key: &PublicKey) -> String {
 }
 
 /// Where `wg` looks.
-const DIRECTORY: &str = "/var/run/wireguard";
+pub(crate) const DIRECTORY: &str = "/var/run/wireguard";
 const SOCKET_MODE: u32 = 0o600;
 const LINE_BYTES_MAX: usize = 1024;
 const LINES_MAX: usize = 4096;

@@ -47,8 +47,13 @@ pub const ROOMS: &[Room] = &[
         &["model", "policy", "control"],
     ),
     shell("transport", "crates/transport", &["model", "control"]),
+    shell("confine", "crates/confine", &[]),
     shell("cli", "crates/cli", &["model", "policy", "control", "transport"]),
-    shell("node", "node", &["model", "dataplane", "control", "transport"]),
+    shell(
+        "node",
+        "node",
+        &["model", "dataplane", "control", "transport", "confine"],
+    ),
     shell(
         "controller",
         "controller",
@@ -59,6 +64,7 @@ pub const ROOMS: &[Room] = &[
             "controlplane",
             "control",
             "transport",
+            "confine",
         ],
     ),
     test("lab", "tests/lab", &[]),

@@ -1,0 +1,96 @@
+//! What the node keeps of its rights: CAP_NET_ADMIN, its own files, TUN devices, and the way to resolve a name.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use ringfence_confine::{CapabilitySet, Confined, Connect, Needs, confine};
+
+use crate::arguments::{AgentArguments, Command, JoinArguments, StateArguments};
+use crate::failure::Failure;
+use crate::state::StateDir;
+use crate::{echo, uapi};
+
+/// Gives up all but what `command` needs. For the only thread of a process that has just begun.
+///
+/// # Errors
+/// If the state directory cannot be made, or capabilities cannot be given up.
+pub fn give_up(command: &Command) -> Result<Confined, Failure> {
+    let needs = match command {
+        Command::Enroll(enroll) => of_enrolment(&enroll.state, &enroll.join)?,
+        Command::Run(run) => of_agent(&run.agent, of_state(&run.state)),
+        Command::Up(up) => of_agent(&up.agent, of_enrolment(&up.state, &up.join)?),
+    };
+    let confined = confine(&needs).map_err(anyhow::Error::new)?;
+    confined.log();
+    Ok(confined)
+}
+
+fn of_state(state: &StateArguments) -> Needs {
+    Needs {
+        capabilities: CapabilitySet::empty(),
+        read: READ.map(PathBuf::from).into(),
+        write: vec![state.state_dir.clone()],
+        sockets: Vec::new(),
+        devices: Vec::new(),
+        listen_tcp: Vec::new(),
+        // Long answers to name queries come over TCP, and probes of `ringfence verify` try it.
+        connect_tcp: Connect::Anywhere,
+    }
+}
+
+fn of_enrolment(state: &StateArguments, join: &JoinArguments) -> Result<Needs, Failure> {
+    // A folder can be walled in only once it is there.
+    StateDir::create(&state.state_dir)?;
+    let mut needs = of_state(state);
+    let token_file = join.token_file.iter().filter(|path| path.is_file());
+    needs.read.extend(token_file.cloned());
+    Ok(needs)
+}
+
+fn of_agent(agent: &AgentArguments, needs: Needs) -> Needs {
+    let mut capabilities = CapabilitySet::NET_ADMIN;
+    if (1..1024).contains(&agent.listen_port) {
+        capabilities |= CapabilitySet::NET_BIND_SERVICE;
+    }
+    if !echo::needs_no_right() {
+        capabilities |= CapabilitySet::NET_RAW;
+    }
+    let folder = agent
+        .socket
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let sockets = [folder.unwrap_or(Path::new(".")), Path::new(uapi::DIRECTORY)];
+    for folder in sockets {
+        // What is wrong with it is said when the socket is made.
+        let _ = DirBuilder::new().recursive(true).mode(0o755).create(folder);
+    }
+    Needs {
+        capabilities,
+        sockets: sockets.map(PathBuf::from).into(),
+        devices: vec![TUN_CONTROL.into()],
+        // Probes of `ringfence verify` go out from an overlay address.
+        listen_tcp: vec![0],
+        ..needs
+    }
+}
+
+const TUN_CONTROL: &str = "/dev/net/tun";
+
+/// `/etc` as a whole: a file in it that is replaced is another file to the kernel, and then names would not resolve.
+const READ: [&str; 12] = [
+    // The host's name, and which boot this is.
+    "/proc/sys/kernel",
+    "/proc/self",
+    "/sys/fs/cgroup",
+    // Resolving names: what libc reads, the modules it loads, and where resolv.conf may lead to.
+    "/etc",
+    "/lib",
+    "/lib64",
+    "/usr/lib",
+    "/usr/lib64",
+    "/nix/store",
+    "/run/systemd/resolve",
+    "/run/resolvconf",
+    "/run/NetworkManager",
+];
