@@ -14,6 +14,7 @@ needs=(
     "wg wireguard-tools"                                # the stock clients that tests talk to
     "wireguard-go wireguard-go"
     "nmap nmap"                                         # the adversary suite: scans
+    "faketime faketime"                                 # a node whose certificate grows old
     "openssl openssl"                                   # old TLS
     "/usr/lib/python3/dist-packages/scapy/all.py python3-scapy" # packets no honest stack sends
     "psql postgresql-client"

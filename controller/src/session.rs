@@ -45,6 +45,7 @@ struct Session {
     state: ControllerSession,
     sender: Sender<ToNode>,
     listen_port: u16,
+    renewed_at: Option<Instant>,
     /// What the node was told of its peers' candidates.
     told: BTreeMap<NodeId, Vec<Candidate>>,
     probes: BTreeMap<u64, oneshot::Sender<ProbeReport>>,
@@ -88,6 +89,7 @@ async fn run(context: SessionContext, request: ControlRequest) -> Result<()> {
     let mut session = Session {
         state: ControllerSession::new(node),
         listen_port: hello.listen_port,
+        renewed_at: None,
         told: BTreeMap::new(),
         probes: BTreeMap::new(),
         questions: BTreeMap::new(),
@@ -341,6 +343,12 @@ impl Session {
 
     /// A new certificate for the same key: who the node is does not change.
     async fn renew(&mut self, renew: &Renew) -> Result<()> {
+        // Each is an entry in the log, which never shrinks.
+        if self.renewed_at.is_some_and(|at| at.elapsed() < RENEWAL_EVERY) {
+            return self
+                .refuse("its certificate was renewed a moment ago: is this node's clock right?".to_owned())
+                .await;
+        }
         let request = match SigningRequest::from_der(&renew.csr_der) {
             Ok(request) => request,
             Err(error) => return self.refuse(error.to_string()).await,
@@ -350,6 +358,7 @@ impl Session {
                 .refuse("a certificate is renewed for the key it was made for".to_owned())
                 .await;
         }
+        self.renewed_at = Some(Instant::now());
         let certificate = self
             .context
             .authority
@@ -394,5 +403,7 @@ async fn sleep_until(at: Option<Instant>) {
     }
 }
 
+/// A node asks once in sixteen hours.
+const RENEWAL_EVERY: Duration = Duration::from_mins(1);
 const HELLO_WAIT: Duration = Duration::from_secs(10);
 const GOODBYE_LINGER: Duration = Duration::from_millis(200);

@@ -250,7 +250,6 @@ impl Control {
         match renewed.and_then(|identity| identity.save(&self.state).map(|()| identity)) {
             Ok(identity) => {
                 tracing::info!("the node's certificate was renewed");
-                self.memory.renewal_asked = None;
                 self.identity.send_replace(Arc::new(identity));
             }
             Err(error) => tracing::error!(
@@ -391,6 +390,7 @@ const TICK: Duration = Duration::from_secs(3);
 /// How often the controller's word is written down.
 const WORD_SAVE_EVERY: Duration = Duration::from_secs(5);
 /// How long an answer to a renewal may take before it is asked for again.
-const RENEWAL_RETRY: Duration = Duration::from_secs(30);
+/// Also after an answer: a clock that runs hours ahead finds every new certificate old.
+const RENEWAL_RETRY: Duration = Duration::from_mins(5);
 /// How often a key that is not confirmed is offered again.
 const KEYS_RETRY: Duration = Duration::from_secs(15);
