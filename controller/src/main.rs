@@ -1,9 +1,11 @@
 //! `ringfence-controller`: founds a mesh and runs its controller.
 
+use std::alloc::System;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use ringfence_confine::ZeroAlloc;
 use ringfence_controller::confinement;
 use ringfence_controller::init::{Config, init, parse_advertise};
 use ringfence_controller::run::{new_term, run};
@@ -73,6 +75,10 @@ enum Command {
         data_dir: PathBuf,
     },
 }
+
+/// Keys that are done with do not lie about in freed memory, whoever held them.
+#[global_allocator]
+static MEMORY: ZeroAlloc<System> = ZeroAlloc(System);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

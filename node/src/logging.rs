@@ -40,8 +40,9 @@ fn directives(level: LogLevel) -> String {
 }
 
 const VARIABLE: &str = "RINGFENCE_LOG";
-const OWN_CRATES: [&str; 8] = [
+const OWN_CRATES: [&str; 9] = [
     "ringfence_node",
+    "ringfence_confine",
     "ringfence_dataplane",
     "ringfence_control",
     "ringfence_transport",

@@ -1,13 +1,19 @@
 //! `ringfence-node`: the agent's program.
 
+use std::alloc::System;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
+use ringfence_confine::ZeroAlloc;
 use ringfence_node::arguments::Arguments;
 use ringfence_node::{Failure, give_up, logging, run};
+
+/// Keys that are done with do not lie about in freed memory, whoever held them.
+#[global_allocator]
+static MEMORY: ZeroAlloc<System> = ZeroAlloc(System);
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

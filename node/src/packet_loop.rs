@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use tokio::sync::mpsc;
 
+use ringfence_confine::wash_stack;
 use ringfence_dataplane::{Dataplane, DataplaneConfig, Event, SegmentFacts, SegmentId};
 
 use crate::clock;
@@ -160,6 +161,8 @@ impl PacketLoop {
                 Ok(command) => {
                     command.carry_out(&mut self.dataplane, clock::now());
                     self.drain();
+                    // It may have taken keys away: what handshakes left on the stack goes too.
+                    wash_stack();
                 }
                 Err(mpsc::error::TryRecvError::Empty) => return ControlFlow::Continue(()),
             }

@@ -14,7 +14,10 @@ mod memory;
 
 use std::path::PathBuf;
 
+pub use memory::wash_stack;
 pub use rustix::thread::CapabilitySet;
+/// Wipes what is freed: for `#[global_allocator]`. Libraries free keys that they have not wiped.
+pub use zeroizing_alloc::ZeroAlloc;
 
 /// What a daemon needs for the rest of its life.
 #[derive(Clone, Debug)]

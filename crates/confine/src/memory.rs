@@ -1,9 +1,20 @@
-//! Keeps secrets in memory out of swap.
+//! Keeps secrets in memory out of swap, and off the stack once they are done with.
+
+use std::hint::black_box;
 
 use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::Wall;
+
+/// Overwrites what functions that have returned left on this thread's stack: libraries do not wipe the copies of keys
+/// that they move. Call it in the function that called them, or above.
+#[inline(never)]
+#[expect(clippy::large_stack_arrays, reason = "the stack is what it is about")]
+pub fn wash_stack() {
+    let mut area = [0_u8; WASHED_BYTES];
+    black_box(&mut area);
+}
 
 /// Locks every page of this process once it is used, now and later.
 ///
@@ -22,3 +33,6 @@ pub(crate) fn lock() -> Wall {
         Err(error) => Wall::missing(&error),
     }
 }
+
+/// Deeper than any of our calls goes, a handshake without optimisation included (60 KiB).
+const WASHED_BYTES: usize = 256 * 1024;

@@ -17,9 +17,8 @@ use zeroize::{Zeroize as _, ZeroizeOnDrop, Zeroizing};
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String))]
 pub struct PublicKey([u8; KEY_BYTES]);
 
-/// A Curve25519 private key: born on the node, never leaves it.
-#[derive(ZeroizeOnDrop)]
-pub struct PrivateKey([u8; KEY_BYTES]);
+/// A Curve25519 private key: born on the node, never leaves it. In a box, so that moving it leaves no copy behind.
+pub struct PrivateKey(Box<[u8; KEY_BYTES]>);
 
 /// A text or byte string is not a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,14 +59,14 @@ impl PrivateKey {
         random[0] &= 0b1111_1000;
         random[31] &= 0b0111_1111;
         random[31] |= 0b0100_0000;
-        let key = Self(random);
+        let key = Self(Box::new(random));
         random.zeroize();
         key
     }
 
     /// The public key that belongs to this one.
     pub fn public_key(&self) -> PublicKey {
-        let secret = x25519_dalek::StaticSecret::from(self.0);
+        let secret = x25519_dalek::StaticSecret::from(*self.0);
         PublicKey(x25519_dalek::PublicKey::from(&secret).to_bytes())
     }
 
@@ -78,7 +77,7 @@ impl PrivateKey {
 
     /// The key in base64, for the key file alone; wiped on drop.
     pub fn expose_base64(&self) -> Zeroizing<String> {
-        Zeroizing::new(STANDARD.encode(self.0))
+        Zeroizing::new(STANDARD.encode(self.expose()))
     }
 
     /// Reads what [`Self::expose_base64`] wrote.
@@ -86,13 +85,24 @@ impl PrivateKey {
     /// # Errors
     /// [`KeyError::Encoding`] if `text` is not 32 bytes in base64.
     pub fn from_base64(text: &str) -> Result<Self, KeyError> {
-        Ok(Self(decode(text)?))
+        let mut bytes = decode(text)?;
+        let key = Self(Box::new(bytes));
+        bytes.zeroize();
+        Ok(key)
     }
 }
 
+impl Drop for PrivateKey {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl ZeroizeOnDrop for PrivateKey {}
+
 impl PartialEq for PrivateKey {
     fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        self.expose().ct_eq(other.expose()).into()
     }
 }
 

@@ -14,7 +14,8 @@ pub struct SegmentHandle(pub(crate) u32);
 
 /// A key pair and its allowlist.
 pub(crate) struct Segment {
-    pub(crate) noise: Noise,
+    /// In a box: a table that moves its entries would leave copies of the private key behind.
+    pub(crate) noise: Box<Noise>,
     pub(crate) mac1: Mac1Key,
     /// Who may have a handshake with this key. Nobody else does.
     pub(crate) peers: BTreeMap<PublicKey, PeerSlot>,
@@ -22,7 +23,7 @@ pub(crate) struct Segment {
 
 impl Segment {
     pub(crate) fn new(key: &PrivateKey) -> Self {
-        let noise = Noise::new(key);
+        let noise = Box::new(Noise::new(key));
         Self {
             mac1: Mac1Key::new(&noise.public_key()),
             noise,

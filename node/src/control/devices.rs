@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 
+use ringfence_confine::wash_stack;
 use ringfence_control::{RegisterKey, ToController, registration_bytes};
 use ringfence_dataplane::{Event, PINGS_MAX, SegmentFacts};
 use ringfence_model::{Name, PrivateKey, PublicKey};
@@ -165,7 +166,9 @@ impl Control {
 
     /// Loads or makes the key of a segment.
     async fn give_key(&mut self, perimeter: Name) -> Result<(), LoopEnded> {
-        let Some(key) = self.key(&perimeter) else {
+        let key = self.key(&perimeter);
+        wash_stack();
+        let Some(key) = key else {
             return Ok(());
         };
         self.packets.send(Command::Key { perimeter, key }).await

@@ -343,8 +343,9 @@ impl Drop for Mesh {
 /// Where the controller is reached.
 const CONTROLLER: &str = "10.77.0.1:7443";
 /// What our own programs do, and no more than the warnings of the libraries below them.
-pub(crate) const LOG_OWN: &str = "warn,ringfence_node=debug,ringfence_dataplane=debug,ringfence_control=debug,\
-     ringfence_transport=debug,ringfence_wg=debug,ringfence_controller=debug,ringfence_controlplane=debug";
+pub(crate) const LOG_OWN: &str = "warn,ringfence_confine=info,ringfence_node=debug,ringfence_dataplane=debug,\
+     ringfence_control=debug,ringfence_transport=debug,ringfence_wg=debug,ringfence_controller=debug,\
+     ringfence_controlplane=debug";
 /// The most verbose there is.
 const LOG_ALL: &str = "trace";
 const FIRST_NODE: u8 = 11;

@@ -7,12 +7,14 @@
 mod aging;
 mod bad_input;
 mod cli;
+mod confinement;
 mod failing;
 mod flows;
 mod foreign;
 mod identity;
 mod isolation;
 mod joining;
+mod memory;
 mod node;
 mod noise;
 mod openapi;
