@@ -1,7 +1,5 @@
 //! A certificate that grows old is replaced in place, while the node goes on.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::time::Duration;
 
 use ringfence_e2e::{Mesh, Node, NodeOptions, binary};
