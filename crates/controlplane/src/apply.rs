@@ -98,10 +98,10 @@ impl State {
                 member,
                 addresses,
                 ..
-            } => self.join(perimeter, *member, *addresses, wall),
+            } => self.join(perimeter, *member, *addresses),
             Event::MemberLeft {
                 perimeter, member, ..
-            } => self.leave(perimeter, *member, wall),
+            } => self.leave(perimeter, *member),
             Event::TokenCreated { token } => self.add_token(token),
             Event::TokenUsed { token, after, .. } => self.use_token(*token, *after),
             Event::TokenRevoked { token, .. } => self.end_token(*token, TokenState::Revoked),
@@ -111,7 +111,7 @@ impl State {
             }
             Event::NodeEnrolled { node } => self.add_node(node),
             Event::NodeRenamed { node, before, after } => self.rename(*node, before, after),
-            Event::NodeLabelled { node, after, .. } => self.relabel(*node, after, wall),
+            Event::NodeLabelled { node, after, .. } => self.relabel(*node, after),
             Event::NodeRemoved { before } => self.remove_node(before.id, wall),
             Event::CertificateIssued { node, after, .. } => {
                 self.node_mut(*node)?.certificate = Some(after.clone());

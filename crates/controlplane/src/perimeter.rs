@@ -24,8 +24,9 @@ pub(crate) struct Perimeter {
     pub(crate) revision: Revision,
     /// When that was.
     pub(crate) applied_at: UnixMillis,
-    /// The latest moment its rules were judged at. It only goes up until the policy is set anew: a clock that is set
-    /// back does not bring an expired rule to life.
+    /// The latest moment its rules were judged at: when the policy was set, or rules were said to expire. Nothing else
+    /// moves it, or a rule would end without anyone being told. It only goes up until the policy is set anew: a clock
+    /// that is set back does not bring an expired rule to life.
     pub(crate) judged_at: UnixMillis,
 }
 

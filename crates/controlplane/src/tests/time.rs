@@ -37,6 +37,27 @@ fn a_rule_that_expires_takes_its_peers_along() {
 }
 
 #[test]
+fn a_rule_that_expires_just_before_another_change_takes_its_peers_along_all_the_same() {
+    let mut world = World::new();
+    world.admin(apply(&ending())).unwrap();
+    let [db, app, other] = [("db", "role=db"), ("app", "role=app"), ("app-2", "role=app")]
+        .map(|(called, labels)| world.enroll(called, labels));
+    for node in [db, app, other] {
+        world.register(node, "ledger").unwrap();
+    }
+
+    // The removal concerns neither db nor app in each other's eyes; what has expired does.
+    world.wall = END;
+    world.admin(Command::RemoveNode { node: other }).unwrap();
+    let change = world.system(Command::Tick).unwrap();
+
+    assert!(matches!(&change.events[..], [Event::RulesExpired { .. }]));
+    let told: Vec<_> = world.pushes.iter().map(|push| push.node).collect();
+    assert!(told.contains(&db) && told.contains(&app), "{told:?}");
+    assert!(world.peers(db, "ledger").is_empty());
+}
+
+#[test]
 fn a_clock_set_back_brings_no_rule_to_life() {
     let mut world = World::new();
     world.admin(apply(&ending())).unwrap();
