@@ -1,6 +1,6 @@
 # The menu. `make` alone prints it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint build setup fuzz
+.PHONY: help demo test sim lint build setup fuzz
 
 help: ## print this menu
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -12,6 +12,12 @@ demo: setup ## protect a real database in namespaces, and watch it happen (root;
 test: setup ## run every test, the real binaries in network namespaces included (root)
 	cargo build --workspace --bins
 	cargo test --workspace
+	cd tests/sim && cargo test --release
+
+SEEDS ?= 0..1000
+SIM_SECONDS ?= 300
+sim: ## simulate whole meshes in virtual time: make sim SEEDS=0..10000 SIM_SECONDS=300
+	cd tests/sim && cargo run --release -- --seeds $(SEEDS) --seconds $(SIM_SECONDS)
 
 fuzz: ## run libFuzzer on one target: make fuzz TARGET=packet SECONDS=60 (cargo install cargo-fuzz)
 	cargo fuzz run --fuzz-dir tests/fuzz/libfuzzer -s none $(TARGET) tests/fuzz/corpus/$(TARGET) -- -max_total_time=$(SECONDS)
@@ -19,6 +25,7 @@ fuzz: ## run libFuzzer on one target: make fuzz TARGET=packet SECONDS=60 (cargo 
 lint: setup ## check formatting and lints; licences and advisories too where cargo-deny is installed
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	cd tests/sim && cargo fmt --check && cargo clippy --release --all-targets -- -D warnings
 	@if command -v cargo-deny >/dev/null; then cargo deny check; \
 	else echo "lint: no cargo-deny here, so no advisories; tests/tidy checks licences and known floors"; fi
 

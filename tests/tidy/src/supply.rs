@@ -25,6 +25,16 @@ const BANNED: &[(&str, &str)] = &[
     ("openssl-sys", "one TLS stack, rustls"),
 ];
 
+/// Features of which no program may have any: the simulation alone, in a workspace of its own, turns them on.
+const FORBIDDEN_FEATURES: &[(&str, &str, &str)] = &[
+    ("boringtun", "mock-instant", "with it tunnels never expire"),
+    (
+        "ringfence-model",
+        "sabotage",
+        "with it safeguards can be switched off",
+    ),
+];
+
 /// Dependencies of the workspace without a sentence that says why they are here.
 ///
 /// # Errors
@@ -117,6 +127,38 @@ pub fn licences(metadata: &str, allowed: &[String]) -> Result<Vec<Complaint>> {
         .into_iter()
         .map(|(name, licence)| format!("{name}: deny.toml does not allow {licence}"))
         .collect())
+}
+
+/// Features that a program of this workspace would be built with and may not. `metadata` is what `cargo metadata` prints.
+///
+/// # Errors
+/// When that cannot be read.
+pub fn features(metadata: &str) -> Result<Vec<Complaint>> {
+    let metadata: Value = serde_json::from_str(metadata)?;
+    let nodes = metadata["resolve"]["nodes"]
+        .as_array()
+        .context("cargo metadata should say what is resolved")?;
+    let mut complaints = Vec::new();
+    for (package, feature, why) in FORBIDDEN_FEATURES {
+        let of_package = nodes
+            .iter()
+            .filter(|node| is_package(node["id"].as_str().unwrap_or_default(), package));
+        let on = of_package
+            .filter_map(|node| node["features"].as_array())
+            .any(|features| features.iter().any(|name| name == feature));
+        if on {
+            complaints.push(format!("{package}: the feature `{feature}` is on: {why}"));
+        }
+    }
+    Ok(complaints)
+}
+
+/// Whether a package id of cargo is of this package: `registry+…#name@1.2.3` or `path+…/folder#name@0.1.0`.
+fn is_package(id: &str, name: &str) -> bool {
+    let named = id.rsplit_once('#').map(|(_, named)| named);
+    named
+        .and_then(|named| named.split_once('@'))
+        .is_some_and(|(found, _)| found == name)
 }
 
 /// A licence expression of SPDX: `AND` binds tighter than `OR`; an old `/` means `OR`.
@@ -212,6 +254,21 @@ mod tests {
 
         assert_eq!(complaints.len(), 2, "{complaints:?}");
         assert!(complaints[0].contains("quinn-proto 0.11.9") && complaints[1].contains("mock-instant"));
+    }
+
+    #[test]
+    fn a_forbidden_feature_is_found() {
+        let metadata = |features: &str| {
+            format!(
+                r#"{{"resolve": {{"nodes": [
+                    {{"id": "path+file:///r/crates/model#ringfence-model@0.1.0", "features": [{features}]}},
+                    {{"id": "registry+https://example.com#boringtun@0.7.1", "features": []}}]}}}}"#
+            )
+        };
+
+        assert_eq!(features(&metadata(r#""openapi""#)).unwrap(), Vec::<String>::new());
+        let complaints = features(&metadata(r#""openapi", "sabotage""#)).unwrap();
+        assert_eq!(complaints.len(), 1, "{complaints:?}");
     }
 
     #[test]

@@ -81,27 +81,14 @@ fn no_locked_version_has_a_known_hole() {
 
 #[test]
 fn every_licence_is_one_we_can_ship() {
-    // What is not built for this platform need not be there, so it is not asked for.
-    let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    let cargo = Command::new(env!("CARGO"))
-        .args([
-            "metadata",
-            "--format-version=1",
-            "--offline",
-            "--filter-platform",
-            &platform,
-        ])
-        .current_dir(root())
-        .output()
-        .unwrap();
-    assert!(
-        cargo.status.success(),
-        "{}",
-        String::from_utf8_lossy(&cargo.stderr)
-    );
-
+    let metadata = metadata();
     let allowed = supply::allowed_licences(&read("deny.toml").unwrap()).unwrap();
-    tidy(&supply::licences(&String::from_utf8(cargo.stdout).unwrap(), &allowed).unwrap());
+    tidy(&supply::licences(&metadata, &allowed).unwrap());
+}
+
+#[test]
+fn no_program_has_a_clock_or_a_switch_of_the_simulation() {
+    tidy(&supply::features(&metadata()).unwrap());
 }
 
 #[test]
@@ -146,6 +133,29 @@ fn scripts_are_executable_and_stop_at_the_first_error() {
         }
     }
     tidy(&complaints);
+}
+
+/// What cargo says of this workspace.
+fn metadata() -> String {
+    // What is not built for this platform need not be there, so it is not asked for.
+    let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let cargo = Command::new(env!("CARGO"))
+        .args([
+            "metadata",
+            "--format-version=1",
+            "--offline",
+            "--filter-platform",
+            &platform,
+        ])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(
+        cargo.status.success(),
+        "{}",
+        String::from_utf8_lossy(&cargo.stderr)
+    );
+    String::from_utf8(cargo.stdout).unwrap()
 }
 
 #[track_caller]

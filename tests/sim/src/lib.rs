@@ -1,0 +1,70 @@
+//! The whole mesh in one thread, in virtual time: every failure rehearsed, and an attacker at every door.
+//!
+//! The shipped state machines (`Controller`, `ControllerSession`, `NodeSession`, `Dataplane`) run here as they are; what
+//! this crate adds is everything around them that a test must own: time, the network, disks, processes that die,
+//! applications, administrators and attackers. One seed draws it all, so one seed brings it all back.
+//!
+//! ```text
+//! workload.rs ─ asks ─▶ controller.rs ─ serve.rs ══ link.rs ══ obey.rs ─ announce.rs ─▶ machine.rs ◀─▶ apps.rs
+//!                        │ disk.rs                              disk.rs ─ restart.rs     │
+//!                        ▼                                                                ▼ datagrams
+//!                     reading.rs ──▶ oracle.rs ◀── every packet taken and delivered   network.rs ─ nat.rs
+//!                                    spec.rs, inspect.rs, allowlist.rs                faults.rs, rogue.rs
+//! ```
+//!
+//! # What is promised
+//! `oracle.rs` knows what was asked for and what was sent, and nothing of the product's verdicts. At every step:
+//! - *ingress, egress*: a packet is taken from or given to an application only if the policy in force at that node
+//!   allows it, as an opening or as a part of a conversation that was opened so; *owed*: what is allowed is taken.
+//! - *source, destination, replay*: it was sent by whom it says it is from, to whom it reaches, and arrives once.
+//! - *lease, age*: never past the lease, and never by a policy that was replaced longer ago than the lease bound.
+//! - *allowlist, revocation, silence*: a node knows exactly the peers that a rule joins with it; who is none any more
+//!   is gone from the data plane and gets no answer; strangers get none at all.
+//! - *upwards, acknowledgement*: revisions only go up, and none that was acknowledged is forgotten by a restart.
+//! - *audit, log*: a request that was answered with success is in the log once, and the log brings the same controller
+//!   back, with a snapshot or without. *enrolment*: a token makes as many nodes as it is for.
+//! - *bounds*: no datagram begets datagrams without end.
+//!
+//! A run has two phases. In the first things go wrong, each kind with odds drawn from the seed (`swarm.rs`). Then all
+//! is well, and the mesh must come together within a stated time (`liveness.rs`): *convergence*, *liveness*.
+//!
+//! That all this would notice is itself tested: `tests/sabotage.rs` switches safeguards off, one at a time.
+//!
+//! **Invariant:** the same seed gives the same history, on any machine: nothing here or below reads a real clock or
+//! draws its own randomness, but for WireGuard's ephemeral keys, which nothing else depends on.
+#![deny(missing_docs)]
+
+mod allowlist;
+mod announce;
+mod apps;
+mod backup;
+pub mod clock;
+mod controller;
+mod dice;
+mod disk;
+mod faults;
+mod inspect;
+mod link;
+mod liveness;
+mod machine;
+mod nat;
+mod network;
+mod obey;
+mod oracle;
+mod reading;
+mod restart;
+mod rogue;
+pub mod run;
+pub mod sabotage;
+mod schedule;
+mod serve;
+mod spec;
+mod swarm;
+mod trace;
+mod violation;
+mod workload;
+mod world;
+
+pub use swarm::Scale;
+pub use violation::Violation;
+pub use world::{Stats, World};

@@ -1,0 +1,442 @@
+//! One machine: its disk, and the agent that runs on it, which does around the shipped cores what node/ does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use ringfence_control::NodeSession;
+use ringfence_dataplane::{Dataplane, DataplaneConfig, DropReason, Event, SegmentId};
+use ringfence_model::{Candidate, Name, NodeId, PrivateKey, PublicKey};
+
+use crate::clock::WALL_START;
+use crate::disk::{Disk, Word};
+use crate::link::End;
+use crate::oracle::Delivered;
+use crate::rogue::Rogue;
+use crate::schedule::Happening;
+use crate::violation::Violation;
+use crate::world::{Phase, World};
+
+/// One machine.
+pub(crate) struct Machine {
+    /// What outlives its processes.
+    pub disk: Disk,
+    /// The agent, while it runs.
+    pub agent: Option<Agent>,
+    /// What runs in its place once it has turned bad.
+    pub rogue: Option<Rogue>,
+    /// Processes started so far.
+    pub boot: u64,
+    /// Names the boot of the kernel.
+    pub kernel: u64,
+    /// When the kernel booted.
+    pub booted_at: Duration,
+    /// How far its wall clock is off, in milliseconds.
+    pub wall_offset_ms: i64,
+    /// It stands still until then.
+    pub stalled_until: Duration,
+    /// How often it was enrolled.
+    pub enrolled: u32,
+}
+
+/// A running agent.
+pub(crate) struct Agent {
+    /// Which process it is.
+    pub boot: u64,
+    /// The shipped node.
+    pub dataplane: Dataplane,
+    /// The shipped end of the control protocol.
+    pub session: NodeSession,
+    /// Its connection.
+    pub link: Option<u64>,
+    /// Its devices.
+    pub devices: BTreeMap<SegmentId, Name>,
+    /// Keys that the controller has not confirmed.
+    pub unregistered: BTreeMap<Name, PublicKey>,
+    /// When it last offered keys.
+    pub(crate) keys_offered: Duration,
+    /// What the controller was last told of its candidates.
+    pub(crate) told: Option<Vec<Candidate>>,
+    word_saved: Option<Duration>,
+    timer: Option<Duration>,
+    /// Peers whose candidates it was told.
+    pub candidates: BTreeMap<NodeId, Vec<Candidate>>,
+}
+
+impl Machine {
+    /// One that was just installed.
+    pub(crate) fn new() -> Self {
+        Self {
+            disk: Disk::default(),
+            agent: None,
+            rogue: None,
+            boot: 0,
+            kernel: 0,
+            booted_at: Duration::ZERO,
+            wall_offset_ms: 0,
+            stalled_until: Duration::ZERO,
+            enrolled: 0,
+        }
+    }
+
+    /// The agent, if it is still that process.
+    pub(crate) fn agent_of(&mut self, boot: u64) -> Option<&mut Agent> {
+        self.agent.as_mut().filter(|agent| agent.boot == boot)
+    }
+
+    /// Its wall clock.
+    pub(crate) fn wall_ms(&self, now: Duration) -> u64 {
+        ((WALL_START + now).as_millis() as u64).saturating_add_signed(self.wall_offset_ms)
+    }
+
+    /// This moment on its clocks.
+    pub(crate) fn moment(&self, now: Duration) -> Word {
+        Word {
+            kernel: self.kernel,
+            boot: now.saturating_sub(self.booted_at),
+            wall_ms: self.wall_ms(now),
+        }
+    }
+
+    /// The device of a perimeter.
+    pub(crate) fn device(&self, perimeter: &Name) -> Option<SegmentId> {
+        let devices = &self.agent.as_ref()?.devices;
+        devices
+            .iter()
+            .find(|(_, name)| *name == perimeter)
+            .map(|(id, _)| *id)
+    }
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl World {
+    /// Starts a machine's agent, if the machine is enrolled and runs none.
+    pub(crate) fn start(&mut self, machine: usize) -> Result<(), Violation> {
+        let place = &mut self.machines[machine];
+        let Some(identity) = place.disk.identity.clone() else {
+            return Ok(());
+        };
+        if place.agent.is_some() || place.rogue.is_some() {
+            return Ok(());
+        }
+        place.boot += 1;
+        let (boot, moment) = (place.boot, place.moment(self.now));
+        let saved = place
+            .disk
+            .load(moment)
+            .filter(|(netmap, _)| netmap.node == identity.node);
+        let candidates = place.disk.candidates.clone();
+        let keepalive = self.network.nat(machine).map(|_| Duration::from_secs(20));
+        let config = DataplaneConfig {
+            keepalive,
+            ..DataplaneConfig::default()
+        };
+        let restored = saved.as_ref().map(|(netmap, _)| netmap.clone());
+        place.agent = Some(Agent {
+            boot,
+            dataplane: Dataplane::new(config, self.dice.bytes()),
+            session: NodeSession::new(self.mesh.clone(), identity.node, None),
+            link: None,
+            devices: BTreeMap::new(),
+            unregistered: BTreeMap::new(),
+            keys_offered: self.now,
+            told: None,
+            word_saved: None,
+            timer: None,
+            candidates: BTreeMap::new(),
+        });
+        self.say(format!(
+            "m{machine} starts, restoring {:?}",
+            restored.as_ref().map(|netmap| netmap.revision)
+        ));
+        let now = self.instant();
+        for (perimeter, key) in self.machines[machine].disk.keys.clone() {
+            self.agent(machine)
+                .dataplane
+                .set_key(&perimeter, PrivateKey::from_random(key), now);
+        }
+        if let Some((netmap, since_word)) = saved {
+            self.restore(machine, netmap, since_word)?;
+        }
+        for (peer, list) in candidates {
+            self.agent(machine)
+                .dataplane
+                .handle_peer_candidates(peer, &list, now);
+            self.agent(machine).candidates.insert(peer, list);
+        }
+        self.drain(machine)?;
+        self.queue.at(self.now, Happening::Connect { machine, boot });
+        Ok(())
+    }
+
+    /// A process dies; what was on disk stays.
+    pub(crate) fn crash(&mut self, machine: usize, why: &str) {
+        let place = &mut self.machines[machine];
+        if place.agent.take().is_none() {
+            return;
+        }
+        let boot = place.boot;
+        self.say(format!("m{machine} crashes: {why}"));
+        self.oracle.forget(machine);
+        self.apps.forget(machine);
+        self.drop_ends(End::Node, |link| link.machine == machine && link.boot == boot);
+        let reboots = self.dice.chance(0.3);
+        let wait = self
+            .dice
+            .time(Duration::from_millis(200)..Duration::from_secs(40));
+        let place = &mut self.machines[machine];
+        if reboots {
+            place.kernel += 1;
+            place.booted_at = self.now;
+        }
+        self.queue.at(self.now + wait, Happening::Start { machine });
+    }
+
+    /// The running agent of a machine that is known to have one.
+    pub(crate) fn agent(&mut self, machine: usize) -> &mut Agent {
+        self.machines[machine]
+            .agent
+            .as_mut()
+            .expect("callers have seen to it that an agent runs")
+    }
+
+    /// A datagram reaches a machine.
+    pub(crate) fn datagram(
+        &mut self,
+        machine: usize,
+        src: std::net::SocketAddr,
+        bytes: &[u8],
+    ) -> Result<(), Violation> {
+        if self.machines[machine].rogue.is_some() {
+            self.rogue_receives(machine, src, bytes);
+            return Ok(());
+        }
+        if self.machines[machine].agent.is_none() {
+            return Ok(());
+        }
+        let now = self.instant();
+        let result = self.agent(machine).dataplane.handle_datagram(src, bytes, now);
+        if let Err(reason) = result {
+            self.stats.drop(reason);
+            if self.phase == Phase::Healing {
+                self.say(format!(
+                    "m{machine} drops {} bytes of kind {:?} from {src}: {}",
+                    bytes.len(),
+                    bytes.first(),
+                    reason.as_str()
+                ));
+            }
+        }
+        self.drain(machine)
+    }
+
+    /// An application sends a packet.
+    pub(crate) fn send(
+        &mut self,
+        machine: usize,
+        boot: u64,
+        perimeter: &Name,
+        packet: &[u8],
+    ) -> Result<(), Violation> {
+        let Some(id) = self.machines[machine].device(perimeter) else {
+            return Ok(());
+        };
+        let (Some(agent), Some(seen)) = (
+            self.machines[machine].agent_of(boot),
+            crate::inspect::inspect(packet),
+        ) else {
+            return Ok(());
+        };
+        let node = agent.session.netmap().map(|netmap| netmap.node);
+        let now = self.base + self.now;
+        self.oracle.touched(machine, perimeter, &seen);
+        let owed = self.oracle.owed(machine, perimeter, &seen, self.now);
+        let result = self.agent(machine).dataplane.handle_tun(id, packet, now);
+        match result {
+            Ok(()) => {
+                if let Some(node) = node {
+                    self.oracle.sent(node, perimeter, packet);
+                }
+                self.stats.sent += 1;
+                self.oracle.taken(machine, perimeter, &seen, self.now)?;
+            }
+            Err(DropReason::NoKey | DropReason::NoEndpoint | DropReason::NotSealed | DropReason::TooBig) => {}
+            Err(reason) => {
+                self.stats.drop(reason);
+                if owed {
+                    let what = format!("m{machine} refused {seen:?} in {perimeter}: {}", reason.as_str());
+                    return Err(Violation::new("owed", what).of(machine));
+                }
+            }
+        }
+        self.drain(machine)
+    }
+
+    /// The agent's timer is due.
+    pub(crate) fn wake(&mut self, machine: usize, boot: u64) -> Result<(), Violation> {
+        let now = self.instant();
+        let Some(agent) = self.machines[machine].agent_of(boot) else {
+            return Ok(());
+        };
+        agent.timer = None;
+        if agent.dataplane.poll_timeout().is_some_and(|due| due <= now) {
+            agent.dataplane.handle_timeout(now);
+        }
+        self.drain(machine)
+    }
+
+    /// Carries out what the data plane asks for, and plans its next timer.
+    pub(crate) fn drain(&mut self, machine: usize) -> Result<(), Violation> {
+        loop {
+            let Some(agent) = self.machines[machine].agent.as_mut() else {
+                return Ok(());
+            };
+            if let Some(transmit) = agent.dataplane.poll_transmit() {
+                self.transmit(machine, transmit.dst, &transmit.datagram)?;
+                self.agent(machine).dataplane.recycle(transmit.datagram);
+                continue;
+            }
+            if let Some(packet) = agent.dataplane.poll_tun() {
+                if let Some(perimeter) = agent.devices.get(&packet.segment).cloned() {
+                    self.deliver(machine, &perimeter, &packet.packet)?;
+                }
+                self.agent(machine).dataplane.recycle(packet.packet);
+                continue;
+            }
+            let Some(event) = agent.dataplane.poll_event() else {
+                break;
+            };
+            self.event(machine, event);
+        }
+        self.plan_timer(machine);
+        Ok(())
+    }
+
+    fn plan_timer(&mut self, machine: usize) {
+        let (now, base) = (self.now, self.base);
+        let Some(agent) = self.machines[machine].agent.as_mut() else {
+            return;
+        };
+        let Some(due) = agent.dataplane.poll_timeout() else {
+            return;
+        };
+        let due = due.saturating_duration_since(base).max(now + TIMER_MIN);
+        if agent.timer.is_none_or(|planned| due < planned) {
+            agent.timer = Some(due);
+            let boot = agent.boot;
+            self.queue.at(due, Happening::Timer { machine, boot });
+        }
+    }
+
+    fn event(&mut self, machine: usize, event: Event) {
+        let agent = self.machines[machine]
+            .agent
+            .as_mut()
+            .expect("an event has a source");
+        let boot = agent.boot;
+        match event {
+            Event::SegmentAdded(facts) => {
+                agent.devices.insert(facts.id, facts.perimeter);
+            }
+            Event::SegmentRemoved(facts) => {
+                agent.devices.remove(&facts.id);
+                agent.unregistered.remove(&facts.perimeter);
+                self.apps.forget_device(machine, &facts.perimeter);
+            }
+            Event::KeyNeeded { perimeter } => {
+                let wait = self.dice.time(Duration::ZERO..Duration::from_millis(20));
+                self.queue.at(
+                    self.now + wait,
+                    Happening::Key {
+                        machine,
+                        boot,
+                        perimeter,
+                    },
+                );
+            }
+            Event::RegisterKey {
+                perimeter,
+                public_key,
+            } => {
+                agent.unregistered.insert(perimeter.clone(), public_key);
+                self.register(machine, perimeter, public_key);
+            }
+            Event::FlowClosed(closed) => self.stats.flow_closed(closed.why),
+            Event::SegmentClosed { perimeter, .. } => {
+                let line = format!("m{machine} closes {perimeter}");
+                self.say(line);
+            }
+            Event::SegmentOpened { .. }
+            | Event::SegmentChanged(_)
+            | Event::Enforced { .. }
+            | Event::SessionEstablished { .. }
+            | Event::Pong(_)
+            | Event::PingTimedOut { .. } => {}
+        }
+    }
+
+    /// Loads or makes a segment's key.
+    pub(crate) fn give_key(&mut self, machine: usize, boot: u64, perimeter: &Name) -> Result<(), Violation> {
+        if self.machines[machine].agent_of(boot).is_none() {
+            return Ok(());
+        }
+        let (fresh, now) = (self.dice.bytes(), self.instant());
+        let key = *self.machines[machine]
+            .disk
+            .keys
+            .entry(perimeter.clone())
+            .or_insert(fresh);
+        self.agent(machine)
+            .dataplane
+            .set_key(perimeter, PrivateKey::from_random(key), now);
+        self.drain(machine)
+    }
+
+    /// Writes down that the controller spoke, unless that was done a moment ago.
+    pub(crate) fn save_word(&mut self, machine: usize, at_once: bool) {
+        let now = self.now;
+        let moment = self.machines[machine].moment(now);
+        let agent = self.agent(machine);
+        if at_once
+            || agent
+                .word_saved
+                .is_none_or(|saved| now >= saved + WORD_SAVE_EVERY)
+        {
+            agent.word_saved = Some(now);
+            self.machines[machine].disk.save_word(moment);
+        }
+    }
+
+    /// A packet appears on a device: the oracle looks at it, then the application gets it.
+    fn deliver(&mut self, machine: usize, perimeter: &Name, packet: &[u8]) -> Result<(), Violation> {
+        let now = self.now;
+        let what = self.oracle.delivered(machine, perimeter, packet, now)?;
+        match what {
+            Delivered::Packet => self.stats.delivered += 1,
+            Delivered::Notice => self.stats.notices += 1,
+        }
+        self.trace
+            .mix([machine as u64, packet.len() as u64, now.as_micros() as u64]);
+        self.app_receives(machine, perimeter, packet);
+        Ok(())
+    }
+
+    /// Peers that a machine may talk to, by its own netmap.
+    pub(crate) fn peers(&self, machine: usize) -> BTreeSet<NodeId> {
+        let agent = self.machines[machine].agent.as_ref();
+        let netmap = agent.and_then(|agent| agent.session.netmap());
+        let segments = netmap.into_iter().flat_map(|netmap| netmap.segments.values());
+        segments
+            .flat_map(|segment| segment.peers.keys().copied())
+            .collect()
+    }
+}
+
+/// The finest a timer of the operating system gets.
+const TIMER_MIN: Duration = Duration::from_millis(1);
+/// As node/src/control.rs has it.
+const WORD_SAVE_EVERY: Duration = Duration::from_secs(5);

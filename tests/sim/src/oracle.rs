@@ -1,0 +1,473 @@
+//! Says from the history alone what may happen: what was asked for, what was sent, what each node was told.
+//!
+//! **Invariant:** the oracle never asks the product for a verdict. It knows revisions by the requests that made them,
+//! and policy by [`Spec`]'s naive reading of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::rc::Rc;
+use std::time::Duration;
+
+use ringfence_model::{Name, NodeId, Revision};
+
+use crate::clock::WALL_START;
+use crate::inspect::{Seen, Tuple, inspect, reversed};
+use crate::spec::{Opening, Spec};
+use crate::violation::Violation;
+
+/// History, and what follows from it.
+#[derive(Default)]
+pub(crate) struct Oracle {
+    history: BTreeMap<Revision, Past>,
+    /// What each machine stands on.
+    views: BTreeMap<usize, View>,
+    sent: BTreeMap<(NodeId, u64), Copies>,
+    /// What each machine's applications tried to say or heard: notices may be about these alone.
+    touched: BTreeSet<(usize, Name, Tuple)>,
+    /// Conversations that a machine's applications opened and its data plane took.
+    opened: BTreeMap<(usize, Name, Tuple), Opened>,
+    /// Conversations that peers opened to a machine.
+    heard: BTreeSet<(usize, Name, Tuple)>,
+    /// First fragments that passed at a machine: what the later ones are part of.
+    fragments: BTreeMap<(usize, Name, FragmentOf), Tuple>,
+    /// How long word of the controller may be under way on top of a lease.
+    pub(crate) slack: Duration,
+}
+
+/// Source, destination, protocol and identification.
+type FragmentOf = (std::net::IpAddr, std::net::IpAddr, u8, u32);
+
+struct Past {
+    at: Duration,
+    spec: Rc<Spec>,
+}
+
+/// What a machine stands on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct View {
+    /// Who it is.
+    pub node: NodeId,
+    /// The revision in force.
+    pub revision: Revision,
+    /// The wall clock it counts with, in milliseconds, at `since`.
+    pub wall_ms: u64,
+    /// When the netmap came into force.
+    pub since: Duration,
+    /// When the controller last spoke, in microseconds from the start of the run; before it for a restored netmap.
+    pub word_us: i128,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Copies {
+    sent: u32,
+    delivered: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Opened {
+    Unanswered,
+    Answered,
+}
+
+/// What a packet on a device is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Delivered {
+    /// Another machine's application sent it.
+    Packet,
+    /// A data plane wrote it, to end a conversation.
+    Notice,
+}
+
+/// Which side of a packet a machine is on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Sender,
+    Receiver,
+}
+
+impl Oracle {
+    /// A revision was made.
+    pub(crate) fn committed(&mut self, revision: Revision, at: Duration, spec: Rc<Spec>) {
+        self.history.insert(revision, Past { at, spec });
+    }
+
+    /// The mesh as a revision had it.
+    pub(crate) fn spec(&self, revision: Revision) -> Rc<Spec> {
+        self.history
+            .get(&revision)
+            .map(|past| Rc::clone(&past.spec))
+            .unwrap_or_default()
+    }
+
+    /// The highest revision there ever was.
+    pub(crate) fn newest(&self) -> Revision {
+        self.history.keys().next_back().copied().unwrap_or(Revision::ZERO)
+    }
+
+    /// What a machine stands on.
+    pub(crate) fn view(&self, machine: usize) -> Option<&View> {
+        self.views.get(&machine)
+    }
+
+    /// A machine put a netmap in force.
+    pub(crate) fn enforced(&mut self, machine: usize, view: View) {
+        self.views.insert(machine, view);
+    }
+
+    /// A machine took the controller's word for a lease.
+    pub(crate) fn leased(&mut self, machine: usize, now: Duration) {
+        if let Some(view) = self.views.get_mut(&machine) {
+            view.word_us = now.as_micros().cast_signed();
+        }
+    }
+
+    /// A machine's process ended, and with it its memory.
+    pub(crate) fn forget(&mut self, machine: usize) {
+        self.views.remove(&machine);
+        self.touched.retain(|(place, ..)| *place != machine);
+        self.opened.retain(|(place, ..), _| *place != machine);
+        self.heard.retain(|(place, ..)| *place != machine);
+        self.fragments.retain(|(place, ..), _| *place != machine);
+    }
+
+    /// Whether a machine's segment is open, by its lease.
+    pub(crate) fn is_leased(&self, machine: usize, perimeter: &Name, now: Duration) -> bool {
+        let Some(view) = self.views.get(&machine) else {
+            return false;
+        };
+        let spec = self.spec(view.revision);
+        let Some(policy) = spec.perimeters.get(perimeter) else {
+            return false;
+        };
+        now.as_micros().cast_signed() < view.word_us + i128::from(policy.lease_s) * 1_000_000
+    }
+
+    /// An application, or an attacker who holds its keys, sends a packet.
+    pub(crate) fn sent(&mut self, node: NodeId, perimeter: &Name, packet: &[u8]) {
+        self.sent
+            .entry((node, digest(perimeter, packet)))
+            .or_default()
+            .sent += 1;
+    }
+
+    /// An application hands a packet to its data plane.
+    pub(crate) fn touched(&mut self, machine: usize, perimeter: &Name, seen: &Seen) {
+        self.touched.insert((machine, perimeter.clone(), seen.tuple()));
+    }
+
+    /// A data plane took an application's packet.
+    ///
+    /// # Errors
+    /// If the policy in force there does not allow it.
+    pub(crate) fn taken(
+        &mut self,
+        machine: usize,
+        perimeter: &Name,
+        seen: &Seen,
+        now: Duration,
+    ) -> Result<(), Violation> {
+        let Some(view) = self.views.get(&machine).copied() else {
+            return Err(Violation::new("egress", "a node without a netmap took a packet").of(machine));
+        };
+        if !self.is_leased(machine, perimeter, now) {
+            return Err(Violation::new(
+                "lease",
+                format!("m{machine} took {seen:?} after its lease in {perimeter}"),
+            )
+            .of(machine));
+        }
+        let spec = self.spec(view.revision);
+        let peer = spec.owner(perimeter, seen.dst);
+        let allowed =
+            peer.is_some_and(|peer| self.may_pass(machine, Side::Sender, perimeter, seen, peer, now));
+        if !allowed {
+            let what = format!(
+                "m{machine} sent {seen:?} in {perimeter}, which {} does not allow",
+                view.revision
+            );
+            return Err(Violation::new("egress", what).of(machine));
+        }
+        self.note_fragment(machine, perimeter, seen);
+        if seen.is_later_fragment() {
+            return Ok(());
+        }
+        if !self
+            .heard
+            .contains(&(machine, perimeter.clone(), reversed(seen.tuple())))
+        {
+            let opened = self.opened.entry((machine, perimeter.clone(), seen.tuple()));
+            opened.or_insert(Opened::Unanswered);
+        }
+        Ok(())
+    }
+
+    /// Whether a data plane had to take an opening packet that it refused: allowed, to a peer with a key.
+    pub(crate) fn owed(&self, machine: usize, perimeter: &Name, seen: &Seen, now: Duration) -> bool {
+        let Some(view) = self.views.get(&machine) else {
+            return false;
+        };
+        let spec = self.spec(view.revision);
+        let opens =
+            seen.is_syn() || seen.is_echo_request() || (seen.protocol == 17 && seen.fragment.is_none());
+        let Some(peer) = spec.owner(perimeter, seen.dst).filter(|_| opens) else {
+            return false;
+        };
+        let open = opening(view.node, peer, seen.protocol, seen.dst_port);
+        // A clock that was set back does not bring back what the controller knew to be over.
+        let truth_ms = (WALL_START + now).as_millis() as u64;
+        let keys = [view.node, peer].map(|node| spec.keys.contains_key(&(perimeter.clone(), node)));
+        keys == [true, true]
+            && spec.owner(perimeter, seen.src) == Some(view.node)
+            && self.is_leased(machine, perimeter, now)
+            && spec.allows(perimeter, open, view.wall(now).max(truth_ms))
+    }
+
+    /// A packet appeared on a machine's device.
+    ///
+    /// # Errors
+    /// If it may not have.
+    pub(crate) fn delivered(
+        &mut self,
+        machine: usize,
+        perimeter: &Name,
+        packet: &[u8],
+        now: Duration,
+    ) -> Result<Delivered, Violation> {
+        let Some(seen) = inspect(packet) else {
+            return Err(Violation::new("delivery", "what was delivered is no packet").of(machine));
+        };
+        let Some(view) = self.views.get(&machine).copied() else {
+            return Err(Violation::new("delivery", "a node without a netmap delivered a packet").of(machine));
+        };
+        let spec = self.spec(view.revision);
+        let from = spec.owner(perimeter, seen.src);
+        let key = from.map(|from| (from, digest(perimeter, packet)));
+        let Some((from, copies)) = key.and_then(|key| Some((key.0, self.sent.get_mut(&key)?))) else {
+            return self.notice(machine, perimeter, &seen);
+        };
+        copies.delivered += 1;
+        if copies.delivered > copies.sent {
+            let what = format!(
+                "m{machine} was delivered {seen:?} in {perimeter} {} times, sent {}",
+                copies.delivered, copies.sent
+            );
+            return Err(Violation::new("replay", what).of(machine));
+        }
+        if spec.owner(perimeter, seen.dst) != Some(view.node) {
+            let what = format!("m{machine} was delivered {seen:?} in {perimeter}, which is for someone else");
+            return Err(Violation::new("destination", what).of(machine));
+        }
+        if !self.is_leased(machine, perimeter, now) {
+            let what = format!("m{machine} was delivered {seen:?} in {perimeter} after its lease");
+            return Err(Violation::new("lease", what).of(machine));
+        }
+        if !self.may_pass(machine, Side::Receiver, perimeter, &seen, from, now) {
+            let what = format!(
+                "m{machine} was delivered {seen:?} in {perimeter}, which {} does not allow",
+                view.revision
+            );
+            return Err(Violation::new("ingress", what).of(machine));
+        }
+        self.check_age(machine, perimeter, &seen, from, now)?;
+        self.note_delivered(machine, perimeter, &seen);
+        Ok(Delivered::Packet)
+    }
+
+    /// What no application sent must end a conversation that this machine knows.
+    fn notice(&self, machine: usize, perimeter: &Name, seen: &Seen) -> Result<Delivered, Violation> {
+        let about = if seen.is_reset() {
+            Some(reversed(seen.tuple()))
+        } else {
+            seen.quoted
+        };
+        let known = about.is_some_and(|tuple| {
+            [tuple, reversed(tuple)]
+                .into_iter()
+                .any(|tuple| self.touched.contains(&(machine, perimeter.clone(), tuple)))
+        });
+        if known {
+            return Ok(Delivered::Notice);
+        }
+        let what = format!("m{machine} was delivered {seen:?} in {perimeter}, which its source never sent");
+        Err(Violation::new("source", what).of(machine))
+    }
+
+    /// Whether policy as `machine` has it lets a packet pass between it and `peer`.
+    fn may_pass(
+        &self,
+        machine: usize,
+        side: Side,
+        perimeter: &Name,
+        seen: &Seen,
+        peer: NodeId,
+        now: Duration,
+    ) -> bool {
+        let Some(view) = self.views.get(&machine) else {
+            return false;
+        };
+        self.passes_by(
+            &self.spec(view.revision),
+            view,
+            machine,
+            side,
+            perimeter,
+            seen,
+            peer,
+            now,
+        )
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the whole question, asked in two places"
+    )]
+    fn passes_by(
+        &self,
+        spec: &Spec,
+        view: &View,
+        machine: usize,
+        side: Side,
+        perimeter: &Name,
+        seen: &Seen,
+        peer: NodeId,
+        now: Duration,
+    ) -> bool {
+        let wall = view.wall(now);
+        let (ours, theirs) = match side {
+            Side::Sender => (seen.tuple(), reversed(seen.tuple())),
+            Side::Receiver => (reversed(seen.tuple()), seen.tuple()),
+        };
+        let we_open = |tuple: Tuple| {
+            self.opened.contains_key(&(machine, perimeter.clone(), tuple))
+                && spec.allows(perimeter, opening(view.node, peer, tuple.2, tuple.4), wall)
+        };
+        let they_open = |tuple: Tuple| {
+            self.heard.contains(&(machine, perimeter.clone(), tuple))
+                && spec.allows(perimeter, opening(peer, view.node, tuple.2, tuple.4), wall)
+        };
+        if let Some((id, _)) = seen.fragment.filter(|(_, offset)| *offset > 0) {
+            let of = (seen.src, seen.dst, seen.protocol, id);
+            let Some(tuple) = self.fragments.get(&(machine, perimeter.clone(), of)).copied() else {
+                return false;
+            };
+            return we_open(tuple)
+                || they_open(tuple)
+                || we_open(reversed(tuple))
+                || they_open(reversed(tuple));
+        }
+        if let Some(quoted) = seen.quoted {
+            // Sent back to the sender of what it quotes.
+            return quoted.0 == seen.dst && (we_open(quoted) || they_open(reversed(quoted)));
+        }
+        let opens = seen.is_syn() || seen.is_echo_request() || (seen.protocol == 17);
+        let fresh = match side {
+            Side::Sender => opening(view.node, peer, seen.protocol, seen.dst_port),
+            Side::Receiver => opening(peer, view.node, seen.protocol, seen.dst_port),
+        };
+        if opens && spec.allows(perimeter, fresh, wall) {
+            return true;
+        }
+        if seen.is_syn() && side == Side::Receiver {
+            // Both ends open at once (RFC 9293 section 3.5).
+            let state = self.opened.get(&(machine, perimeter.clone(), ours));
+            return state == Some(&Opened::Unanswered) && we_open(ours);
+        }
+        if seen.is_echo_request() {
+            return false;
+        }
+        we_open(ours) || they_open(theirs)
+    }
+
+    /// Delivered means: allowed by the newest policy, or forbidden for no longer than the lease bound.
+    fn check_age(
+        &self,
+        machine: usize,
+        perimeter: &Name,
+        seen: &Seen,
+        from: NodeId,
+        now: Duration,
+    ) -> Result<(), Violation> {
+        let Some(view) = self.views.get(&machine) else {
+            return Ok(());
+        };
+        let mut forbidden_since = None;
+        for past in self.history.range(view.revision..).rev().map(|(_, past)| past) {
+            if self.passes_by(
+                &past.spec,
+                view,
+                machine,
+                Side::Receiver,
+                perimeter,
+                seen,
+                from,
+                now,
+            ) {
+                break;
+            }
+            forbidden_since = Some(past.at);
+        }
+        let Some(since) = forbidden_since else {
+            return Ok(());
+        };
+        let lease = self
+            .spec(view.revision)
+            .perimeters
+            .get(perimeter)
+            .map_or(0, |policy| policy.lease_s);
+        if now.saturating_sub(since) <= Duration::from_secs(lease) + self.slack {
+            return Ok(());
+        }
+        let what = format!(
+            "m{machine} on {} was delivered {seen:?} in {perimeter}, forbidden since {since:?}, lease {lease} s",
+            view.revision
+        );
+        Err(Violation::new("age", what).of(machine))
+    }
+
+    fn note_delivered(&mut self, machine: usize, perimeter: &Name, seen: &Seen) {
+        self.touched.insert((machine, perimeter.clone(), seen.tuple()));
+        self.note_fragment(machine, perimeter, seen);
+        if seen.is_later_fragment() || seen.quoted.is_some() {
+            return;
+        }
+        if let Some(opened) = self
+            .opened
+            .get_mut(&(machine, perimeter.clone(), reversed(seen.tuple())))
+        {
+            *opened = Opened::Answered;
+        } else {
+            self.heard.insert((machine, perimeter.clone(), seen.tuple()));
+        }
+    }
+
+    fn note_fragment(&mut self, machine: usize, perimeter: &Name, seen: &Seen) {
+        if let Some((id, 0)) = seen.fragment {
+            let of = (seen.src, seen.dst, seen.protocol, id);
+            self.fragments
+                .insert((machine, perimeter.clone(), of), seen.tuple());
+        }
+    }
+}
+
+impl View {
+    /// The wall clock as the node counts it.
+    pub(crate) fn wall(&self, now: Duration) -> u64 {
+        self.wall_ms + now.saturating_sub(self.since).as_millis() as u64
+    }
+}
+
+fn opening(from: NodeId, to: NodeId, protocol: u8, port: u16) -> Opening {
+    Opening {
+        from,
+        to,
+        protocol,
+        port,
+    }
+}
+
+fn digest(perimeter: &Name, packet: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    perimeter.as_str().hash(&mut hasher);
+    packet.hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,254 @@
+//! The controller's side of every connection: what controller/src/session.rs does, around the shipped session.
+//!
+//! **Invariant:** authority is judged from live state for every message.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ringfence_control::{
+    ControllerSession, Goodbye, Hello, PeerCandidates, Refused, RegisterKey, ToController, ToNode,
+};
+use ringfence_controlplane::{Actor, Command, Connection, Refusal};
+use ringfence_model::{Candidate, CandidateKind, NodeId, Revision};
+
+use crate::controller::{Effect, NotDone, Seat};
+use crate::link::End;
+use crate::network::PORT;
+use crate::obey::WORDS_MAX;
+use crate::schedule::Happening;
+use crate::violation::Violation;
+use crate::world::World;
+
+impl World {
+    /// A node's word arrives. Authority is judged for each.
+    pub(crate) fn hear_node(&mut self, link: u64, message: ToController) -> Result<(), Violation> {
+        let Some((machine, node, spki)) = self
+            .links
+            .get(&link)
+            .map(|link| (link.machine, link.node, link.spki.clone()))
+        else {
+            return Ok(());
+        };
+        let Some(core) = self.controller.core.as_mut() else {
+            return Ok(());
+        };
+        if core.controller.authorize(&self.mesh, node, &spki).is_err() {
+            self.say_goodbye(link);
+            return Ok(());
+        }
+        let now = self.base + self.now;
+        match message {
+            ToController::Hello(hello) => self.welcome(link, machine, node, &hello)?,
+            ToController::RegisterKey(key) => self.register_key(link, node, key)?,
+            ToController::Candidates(candidates) => self.note_candidates(machine, node, candidates),
+            ToController::Enforced(enforced) => {
+                let wall = self.wall();
+                if let Some(core) = self.controller.core.as_mut()
+                    && let Some(seat) = core.sessions.get_mut(&link)
+                    && seat.session.handle_enforced(&enforced)
+                {
+                    core.controller
+                        .enforced(node, enforced.revision, enforced.took_us, wall);
+                    self.check_acknowledgement(machine, node, enforced.revision)?;
+                }
+            }
+            ToController::NetmapRefused(refused) => {
+                let wall = self.wall();
+                let Some(core) = self.controller.core.as_mut() else {
+                    return Ok(());
+                };
+                if let Some(netmap) = core.controller.netmap(node, wall)
+                    && let Some(seat) = core.sessions.get_mut(&link)
+                    && let Some(message) = seat.session.handle_refused(&refused, &netmap, now)
+                {
+                    self.tell_node(link, &message);
+                }
+            }
+            ToController::Renew(_)
+            | ToController::ProbeResult(_)
+            | ToController::Seen(_)
+            | ToController::Pong(_) => {}
+        }
+        Ok(())
+    }
+
+    pub(crate) fn welcome(
+        &mut self,
+        link: u64,
+        machine: usize,
+        node: NodeId,
+        hello: &Hello,
+    ) -> Result<(), Violation> {
+        for older in self.links_of(node) {
+            self.forget_session(older);
+            self.queue.at(
+                self.now + Duration::from_millis(100),
+                Happening::LinkLost {
+                    link: older,
+                    end: End::Node,
+                },
+            );
+        }
+        let (now, wall) = (self.instant(), self.wall());
+        let remote = SocketAddr::new(self.network.seen_at(machine), 40_000);
+        let mesh = self.mesh.clone();
+        let Some(core) = self.controller.core.as_mut() else {
+            return Ok(());
+        };
+        let Some(netmap) = core.controller.netmap(node, wall) else {
+            return Ok(());
+        };
+        let connection = Connection {
+            id: link,
+            remote,
+            since: wall,
+        };
+        core.controller.connected(node, connection, &hello.version);
+        let mut session = ControllerSession::new(node);
+        let messages = session
+            .handle_hello(hello, &mesh, &netmap, wall, now)
+            .map_err(|error| Violation::new("terms", format!("m{machine}: {error}")).of(machine))?;
+        core.sessions.insert(
+            link,
+            Seat {
+                session,
+                told: BTreeMap::new(),
+            },
+        );
+        if self.words.len() == WORDS_MAX {
+            self.words.pop_front();
+        }
+        self.words.push_back(netmap);
+        for message in messages {
+            self.tell_node(link, &message);
+        }
+        self.tell_peers(link, node);
+        self.plan_tick();
+        Ok(())
+    }
+
+    pub(crate) fn push(&mut self, link: u64, node: NodeId) {
+        let (now, wall) = (self.instant(), self.wall());
+        let Some(core) = self.controller.core.as_mut() else {
+            return;
+        };
+        let (Some(netmap), Some(seat)) = (core.controller.netmap(node, wall), core.sessions.get_mut(&link))
+        else {
+            return;
+        };
+        if let Some(message) = seat.session.push(&netmap, now) {
+            self.tell_node(link, &message);
+            self.tell_peers(link, node);
+        }
+    }
+
+    pub(crate) fn say_goodbye(&mut self, link: u64) {
+        let goodbye = Goodbye {
+            reason: "removed".to_owned(),
+        };
+        self.tell_node(link, &ToNode::Goodbye(goodbye));
+        self.forget_session(link);
+        let wait = Duration::from_secs(1) + self.network.delay();
+        for end in [End::Node, End::Controller] {
+            self.queue.at(self.now + wait, Happening::LinkLost { link, end });
+        }
+    }
+
+    /// A connection's end at the controller is gone.
+    pub(crate) fn forget_session(&mut self, link: u64) {
+        let wall = self.wall();
+        if let Some(core) = self.controller.core.as_mut()
+            && let Some(seat) = core.sessions.remove(&link)
+        {
+            core.controller.disconnected(seat.session.node(), link, wall);
+        }
+    }
+
+    /// Candidates of a node's peers, as far as it has not heard them.
+    pub(crate) fn tell_peers(&mut self, link: u64, node: NodeId) {
+        let Some(core) = self.controller.core.as_mut() else {
+            return;
+        };
+        let all = core.controller.candidates_for(node);
+        let Some(seat) = core.sessions.get_mut(&link) else {
+            return;
+        };
+        seat.told.retain(|peer, _| all.contains_key(peer));
+        let news: Vec<_> = all
+            .into_iter()
+            .filter(|(peer, list)| seat.told.get(peer) != Some(list))
+            .collect();
+        seat.told.extend(news.clone());
+        for (peer, candidates) in news {
+            self.tell_node(link, &ToNode::PeerCandidates(PeerCandidates { peer, candidates }));
+        }
+    }
+
+    pub(crate) fn note_candidates(&mut self, machine: usize, node: NodeId, mut candidates: Vec<Candidate>) {
+        candidates.push(Candidate {
+            address: SocketAddr::new(self.network.seen_at(machine), PORT),
+            kind: CandidateKind::ServerReflexive,
+        });
+        candidates.sort_by_key(|candidate| candidate.kind);
+        let Some(core) = self.controller.core.as_mut() else {
+            return;
+        };
+        let listeners = core.controller.set_candidates(node, &candidates);
+        for listener in listeners {
+            for link in self.links_of(listener) {
+                self.tell_peers(link, listener);
+            }
+        }
+    }
+
+    fn register_key(&mut self, link: u64, node: NodeId, key: RegisterKey) -> Result<(), Violation> {
+        let command = Command::RegisterKey {
+            node,
+            perimeter: key.perimeter.clone(),
+            public_key: key.public_key,
+        };
+        let effect = Effect::Key(key.perimeter, node, key.public_key);
+        let done = self.commit(|request| Actor::node(node, request), command, effect)?;
+        let refused = match done {
+            Ok(_) | Err(NotDone::Refused(Refusal::Unchanged) | NotDone::Down) => None,
+            Err(NotDone::Refused(refusal)) => Some(refusal.to_string()),
+            Err(NotDone::Full) => Some("the log is full".to_owned()),
+        };
+        if let Some(reason) = refused {
+            self.tell_node(link, &ToNode::Refused(Refused { reason }));
+        }
+        Ok(())
+    }
+
+    /// What a node acknowledged is on its disk, or nothing is: a restart never goes back behind it.
+    fn check_acknowledgement(
+        &self,
+        machine: usize,
+        node: NodeId,
+        revision: Revision,
+    ) -> Result<(), Violation> {
+        let disk = &self.machines[machine].disk;
+        if disk
+            .identity
+            .as_ref()
+            .is_none_or(|identity| identity.node != node)
+        {
+            return Ok(());
+        }
+        let saved = disk.netmap().map(|netmap| netmap.revision);
+        if saved.is_none_or(|saved| saved >= revision) {
+            return Ok(());
+        }
+        let what = format!("m{machine} acknowledged {revision} with {saved:?} on disk");
+        Err(Violation::new("acknowledgement", what).of(machine))
+    }
+
+    pub(crate) fn links_of(&self, node: NodeId) -> Vec<u64> {
+        let sessions = self.controller.core.iter().flat_map(|core| &core.sessions);
+        sessions
+            .filter(|(_, seat)| seat.session.node() == node)
+            .map(|(link, _)| *link)
+            .collect()
+    }
+}
