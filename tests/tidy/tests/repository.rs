@@ -149,13 +149,13 @@ fn metadata() -> String {
         ])
         .current_dir(root())
         .output()
-        .unwrap();
+        .expect("the tests are run by cargo");
     assert!(
         cargo.status.success(),
         "{}",
         String::from_utf8_lossy(&cargo.stderr)
     );
-    String::from_utf8(cargo.stdout).unwrap()
+    String::from_utf8(cargo.stdout).expect("cargo prints UTF-8")
 }
 
 #[track_caller]
