@@ -48,6 +48,8 @@ pub(crate) struct Core {
 /// One connected node.
 pub(crate) struct Seat {
     pub(crate) session: ControllerSession,
+    /// A hash of the netmap that the node was sent last, whatever its revision.
+    pub(crate) has: [u8; 32],
     /// What the node was told of its peers' candidates.
     pub(crate) told: BTreeMap<NodeId, Vec<Candidate>>,
 }
@@ -220,7 +222,7 @@ impl World {
             }
         }
         self.plan_tick();
-        Ok(())
+        self.check_pushes()
     }
 
     /// Plans the next lease or expiry.

@@ -62,6 +62,7 @@ impl World {
                     && let Some(seat) = core.sessions.get_mut(&link)
                     && let Some(message) = seat.session.handle_refused(&refused, &netmap, now)
                 {
+                    seat.has = netmap.content_hash_at(Revision::ZERO);
                     self.tell_node(link, &message);
                 }
             }
@@ -113,6 +114,7 @@ impl World {
             link,
             Seat {
                 session,
+                has: netmap.content_hash_at(Revision::ZERO),
                 told: BTreeMap::new(),
             },
         );
@@ -138,9 +140,32 @@ impl World {
             return;
         };
         if let Some(message) = seat.session.push(&netmap, now) {
+            seat.has = netmap.content_hash_at(Revision::ZERO);
             self.tell_node(link, &message);
             self.tell_peers(link, node);
         }
+    }
+
+    /// Whoever is connected has been told of all that concerns it: its leases go on for what it was told.
+    pub(crate) fn check_pushes(&self) -> Result<(), Violation> {
+        let wall = self.wall();
+        let Some(core) = self.controller.core.as_ref() else {
+            return Ok(());
+        };
+        for seat in core.sessions.values() {
+            let node = seat.session.node();
+            let netmap = core.controller.netmap(node, wall);
+            let wanted = netmap.map(|netmap| netmap.content_hash_at(Revision::ZERO));
+            if wanted.is_some_and(|wanted| wanted != seat.has) {
+                let newest = core.controller.revision();
+                let what = format!("node {node} was not told of {newest}, which changes its netmap");
+                let machine = self.machine_of(node);
+                return Err(machine.map_or(Violation::new("told", &*what), |machine| {
+                    Violation::new("told", &*what).of(machine)
+                }));
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn say_goodbye(&mut self, link: u64) {
