@@ -1,7 +1,7 @@
 //! The controller's REST API asked without our own client: TLS and HTTP/1.1 by hand.
 
-use std::io::{Read as _, Write as _};
-use std::net::SocketAddr;
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -143,7 +143,7 @@ impl Api {
         let mut bytes = Vec::new();
         let mut chunk = [0; 16 * 1024];
         loop {
-            match stream.read(&mut chunk) {
+            match hear(&mut stream, &mut chunk) {
                 Ok(0) => break,
                 Ok(length) => bytes.extend_from_slice(&chunk[..length]),
                 Err(_) if is_whole(&bytes) => break,
@@ -154,6 +154,18 @@ impl Api {
             }
         }
         Answer::parse(&bytes)
+    }
+}
+
+/// Reads alone: `StreamOwned` would first try again to send what a server that has hung up did not want to read.
+fn hear(stream: &mut StreamOwned<ClientConnection, TcpStream>, chunk: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match stream.conn.reader().read(chunk) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            heard => return heard,
+        }
+        stream.conn.read_tls(&mut stream.sock)?;
+        stream.conn.process_new_packets().map_err(io::Error::other)?;
     }
 }
 
