@@ -20,7 +20,8 @@ sim: ## simulate whole meshes in virtual time: make sim SEEDS=0..10000 SIM_SECON
 	cd tests/sim && cargo run --release -- --seeds $(SEEDS) --seconds $(SIM_SECONDS)
 
 fuzz: ## run libFuzzer on one target: make fuzz TARGET=packet SECONDS=60 (cargo install cargo-fuzz)
-	cargo fuzz run --fuzz-dir tests/fuzz/libfuzzer -s none $(TARGET) tests/fuzz/corpus/$(TARGET) -- -max_total_time=$(SECONDS)
+	@mkdir -p tests/fuzz/libfuzzer/found/$(TARGET)
+	cargo fuzz run --fuzz-dir tests/fuzz/libfuzzer -s none $(TARGET) tests/fuzz/libfuzzer/found/$(TARGET) tests/fuzz/corpus/$(TARGET) -- -max_total_time=$(SECONDS)
 
 lint: setup ## check formatting and lints; licences and advisories too where cargo-deny is installed
 	cargo fmt --all --check
