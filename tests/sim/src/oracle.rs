@@ -191,10 +191,10 @@ impl Oracle {
         if seen.is_later_fragment() {
             return Ok(());
         }
-        if !self
+        let answers = self
             .heard
-            .contains(&(machine, perimeter.clone(), reversed(seen.tuple())))
-        {
+            .contains(&(machine, perimeter.clone(), reversed(seen.tuple())));
+        if !answers || seen.is_echo_request() {
             let opened = self.opened.entry((machine, perimeter.clone(), seen.tuple()));
             opened.or_insert(Opened::Unanswered);
         }
@@ -430,10 +430,11 @@ impl Oracle {
         if seen.is_later_fragment() || seen.quoted.is_some() {
             return;
         }
-        if let Some(opened) = self
+        // Both ends may choose one identifier: an echo asked for is no answer to another.
+        let answered = self
             .opened
-            .get_mut(&(machine, perimeter.clone(), reversed(seen.tuple())))
-        {
+            .get_mut(&(machine, perimeter.clone(), reversed(seen.tuple())));
+        if let Some(opened) = answered.filter(|_| !seen.is_echo_request()) {
             *opened = Opened::Answered;
         } else {
             self.heard.insert((machine, perimeter.clone(), seen.tuple()));
