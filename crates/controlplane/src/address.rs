@@ -41,6 +41,11 @@ impl Pool {
         self.held.insert(n)
     }
 
+    /// How many are held or rest.
+    pub(crate) fn len(&self) -> usize {
+        self.held.len() + self.resting.len()
+    }
+
     /// Gives `n` back. It rests from `wall` on.
     pub(crate) fn release(&mut self, n: u32, wall: UnixMillis) {
         self.resting

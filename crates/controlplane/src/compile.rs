@@ -51,6 +51,11 @@ impl Views {
         }
     }
 
+    /// How many perimeters there are.
+    pub(crate) fn len(&self) -> usize {
+        self.by_perimeter.len()
+    }
+
     /// When the next rule ends.
     pub(crate) fn next_expiry(&self) -> Option<UnixMillis> {
         self.by_perimeter

@@ -32,6 +32,7 @@ mod receipt;
 mod refusal;
 mod snapshot;
 mod state;
+mod tables;
 mod token;
 
 #[cfg(test)]

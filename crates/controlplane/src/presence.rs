@@ -163,6 +163,11 @@ impl Presence {
         self.by_node.remove(&node);
     }
 
+    /// Of how many nodes something is known.
+    pub(crate) fn len(&self) -> usize {
+        self.by_node.len()
+    }
+
     pub(crate) fn node_mut(&mut self, node: NodeId) -> Option<&mut NodePresence> {
         self.by_node.get_mut(&node)
     }

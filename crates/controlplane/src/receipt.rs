@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ringfence_model::{NodeId, Revision, UnixMillis};
+use ringfence_model::{NodeId, Revision, TableSize, UnixMillis};
 
 use crate::Controller;
 use crate::presence::Enforcement;
@@ -132,6 +132,15 @@ impl Controller {
 }
 
 impl Receipts {
+    pub(crate) fn tables(&self) -> [TableSize; 1] {
+        let len = self.latest.len();
+        [TableSize::new(
+            "revisions that are timed",
+            len,
+            REVISIONS_TIMED_MAX,
+        )]
+    }
+
     pub(crate) fn applied(&mut self, revision: Revision, made_at: UnixMillis) {
         let progress = Progress {
             made_at,

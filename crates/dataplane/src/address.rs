@@ -29,6 +29,11 @@ impl AddressTable {
         self.v6.remove(&Ipv6Network::from(addresses.v6));
     }
 
+    /// How many addresses have an owner.
+    pub(crate) fn len(&self) -> usize {
+        self.v4.len() + self.v6.len()
+    }
+
     /// Who owns `address`.
     pub(crate) fn owner(&self, address: IpAddr) -> Option<NodeId> {
         match address {

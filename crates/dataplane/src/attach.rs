@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use ringfence_model::sabotage::{Safeguard, is_off};
-use ringfence_model::{Candidate, Name, NodeId, PrivateKey};
+use ringfence_model::{Candidate, Name, NodeId, PrivateKey, SEGMENTS_PER_NODE_MAX};
 use ringfence_path::CANDIDATES_MAX;
 use ringfence_wg::{Destination, MessageKind, PeerSlot, WgEvent, WgTransmit};
 
@@ -16,11 +16,16 @@ use crate::segment::{Gate, Peer};
 use crate::{Dataplane, DropReason, Event, SegmentId};
 
 impl Dataplane {
-    /// Gives a perimeter's segment its key pair, now or when it comes. A new key ends every session of the old one.
+    /// Gives a perimeter's segment its key pair; before the first netmap, for when it comes. A new key ends every
+    /// session of the old one. A key for a perimeter that this node has left meanwhile is forgotten at once.
     ///
     /// Answers [`Event::KeyNeeded`]; [`Event::RegisterKey`] follows unless the controller holds its public key.
     pub fn set_key(&mut self, perimeter: &Name, key: PrivateKey, now: Instant) {
-        if self.keys.get(perimeter) == Some(&key) {
+        let has_place = match self.in_force {
+            Some(_) => self.perimeters.contains_key(perimeter),
+            None => self.keys.len() < SEGMENTS_PER_NODE_MAX || self.keys.contains_key(perimeter),
+        };
+        if !has_place || self.keys.get(perimeter) == Some(&key) {
             return;
         }
         self.keys.insert(perimeter.clone(), key);
@@ -244,7 +249,7 @@ impl Dataplane {
 }
 
 /// The most members whose candidates are remembered.
-const CANDIDATE_LISTS_MAX: usize = 8192;
+pub(crate) const CANDIDATE_LISTS_MAX: usize = 8192;
 
 /// The most candidates remembered of one member; a path uses fewer.
 const CANDIDATES_PER_PEER_MAX: usize = 4 * CANDIDATES_MAX;

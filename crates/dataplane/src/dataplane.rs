@@ -39,9 +39,9 @@ pub struct Dataplane {
     pub(crate) outbox: Outbox,
     pub(crate) drops: DropCounters,
     pub(crate) rng: ChaCha20Rng,
-    segments_made: u32,
+    pub(crate) segments_made: u32,
     /// When the next lease or rule ends.
-    deadline: Option<Instant>,
+    pub(crate) deadline: Option<Instant>,
 }
 
 impl Dataplane {

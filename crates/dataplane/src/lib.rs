@@ -33,6 +33,7 @@ mod ping;
 mod reset;
 mod segment;
 mod status;
+mod tables;
 
 pub use check::{NetmapRefused, PEERS_PER_SEGMENT_MAX};
 pub use config::{DataplaneConfig, MTU_BYTES_DEFAULT, MTU_BYTES_MIN};

@@ -101,6 +101,7 @@ impl Dataplane {
             self.add_what_is_new(perimeter, map, heard.since_word, now);
         }
         self.prune_candidates();
+        self.prune_keys();
         self.schedule(now);
         self.drain_wireguard(now);
         Ok(())
@@ -238,5 +239,12 @@ impl Dataplane {
         let segments = &self.segments;
         self.candidates
             .retain(|node, _| segments.values().any(|segment| segment.peers.contains_key(node)));
+    }
+
+    /// Forgets private keys of perimeters that this node is not in: they came early, or before it left.
+    fn prune_keys(&mut self) {
+        let perimeters = &self.perimeters;
+        self.keys
+            .retain(|perimeter, _| perimeters.contains_key(perimeter));
     }
 }

@@ -1,13 +1,17 @@
 //! What waits for the shell, and the buffers that go round between the two.
 //!
 //! **Invariant:** the queues of packets hold what one `handle_*` call made, because the shell drains them before the
-//! next. Events may wait longer, for a shell whose control side is busy: of ended flows, of which peers decide how
-//! many there are, at most [`FLOWS_CLOSED_MAX`] do. The pool keeps at most [`POOL_BUFFERS_MAX`] and hands out no bytes of an earlier packet (every taker clears first).
+//! next. Events may wait longer, for a shell whose control side is busy: of those that peers decide the number of, at
+//! most [`FLOWS_CLOSED_MAX`] ends of flows do, and one new session of each peer. The others come of the control side's
+//! own doing, so there are few while it is busy. The pool keeps at most [`POOL_BUFFERS_MAX`] and hands out no bytes of
+//! an earlier packet (every taker clears first).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
-use crate::{Event, SegmentId, Transmit, TunPacket};
+use ringfence_model::{Name, NodeId, SEGMENTS_PER_NODE_MAX, TableSize};
+
+use crate::{Event, PEERS_PER_SEGMENT_MAX, SegmentId, Transmit, TunPacket};
 
 /// All queues towards the shell.
 #[derive(Default)]
@@ -17,6 +21,8 @@ pub(crate) struct Outbox {
     events: VecDeque<Event>,
     /// How many of them are ends of flows.
     flows_closed: usize,
+    /// Whose new sessions are among them.
+    sessions: BTreeSet<(Name, NodeId)>,
     pool: Vec<Vec<u8>>,
 }
 
@@ -30,15 +36,36 @@ impl Outbox {
     }
 
     /// Queues an event. The end of a flow that finds no room is left out: it is the oldest that tell how an attack
-    /// began.
+    /// began. A session that was made anew before the shell heard of it is told once.
     pub(crate) fn event(&mut self, event: Event) {
-        if matches!(event, Event::FlowClosed(_)) {
-            if self.flows_closed >= FLOWS_CLOSED_MAX {
-                return;
+        match &event {
+            Event::FlowClosed(_) if self.flows_closed >= FLOWS_CLOSED_MAX => return,
+            Event::FlowClosed(_) => self.flows_closed += 1,
+            Event::SessionEstablished { perimeter, peer } => {
+                if !self.sessions.insert((perimeter.clone(), *peer)) {
+                    return;
+                }
             }
-            self.flows_closed += 1;
+            Event::SegmentAdded(_)
+            | Event::SegmentChanged(_)
+            | Event::SegmentRemoved(_)
+            | Event::SegmentOpened { .. }
+            | Event::SegmentClosed { .. }
+            | Event::KeyNeeded { .. }
+            | Event::RegisterKey { .. }
+            | Event::Enforced { .. }
+            | Event::Pong(_)
+            | Event::PingTimedOut { .. } => {}
         }
         self.events.push_back(event);
+    }
+
+    pub(crate) fn tables(&self) -> [TableSize; 3] {
+        [
+            TableSize::new("ends of flows to tell", self.flows_closed, FLOWS_CLOSED_MAX),
+            TableSize::new("new sessions to tell", self.sessions.len(), SESSIONS_MAX),
+            TableSize::new("idle buffers", self.pool.len(), POOL_BUFFERS_MAX),
+        ]
     }
 
     pub(crate) fn poll_transmit(&mut self) -> Option<Transmit> {
@@ -53,6 +80,9 @@ impl Outbox {
         let event = self.events.pop_front()?;
         if matches!(event, Event::FlowClosed(_)) {
             self.flows_closed -= 1;
+        }
+        if let Event::SessionEstablished { perimeter, peer } = &event {
+            self.sessions.remove(&(perimeter.clone(), *peer));
         }
         Some(event)
     }
@@ -79,6 +109,9 @@ pub(crate) const POOL_BUFFERS_MAX: usize = 256;
 
 /// Ends of flows that may wait; more than one change of policy ends on a busy node.
 pub(crate) const FLOWS_CLOSED_MAX: usize = 65_536;
+
+/// New sessions that may wait: one of each peer.
+const SESSIONS_MAX: usize = SEGMENTS_PER_NODE_MAX * PEERS_PER_SEGMENT_MAX;
 
 const BUFFER_BYTES: usize = 2048;
 const BUFFER_BYTES_MIN: usize = 1536;
@@ -121,6 +154,25 @@ mod tests {
         assert_eq!(events.last(), Some(&Event::PingTimedOut { id: 7 }));
         outbox.event(Event::FlowClosed(closed));
         assert!(outbox.poll_event().is_some());
+    }
+
+    #[test]
+    fn a_peer_that_shakes_hands_without_end_is_told_of_once_until_someone_listens() {
+        let mut outbox = Outbox::default();
+        let session = |peer| Event::SessionEstablished {
+            perimeter: Name::parse("db").unwrap(),
+            peer: NodeId(peer),
+        };
+
+        for _ in 0..1_000 {
+            outbox.event(session(1));
+            outbox.event(session(2));
+        }
+
+        let events: Vec<Event> = std::iter::from_fn(|| outbox.poll_event()).collect();
+        assert_eq!(events, [session(1), session(2)]);
+        outbox.event(session(1));
+        assert_eq!(outbox.poll_event(), Some(session(1)));
     }
 
     #[test]

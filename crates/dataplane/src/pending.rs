@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use ringfence_model::NodeId;
+use ringfence_model::{NodeId, TableSize};
 use ringfence_packet::Flow;
 
 use crate::SegmentId;
@@ -60,6 +60,18 @@ impl Pending {
         }
         self.total -= usize::from(held.is_some());
         held
+    }
+
+    pub(crate) fn tables(&self) -> [TableSize; 2] {
+        let longest = self.queues.values().map(VecDeque::len).max().unwrap_or(0);
+        [
+            TableSize::new("packets that wait for a session", self.total, PENDING_PACKETS_MAX),
+            TableSize::new(
+                "packets that wait for one session",
+                longest,
+                PENDING_PACKETS_PER_PEER_MAX,
+            ),
+        ]
     }
 
     /// Whether anything waits for `peer`.

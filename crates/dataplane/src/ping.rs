@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use rand::Rng as _;
 use ringfence_control::PeerKind;
-use ringfence_model::{Name, NodeId};
+use ringfence_model::{Name, NodeId, TableSize};
 use ringfence_packet::{Flow, Protocol};
 use ringfence_wg::SealError;
 
@@ -71,6 +71,10 @@ impl Pings {
     /// When the next is given up.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.0.iter().map(|ping| ping.sent + PING_WAIT_MAX).min()
+    }
+
+    pub(crate) fn tables(&self) -> [TableSize; 1] {
+        [TableSize::new("pings under way", self.0.len(), PINGS_MAX)]
     }
 
     fn take(&mut self, peer: PeerKey, answer: Answer) -> Option<Ping> {

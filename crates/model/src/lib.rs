@@ -14,6 +14,7 @@ mod label;
 mod name;
 mod revision;
 pub mod sabotage;
+mod table;
 mod time;
 
 pub use address::{INTERFACE_NAME_BYTES_MAX, OverlayAddresses, PerimeterPrefixes, interface_name};
@@ -23,6 +24,7 @@ pub use key::{KEY_BYTES, PrivateKey, PublicKey};
 pub use label::{LABELS_MAX, LabelError, Labels, Selector};
 pub use name::{NAME_BYTES_MAX, Name, NameError};
 pub use revision::Revision;
+pub use table::TableSize;
 pub use time::UnixMillis;
 
 /// How many perimeters one node may be a member of: the `mac1` scan of an initiation tries each (DESIGN.md 4).

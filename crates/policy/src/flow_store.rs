@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use hashbrown::HashTable;
-use ringfence_model::NodeId;
+use ringfence_model::{NodeId, TableSize};
 use ringfence_packet::{Flow, Protocol};
 use siphasher::sip::SipHasher13;
 
@@ -122,6 +122,15 @@ impl FlowStore {
 
     pub(crate) fn len(&self) -> usize {
         self.index.len()
+    }
+
+    pub(crate) fn tables(&self) -> [TableSize; 3] {
+        let counts = self.peers.values().map(|flows| flows.count);
+        [
+            TableSize::new("flows of a segment", self.index.len(), FLOWS_MAX),
+            TableSize::new("places for flows", self.slots.len(), FLOWS_MAX),
+            TableSize::new("flows of a peer", counts.max().unwrap_or(0), FLOWS_PER_PEER_MAX),
+        ]
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &FlowRecord> {

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use ringfence_model::sabotage::{Safeguard, is_off};
-use ringfence_model::{NodeId, RuleId, UnixMillis};
+use ringfence_model::{NodeId, RuleId, TableSize, UnixMillis};
 use ringfence_packet::{Flow, Fragment, IcmpKind, Packet, Position};
 
 use crate::closed_flow::{CloseReason, ClosedFlow};
@@ -197,6 +197,25 @@ impl FlowTable {
     /// How many flows live.
     pub fn len(&self) -> usize {
         self.store.len()
+    }
+
+    /// How full each of its tables is.
+    pub fn tables(&self) -> Vec<TableSize> {
+        let Self {
+            store,
+            fragments,
+            closed,
+            closed_unreported: _,
+            next_timeout: _,
+        } = self;
+        let mut tables = vec![TableSize::new(
+            "flows that ended while judging",
+            closed.len(),
+            CLOSED_FLOWS_MAX,
+        )];
+        tables.extend(store.tables());
+        tables.extend(fragments.tables());
+        tables
     }
 
     /// Whether none does.

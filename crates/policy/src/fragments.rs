@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use ringfence_model::NodeId;
+use ringfence_model::{NodeId, TableSize};
 use ringfence_packet::{Flow, Fragment, FragmentKey, Tail};
 
 use crate::Refusal;
@@ -118,6 +118,30 @@ impl Fragments {
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.packets.values().map(|packet| packet.deadline).min()
+    }
+
+    pub(crate) fn tables(&self) -> [TableSize; 3] {
+        let mut most = 0;
+        let (mut peer, mut of_peer) = (None, 0);
+        for (owner, _) in self.packets.keys() {
+            of_peer = if peer == Some(*owner) { of_peer + 1 } else { 1 };
+            peer = Some(*owner);
+            most = most.max(of_peer);
+        }
+        let ranges = self.packets.values().map(|packet| packet.passed.len());
+        [
+            TableSize::new("fragmented packets", self.packets.len(), FRAGMENTED_PACKETS_MAX),
+            TableSize::new(
+                "fragmented packets of a peer",
+                most,
+                FRAGMENTED_PACKETS_PER_PEER_MAX,
+            ),
+            TableSize::new(
+                "ranges of a fragmented packet",
+                ranges.max().unwrap_or(0),
+                HOLES_MAX,
+            ),
+        ]
     }
 
     /// Evicts the peer's own oldest packet if it has its share, or the table is full and the peer has any.

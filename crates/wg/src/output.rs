@@ -5,6 +5,8 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use ringfence_model::TableSize;
+
 use crate::segment::SegmentHandle;
 use crate::slots::PeerSlot;
 
@@ -134,6 +136,13 @@ impl Outbox {
 
     pub(crate) fn poll_event(&mut self) -> Option<WgEvent> {
         self.events.pop_front()
+    }
+
+    pub(crate) fn tables(&self) -> [TableSize; 2] {
+        [
+            TableSize::new("handshake messages to send", self.transmits.len(), OUTBOX_MAX),
+            TableSize::new("events of sessions", self.events.len(), OUTBOX_MAX),
+        ]
     }
 
     /// Forgets everything about a peer that is gone: what it would still send was sealed with its keys.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rand::{RngCore as _, SeedableRng as _};
 use rand_chacha::ChaCha20Rng;
+use ringfence_model::TableSize;
 
 /// Names one peer of one segment, across all segments of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,6 +63,13 @@ impl Slots {
         self.resting.push_back((now + SLOT_REST, slot));
     }
 
+    pub(crate) fn tables(&self) -> [TableSize; 2] {
+        [
+            TableSize::new("peer slots", self.taken.len(), SLOTS_MAX),
+            TableSize::new("peer slots that rest", self.resting.len(), self.taken.len()),
+        ]
+    }
+
     fn wake(&mut self, now: Instant) {
         while let Some(&(until, slot)) = self.resting.front()
             && until <= now
@@ -81,7 +89,7 @@ pub(crate) const STRANGER_SLOT: PeerSlot = PeerSlot(0);
 /// The lower bits of a receiver index, which `Tunn` counts sessions with.
 const SESSION_BITS: u32 = 8;
 /// Slots in use or resting. When full, no peer can be added until one has rested.
-const SLOTS_MAX: usize = 1 << 20;
+pub(crate) const SLOTS_MAX: usize = 1 << 20;
 const DRAWS_MAX: usize = 64;
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Instant;
 
+use ringfence_model::TableSize;
+
 use crate::bucket::{Allowance, Bucket};
 
 /// A bucket for every source heard of lately.
@@ -50,6 +52,18 @@ impl SourceBuckets {
         self.returned
             .find_or_add(Source::of(src), now)
             .take(PER_SOURCE, now)
+    }
+
+    pub(crate) fn tables(&self) -> [TableSize; 3] {
+        let of = |table, generations: &Generations| {
+            let len = generations.young.len() + generations.old.len();
+            TableSize::new(table, len, 2 * GENERATION_MAX)
+        };
+        [
+            of("sources of handshakes", &self.strangers),
+            of("sources of handshakes that are peers", &self.proven),
+            of("sources of handshakes with a cookie", &self.returned),
+        ]
     }
 
     /// Remembers that a peer authenticated at this address, so that a flood by strangers does not delay it.

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use ringfence_model::{PrivateKey, PublicKey};
+use ringfence_model::{PrivateKey, PublicKey, TableSize};
 
 use crate::bucket::Bucket;
 use crate::clock::TICK;
@@ -13,7 +13,7 @@ use crate::intake::{SECOND_LOOKS, STRANGER_HANDSHAKES};
 use crate::output::{Outbox, WgEvent, WgTransmit};
 use crate::peer::{Call, PADDING_BYTES, Peer, PeerStats, SEALED_OVERHEAD_BYTES, SealError};
 use crate::segment::{SEGMENTS_MAX, Segment, SegmentHandle};
-use crate::slots::{PeerSlot, Slots};
+use crate::slots::{PeerSlot, SLOTS_MAX, Slots};
 use crate::source_bucket::SourceBuckets;
 
 /// WireGuard for all segments of a node. See the crate's documentation.
@@ -233,6 +233,38 @@ impl WireGuard {
     /// A segment's own public key.
     pub fn segment_key(&self, segment: SegmentHandle) -> Option<PublicKey> {
         Some(self.segments.get(&segment)?.noise.public_key())
+    }
+
+    /// How many peers have a place, and keys in memory.
+    pub fn peers_len(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// How full each of its tables is.
+    pub fn tables(&self) -> Vec<TableSize> {
+        let Self {
+            segments,
+            peers,
+            sources,
+            strangers: _,
+            second_looks: _,
+            outbox,
+            slots,
+            segments_made: _,
+            awake,
+            next_tick: _,
+            padded,
+        } = self;
+        let mut tables = vec![
+            TableSize::new("wireguard segments", segments.len(), SEGMENTS_MAX),
+            TableSize::new("wireguard peers", peers.len(), SLOTS_MAX),
+            TableSize::new("wireguard peers that need ticks", awake.len(), peers.len()),
+            TableSize::new("bytes to pad a packet in", padded.len(), PACKET_BYTES_MAX),
+        ];
+        tables.extend(outbox.tables());
+        tables.extend(slots.tables());
+        tables.extend(sources.tables());
+        tables
     }
 
     /// The peer with this key on a segment's allowlist.

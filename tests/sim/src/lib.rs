@@ -24,7 +24,8 @@
 //! - *upwards, acknowledgement*: revisions only go up, and none that was acknowledged is forgotten by a restart.
 //! - *audit, log*: a request that was answered with success is in the log once, and the log brings the same controller
 //!   back, with a snapshot or without. *enrolment*: a token makes as many nodes as it is for.
-//! - *bounds*: no datagram begets datagrams without end.
+//! - *bounds*: no datagram begets datagrams without end, no table of a core grows past its bound (`bounds.rs`), and
+//!   only peers have keys in memory.
 //!
 //! A run has two phases. In the first things go wrong, each kind with odds drawn from the seed (`swarm.rs`). Then all
 //! is well, and the mesh must come together within a stated time (`liveness.rs`): *convergence*, *liveness*.
@@ -39,6 +40,7 @@ mod allowlist;
 mod announce;
 mod apps;
 mod backup;
+mod bounds;
 pub mod clock;
 mod controller;
 mod dice;

@@ -297,7 +297,7 @@ impl World {
                 format!("{} happenings are planned", self.queue.len()),
             ));
         }
-        Ok(())
+        self.check_bounds()
     }
 
     /// The instant that the cores are handed.

@@ -2,7 +2,7 @@
 
 use ringfence_control::NetmapFault;
 use ringfence_dataplane::{Event, NetmapRefused};
-use ringfence_model::{NodeId, PublicKey};
+use ringfence_model::{NodeId, PrivateKey, PublicKey, TableSize};
 
 use crate::mesh::{Mesh, name};
 
@@ -130,6 +130,38 @@ fn a_member_is_asked_for_a_key_and_to_register_it() {
         .filter(|event| matches!(event, Event::RegisterKey { .. }))
         .count();
     assert_eq!(asked, 1, "the second netmap has it");
+}
+
+#[test]
+fn a_key_that_comes_after_its_perimeter_is_left_is_not_kept() {
+    let mut mesh = pair();
+    mesh.expel("db", 1);
+    mesh.push();
+
+    let (now, late) = (mesh.now, PrivateKey::from_random([9; 32]));
+    mesh.hosts[1].dataplane.set_key(&name("db"), late, now);
+
+    assert_eq!(mesh.hosts[1].dataplane.public_key(&name("db")), None);
+}
+
+#[test]
+fn keys_that_came_early_are_kept_for_the_first_netmap_and_no_longer() {
+    let mut mesh = Mesh::with_hosts("db", 1);
+    let (now, early) = (mesh.now, PrivateKey::from_random([9; 32]));
+    let public = early.public_key();
+    let dataplane = &mut mesh.hosts[0].dataplane;
+    dataplane.set_key(&name("db"), early, now);
+    for number in 0..100 {
+        let other = PrivateKey::from_random([number; 32]);
+        dataplane.set_key(&name(&format!("other-{number}")), other, now);
+    }
+    assert!(dataplane.tables().iter().all(TableSize::is_bounded));
+
+    mesh.push();
+
+    let dataplane = &mesh.hosts[0].dataplane;
+    assert_eq!(dataplane.public_key(&name("db")), Some(public));
+    assert_eq!(dataplane.public_key(&name("other-0")), None);
 }
 
 #[test]

@@ -1,0 +1,68 @@
+//! How full every table of a controller is: for whoever watches one, and for tests that run one for long.
+
+use ringfence_model::TableSize;
+
+use crate::Controller;
+use crate::address::{V4_BLOCKS, V6_SUBNETS};
+use crate::limit::{DEVICES_MAX, NODES_MAX, PERIMETERS_MAX, TOKENS_MAX};
+use crate::perimeter::Perimeter;
+use crate::state::State;
+
+impl Controller {
+    /// How full each table is; of those that each perimeter has, the fullest.
+    pub fn tables(&self) -> Vec<TableSize> {
+        let state = self.state();
+        let mut tables = vec![
+            TableSize::new("compiled perimeters", self.views().len(), state.perimeters.len()),
+            TableSize::new("nodes heard of", self.presence.len(), state.nodes.len()),
+        ];
+        tables.extend(self.receipts.tables());
+        tables.extend(state.tables());
+        tables
+    }
+}
+
+impl State {
+    fn tables(&self) -> Vec<TableSize> {
+        // A new field must say here whether it is a table.
+        let Self {
+            mesh: _,
+            revision: _,
+            head: _,
+            policy_revision: _,
+            nodes,
+            devices,
+            perimeters,
+            tokens,
+            names,
+            keys,
+            v4_blocks,
+            v6_subnets,
+            refusals: _,
+        } = self;
+        let seats = perimeters.values().flat_map(|perimeter| perimeter.seats.values());
+        let keys_held = seats.filter(|seat| seat.key.is_some()).count();
+        let mut tables = vec![
+            TableSize::new("nodes", nodes.len(), NODES_MAX),
+            TableSize::new("devices", devices.len(), DEVICES_MAX),
+            TableSize::new("perimeters", perimeters.len(), PERIMETERS_MAX),
+            TableSize::new("join tokens", tokens.len(), TOKENS_MAX),
+            TableSize::new("names", names.len(), nodes.len() + devices.len()),
+            TableSize::new("WireGuard keys", keys.len(), keys_held + devices.len()),
+            TableSize::new("IPv4 blocks", v4_blocks.len(), V4_BLOCKS as usize),
+            TableSize::new("IPv6 subnets", v6_subnets.len(), V6_SUBNETS as usize),
+        ];
+        let of_perimeters = perimeters.values().flat_map(|perimeter| perimeter.tables());
+        tables.extend(TableSize::fullest(of_perimeters));
+        tables
+    }
+}
+
+impl Perimeter {
+    fn tables(&self) -> [TableSize; 2] {
+        [
+            TableSize::new("seats of a perimeter", self.seats.len(), NODES_MAX + DEVICES_MAX),
+            TableSize::new("IPv4 blocks of a perimeter", self.v4.len(), V4_BLOCKS as usize),
+        ]
+    }
+}
