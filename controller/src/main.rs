@@ -66,6 +66,8 @@ enum Command {
         data_dir: PathBuf,
     },
     /// After a restore from a backup: start a new term, so that nodes do not take this controller's word for old
+    ///
+    /// The term's number is the time, so that two restores of one backup never share it: set the clock right first.
     #[command(
         after_help = "Example:\n  ringfence-controller new-term --data-dir /var/lib/ringfence-controller"
     )]
@@ -126,7 +128,9 @@ fn execute(command: Command) -> anyhow::Result<()> {
         }
         Command::NewTerm { data_dir } => {
             let revision = runtime()?.block_on(new_term(&data_dir))?;
-            say(&format!("a new term has begun: revision {revision}"));
+            say(&format!(
+                "a new term has begun: revision {revision}, newer than all that nodes know if this machine's clock is right"
+            ));
             Ok(())
         }
     }

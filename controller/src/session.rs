@@ -143,7 +143,7 @@ impl Session {
         let messages = match greeted {
             Ok(messages) => messages,
             Err(error) => {
-                tracing::error!(node = %self.node, %error, "run `ringfence-controller new-term` if this controller was restored from a backup");
+                tracing::error!(node = %self.node, %error, "run `ringfence-controller new-term`, with the clock set right, if this controller was restored from a backup");
                 self.close(CloseReason::Denied, &error.to_string());
                 bail!(error);
             }

@@ -139,8 +139,11 @@ impl Change {
         if self.content_hash() != self.hash {
             return Err(ChainError::Altered { revision });
         }
-        let term_follows = revision.term == head.revision.term || revision.term == head.revision.term + 1;
-        if !term_follows || revision.n != head.revision.n + 1 || self.previous_hash != head.hash {
+        // How far a term may go up is for the events to say (State::apply_event).
+        if revision.term < head.revision.term
+            || revision.n != head.revision.n + 1
+            || self.previous_hash != head.hash
+        {
             return Err(ChainError::Broken {
                 revision,
                 previous: head.revision,

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 /// A point in the controller's history. Ordered by term, then by number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Revision {
-    /// Goes up when a controller is restored from a backup, so that nothing it says is taken for older.
+    /// Goes up when a controller is restored from a backup, so that nothing it says is taken for older. The first is 1;
+    /// a later one is the time it began, in milliseconds, so that two restores of one backup never share it.
     pub term: u64,
     /// Goes up by one with every change within a term.
     pub n: u64,

@@ -1,13 +1,23 @@
 //! An operator restores the controller from a backup.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use ringfence_controlplane::{Actor, Command, Controller};
 
 use crate::controller::Effect;
+use crate::disk::Log;
 use crate::link::End;
+use crate::spec::Spec;
 use crate::violation::Violation;
 use crate::world::World;
+
+/// A copy of the controller's directory, with the oracle's reading of it.
+#[derive(Clone)]
+pub(crate) struct Backup {
+    log: Log,
+    specs: BTreeMap<usize, Rc<Spec>>,
+}
 
 impl World {
     /// Goes back to an older state, as an operator who restores a backup does, and starts a new term.
@@ -15,18 +25,14 @@ impl World {
         if self.controller.core.is_none() || self.controller.log.len() < 8 {
             return Ok(());
         }
-        let lost = self.dice.number(1..self.controller.log.len() as u64 / 2) as usize;
         self.controller.core = None;
         self.drop_ends(End::Controller, |_| true);
-        let kept = self.controller.log.len() - lost;
-        self.controller.log.truncate(kept);
-        let mut controller = self.controller.log.load()?;
-        self.current = self
-            .controller
-            .specs
-            .get(&kept)
-            .map(Rc::clone)
-            .unwrap_or_default();
+        let backup = self.choose_backup();
+        let kept = backup.log.len();
+        self.current = backup.specs.get(&kept).map(Rc::clone).unwrap_or_default();
+        self.controller.log = backup.log.clone();
+        self.controller.specs = backup.specs.clone();
+        self.controller.backup = Some(backup);
         let present: Vec<String> = self
             .controller
             .log
@@ -37,16 +43,31 @@ impl World {
         self.controller
             .acknowledged
             .retain(|request| present.contains(request));
-        self.say(format!("controller is set back by {lost} changes"));
-        // A backup from before another restore knows nothing of that one's term: nodes then say that they are ahead,
-        // and the operator starts a term once more.
-        let newest = self.oracle.newest();
-        while controller.revision() <= newest {
-            self.start_term(&mut controller)?;
-        }
+        let mut controller = self.controller.log.load()?;
+        self.start_term(&mut controller)?;
         self.start_controller()
     }
 
+    /// The backup that was restored last once more, or one made some changes ago.
+    fn choose_backup(&mut self) -> Backup {
+        if let Some(backup) = self.controller.backup.take()
+            && self.dice.chance(0.5)
+        {
+            self.say("controller is set back to the same backup once more".to_owned());
+            return backup;
+        }
+        let lost = self.dice.number(1..self.controller.log.len() as u64 / 2) as usize;
+        self.say(format!("controller is set back by {lost} changes"));
+        let mut log = self.controller.log.clone();
+        log.truncate(log.len() - lost);
+        let specs = self.controller.specs.range(..=log.len());
+        Backup {
+            specs: specs.map(|(at, spec)| (*at, Rc::clone(spec))).collect(),
+            log,
+        }
+    }
+
+    /// Whatever was restored before, one new term is newer than all that nodes may have heard of.
     fn start_term(&mut self, controller: &mut Controller) -> Result<(), Violation> {
         let entropy = self.dice.bytes();
         let change = controller
@@ -60,12 +81,13 @@ impl World {
         self.controller.log.append(&change);
         let applied = controller.apply(&change);
         applied.map_err(|error| Violation::new("log", format!("a new term does not apply: {error}")))?;
-        if change.revision > self.oracle.newest() {
-            return self.interpret(controller, &change, &Effect::Nothing);
+        let newest = self.oracle.newest();
+        if change.revision <= newest {
+            return Err(Violation::new(
+                "terms",
+                format!("a new term starts at {}, not after {newest}", change.revision),
+            ));
         }
-        self.controller
-            .specs
-            .insert(self.controller.log.len(), Rc::clone(&self.current));
-        Ok(())
+        self.interpret(controller, &change, &Effect::Nothing)
     }
 }

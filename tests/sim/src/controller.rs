@@ -10,6 +10,7 @@ use ringfence_control::ControllerSession;
 use ringfence_controlplane::{Actor, Change, Command, Controller, PushKind, Refusal, TokenHash};
 use ringfence_model::{Candidate, Name, NodeId, PublicKey, UnixMillis};
 
+use crate::backup::Backup;
 use crate::clock::WALL_START;
 use crate::disk::Log;
 use crate::link::End;
@@ -31,6 +32,8 @@ pub(crate) struct Host {
     pub acknowledged: BTreeSet<String>,
     /// The oracle's reading of the log up to each length.
     pub(crate) specs: BTreeMap<usize, Rc<Spec>>,
+    /// What the last restore was made from.
+    pub(crate) backup: Option<Backup>,
     /// A change that was being stored when the process died, with what it means.
     in_doubt: Option<(Change, Effect)>,
     requests: u64,

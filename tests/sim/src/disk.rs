@@ -82,7 +82,7 @@ impl Disk {
 }
 
 /// The controller's log, with a snapshot that may be older than its end.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Log {
     entries: Vec<Vec<u8>>,
     snapshot: Option<(usize, Vec<u8>)>,

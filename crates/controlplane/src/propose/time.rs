@@ -37,10 +37,16 @@ fn expired_rules(draft: &Draft) -> impl Iterator<Item = (Name, Vec<RuleId>)> {
     })
 }
 
+/// Starts a term that no other restore of the same backup starts: one more than the backup's would come twice, with
+/// other contents, and nodes would take the second for what they have. So it is the time, which does not come twice.
 pub(super) fn start_term(draft: &mut Draft) {
     let before = draft.state.revision.term;
+    let time = draft.wall.0.min(TERM_TIME_MAX);
     draft.record(Event::TermStarted {
         before,
-        after: before + 1,
+        after: time.max(before + 1),
     });
 }
+
+/// However wrong the clock, there is room for terms after this one: numbers up to 2^53 are exact in JSON everywhere.
+const TERM_TIME_MAX: u64 = 1 << 52;

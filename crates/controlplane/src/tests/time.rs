@@ -3,7 +3,7 @@
 use ringfence_model::{Revision, UnixMillis};
 
 use super::world::*;
-use crate::{Command, Event, Refusal, TokenState};
+use crate::{Actor, Command, Controller, Event, Refusal, Snapshot, TokenState};
 
 /// [`database`] with a rule that ends at the start of 2024.
 fn ending() -> String {
@@ -109,10 +109,43 @@ fn a_new_term_is_newer_than_all_before() {
     assert_eq!(
         after,
         Revision {
-            term: before.term + 1,
+            term: world.wall.0,
             n: before.n + 1
         }
     );
     assert_eq!(world.netmap(db).revision, after);
     assert_eq!(world.pushes.len(), 2, "every node is told");
+}
+
+#[test]
+fn two_restores_of_one_backup_start_different_terms() {
+    let (mut world, _, _) = World::with_database();
+    let backup = world.controller.snapshot().to_bytes();
+    let restored = || Controller::load(Some(Snapshot::from_bytes(&backup).unwrap()), []).unwrap();
+    let first = start_term(&mut restored(), world.wall);
+
+    world.wall = UnixMillis(world.wall.0 + 1);
+    let second = start_term(&mut restored(), world.wall);
+
+    assert!(second > first, "{second} is not newer than {first}");
+}
+
+#[test]
+fn terms_go_up_whatever_the_clock_says() {
+    let (mut world, _, _) = World::with_database();
+    let mut last = world.controller.revision();
+    for wall in [u64::MAX, 0, END.0, u64::MAX] {
+        let next = start_term(&mut world.controller, UnixMillis(wall));
+        assert!(next.term > last.term, "{next} is not newer than {last}");
+        last = next;
+    }
+}
+
+fn start_term(controller: &mut Controller, wall: UnixMillis) -> Revision {
+    let actor = Actor::system("operator", "new-term");
+    let change = controller
+        .propose(&actor, Command::StartTerm, wall, [7; 32])
+        .unwrap();
+    controller.apply(&change).unwrap();
+    controller.revision()
 }
