@@ -10,6 +10,7 @@ use ringfence_controller::confinement;
 use ringfence_controller::init::{Config, init, parse_advertise};
 use ringfence_controller::run::{new_term, run};
 use ringfence_model::Name;
+use ringfence_tame::{Line, tame};
 use ringfence_transport::forbid_core_dumps;
 use tracing_subscriber::EnvFilter;
 
@@ -83,7 +84,7 @@ enum Command {
 static MEMORY: ZeroAlloc<System> = ZeroAlloc(System);
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli: Cli = ringfence_tame::parse_arguments();
     if let Err(error) = start_log(&cli.log, cli.log_json) {
         say(&format!("error: --log {:?} is no filter: {error}", cli.log));
         return ExitCode::from(2);
@@ -143,8 +144,8 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 fn start_log(filter: &str, json: bool) -> Result<(), tracing_subscriber::filter::ParseError> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::try_new(filter)?)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
+        .with_ansi(false)
+        .with_writer(|| Line(std::io::stderr()));
     if json {
         builder.json().init();
     } else {
@@ -156,7 +157,7 @@ fn start_log(filter: &str, json: bool) -> Result<(), tracing_subscriber::filter:
 /// To stderr: stdout is for answers that a program might read, and there are none here.
 fn say(text: &str) {
     use std::io::Write as _;
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(std::io::stderr(), "{}", tame(text));
 }
 
 #[cfg(test)]

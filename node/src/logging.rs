@@ -1,7 +1,8 @@
 //! The log: to standard error, and without secrets at any level.
 
-use std::io::{self, IsTerminal as _};
+use std::io;
 
+use ringfence_tame::Line;
 use tracing_subscriber::EnvFilter;
 
 use crate::arguments::{LogFormat, LogLevel};
@@ -17,12 +18,10 @@ pub fn start(level: LogLevel, format: LogFormat) -> anyhow::Result<()> {
     };
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr);
+        .with_ansi(false)
+        .with_writer(|| Line(io::stderr()));
     let started = match format {
-        LogFormat::Text => log
-            .with_ansi(io::stderr().is_terminal())
-            .with_target(false)
-            .try_init(),
+        LogFormat::Text => log.with_target(false).try_init(),
         LogFormat::Json => log.json().try_init(),
     };
     started.map_err(|error| anyhow::anyhow!(error))

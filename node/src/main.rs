@@ -4,24 +4,24 @@ use std::alloc::System;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
 use ringfence_confine::ZeroAlloc;
 use ringfence_node::arguments::Arguments;
 use ringfence_node::{Failure, give_up, logging, run};
+use ringfence_tame::tame;
 
 /// Keys that are done with do not lie about in freed memory, whoever held them.
 #[global_allocator]
 static MEMORY: ZeroAlloc<System> = ZeroAlloc(System);
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments: Arguments = ringfence_tame::parse_arguments();
     match start(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             // Standard error may be closed; the exit code still tells.
-            let _ = writeln!(io::stderr(), "ringfence-node: {failure}");
+            let _ = writeln!(io::stderr(), "ringfence-node: {}", tame(&failure.to_string()));
             failure.exit_code()
         }
     }

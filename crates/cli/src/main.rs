@@ -18,15 +18,13 @@ mod when;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 use crate::args::Cli;
 use crate::output::Output;
 
 fn main() -> ExitCode {
     // What the system does not let us forbid is no reason not to answer.
     let _ = ringfence_transport::forbid_core_dumps();
-    let cli = Cli::try_parse().unwrap_or_else(|error| refuse(&error));
+    let cli: Cli = ringfence_tame::parse_arguments();
     let mut output = Output::new(cli.json);
     match commands::run(cli, &mut output) {
         Ok(()) => ExitCode::SUCCESS,
@@ -35,14 +33,4 @@ fn main() -> ExitCode {
             ExitCode::from(failure.exit as u8)
         }
     }
-}
-
-/// Says what is wrong with the command line. It may hold what a script took from elsewhere.
-fn refuse(error: &clap::Error) -> ! {
-    let (told, tamed) = (error.to_string(), output::tame(&error.to_string()));
-    if told == tamed {
-        error.exit();
-    }
-    Output::new(false).note(&tamed);
-    std::process::exit(error.exit_code());
 }

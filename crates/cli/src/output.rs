@@ -6,6 +6,7 @@ use anstream::{AutoStream, ColorChoice};
 use comfy_table::{ContentArrangement, Table, presets};
 use miette::{GraphicalReportHandler, LabeledSpan, MietteDiagnostic, NamedSource, Report};
 use ringfence_control::api::Finding;
+use ringfence_tame::tame;
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -76,19 +77,7 @@ impl Output {
     }
 }
 
-/// The text without what moves a terminal's cursor or turns its words around: policies, names of files and answers of
-/// other programs come from anybody, and what is shown is believed. As many bytes as before, so that places stay right.
-pub(crate) fn tame(text: &str) -> String {
-    let calm = |c: char| match (is_wild(c), c.len_utf8()) {
-        (false, _) => c,
-        (true, 1) => '?',
-        (true, 2) => '\u{bf}',
-        (true, _) => '\u{fffd}',
-    };
-    text.chars().map(calm).collect()
-}
-
-/// The same, with the colours that our own words have.
+/// The text tamed, but for the colours that our own words have.
 fn tame_but_colours(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
@@ -99,13 +88,6 @@ fn tame_but_colours(text: &str) -> String {
         rest = styled;
     }
     shown + &tame(rest)
-}
-
-/// Control characters but line ends and tabs, and those that set the direction of writing (UAX #9).
-fn is_wild(c: char) -> bool {
-    let turns =
-        matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}');
-    turns || (c.is_control() && c != '\n' && c != '\t')
 }
 
 /// `file:line:column: message`, with the help below.
@@ -185,17 +167,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_others_wrote_cannot_write_on_the_terminal() {
-        let told = "\u{1b}[2Jgone\r\u{9b}31m \u{202e}drowssap\ttab\nline";
-
-        let shown = tame(told);
-
-        assert_eq!(shown, "?[2Jgone?\u{bf}31m \u{fffd}drowssap\ttab\nline");
-        assert_eq!(shown.len(), told.len());
+    fn an_answer_has_our_colours_and_nobody_elses() {
+        let told = "\u{1b}[2Jgone\r\u{202e}";
         let own = "\u{1b}[32mallow\u{1b}[0m";
+
         assert_eq!(
             tame_but_colours(&format!("{own} {told}")),
-            format!("{own} {shown}")
+            format!("{own} {}", tame(told))
         );
     }
 

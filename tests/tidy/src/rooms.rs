@@ -48,11 +48,16 @@ pub const ROOMS: &[Room] = &[
     ),
     shell("transport", "crates/transport", &["model", "control"]),
     shell("confine", "crates/confine", &[]),
-    shell("cli", "crates/cli", &["model", "policy", "control", "transport"]),
+    shell("tame", "crates/tame", &[]),
+    shell(
+        "cli",
+        "crates/cli",
+        &["model", "policy", "control", "transport", "tame"],
+    ),
     shell(
         "node",
         "node",
-        &["model", "dataplane", "control", "transport", "confine"],
+        &["model", "dataplane", "control", "transport", "confine", "tame"],
     ),
     shell(
         "controller",
@@ -65,6 +70,7 @@ pub const ROOMS: &[Room] = &[
             "control",
             "transport",
             "confine",
+            "tame",
         ],
     ),
     test("lab", "tests/lab", &[]),

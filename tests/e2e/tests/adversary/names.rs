@@ -219,6 +219,13 @@ fn odd_names_on_command_lines_and_of_files_do_no_harm_on_the_terminal() {
             .run()
             .unwrap();
         assert_ne!(enroll.code(), Some(0), "{name:?}: {}", enroll.all());
+        assert_tame(name, &enroll.all());
+        for words in [["run", "--data-dir"], ["init", "--mesh"], ["--log", "info"]] {
+            let found = host.command(binary("ringfence-controller").unwrap()).args(words);
+            let run = found.arg(name).run().unwrap();
+            assert_ne!(run.code(), Some(0), "{words:?} {name:?}: {}", run.all());
+            assert_tame(name, &run.all());
+        }
         for words in [
             vec!["node", "show", "--"],
             vec!["perimeter", "rm", "--yes", "--"],
