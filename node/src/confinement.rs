@@ -77,14 +77,20 @@ fn of_agent(agent: &AgentArguments, needs: Needs) -> Needs {
 
 const TUN_CONTROL: &str = "/dev/net/tun";
 
-/// `/etc` as a whole: a file in it that is replaced is another file to the kernel, and then names would not resolve.
-const READ: [&str; 12] = [
+/// Of `/etc`, these files alone: passwords and other programs' keys lie beside them. A file that is replaced is another
+/// one to the kernel, and closed: should that keep names from resolving, [`crate::link`] goes by the last address.
+const READ: [&str; 17] = [
     // The host's name, and which boot this is.
     "/proc/sys/kernel",
     "/proc/self",
     "/sys/fs/cgroup",
     // Resolving names: what libc reads, the modules it loads, and where resolv.conf may lead to.
-    "/etc",
+    "/etc/resolv.conf",
+    "/etc/nsswitch.conf",
+    "/etc/hosts",
+    "/etc/host.conf",
+    "/etc/gai.conf",
+    "/etc/ld.so.cache",
     "/lib",
     "/lib64",
     "/usr/lib",
@@ -94,3 +100,33 @@ const READ: [&str; 12] = [
     "/run/resolvconf",
     "/run/NetworkManager",
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::ErrorKind;
+    use std::net::ToSocketAddrs as _;
+
+    use super::*;
+
+    #[test]
+    fn names_still_resolve_and_what_lies_beside_their_files_is_closed() {
+        let state = StateArguments {
+            state_dir: "/not/there".into(),
+        };
+        let refused = |path: &str| fs::read(path).err().map(|error| error.kind());
+
+        // A thread of its own: nothing of it can be undone.
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                confine(&of_state(&state)).unwrap();
+
+                fs::read("/etc/hosts").unwrap();
+                assert!(("localhost", 1).to_socket_addrs().unwrap().next().is_some());
+                for closed in ["/etc/shadow", "/etc/passwd", "/etc/ssl", "/etc/ssh", "/etc"] {
+                    assert_eq!(refused(closed), Some(ErrorKind::PermissionDenied), "{closed}");
+                }
+            });
+        });
+    }
+}

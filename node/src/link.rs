@@ -47,10 +47,14 @@ pub(crate) struct Target {
 /// Keeps a connection for as long as somebody listens to `events`.
 pub(crate) async fn keep(target: Target, events: mpsc::Sender<LinkEvent>) {
     let mut failures = 0_u32;
+    let mut last_known = None;
     loop {
         let began = Instant::now();
-        let (why, cap) = match attempt(&target, failures).await {
-            Ok(client) => (converse(client, &events).await, BACKOFF_MAX),
+        let (why, cap) = match attempt(&target, last_known.as_deref(), failures).await {
+            Ok(client) => {
+                last_known = Some(client.remote.to_string());
+                (converse(client, &events).await, BACKOFF_MAX)
+            }
             Err(error) => {
                 if matches!(error, TransportError::Disowned { .. })
                     && events.send(LinkEvent::Disowned).await.is_err()
@@ -74,27 +78,47 @@ pub(crate) async fn keep(target: Target, events: mpsc::Sender<LinkEvent>) {
 }
 
 /// One round over all controllers.
-async fn attempt(target: &Target, failures: u32) -> Result<ControlClient, TransportError> {
-    let identity = Arc::clone(&target.identity.borrow());
+///
+/// And over the address where one was last: names stop resolving when the network changes, and where the file that says
+/// who resolves them is replaced ([`crate::confinement`]).
+async fn attempt(
+    target: &Target,
+    last_known: Option<&str>,
+    failures: u32,
+) -> Result<ControlClient, TransportError> {
     let mut last = TransportError::Setup("no controller is known".to_owned());
     for controller in &target.controllers {
-        let config = ControlConfig {
-            controllers: std::slice::from_ref(controller),
-            mesh: &target.mesh,
-            ca_pem: &identity.ca_pem,
-            certificate_chain_pem: &identity.chain_pem,
-            key: &identity.key,
-        };
-        last = match tokio::time::timeout(attempt_time(failures), ControlClient::connect(config)).await {
-            Ok(Ok(client)) => return Ok(client),
-            Ok(Err(error)) => error,
-            Err(_) => TransportError::Unreachable {
-                tried: controller.clone(),
-                why: "nobody answers".to_owned(),
-            },
+        last = match reach(target, controller, failures).await {
+            Ok(client) => return Ok(client),
+            Err(error) => error,
         };
     }
-    Err(last)
+    let Some(known) = last_known.filter(|known| target.controllers.iter().all(|named| named != known)) else {
+        return Err(last);
+    };
+    match reach(target, known, failures).await {
+        // Why the names lead nowhere says more.
+        Err(TransportError::Unreachable { .. }) => Err(last),
+        reached => reached,
+    }
+}
+
+async fn reach(target: &Target, controller: &str, failures: u32) -> Result<ControlClient, TransportError> {
+    let identity = Arc::clone(&target.identity.borrow());
+    let config = ControlConfig {
+        controllers: &[controller.to_owned()],
+        mesh: &target.mesh,
+        ca_pem: &identity.ca_pem,
+        certificate_chain_pem: &identity.chain_pem,
+        key: &identity.key,
+    };
+    match tokio::time::timeout(attempt_time(failures), ControlClient::connect(config)).await {
+        Ok(connected) => connected,
+        Err(_) => Err(TransportError::Unreachable {
+            tried: controller.to_owned(),
+            why: "nobody answers".to_owned(),
+        }),
+    }
 }
 
 /// Carries messages both ways until the connection ends, and says why it did.

@@ -102,6 +102,9 @@ const NEVER: &[i64] = &[
     libc::SYS_kcmp,
     libc::SYS_move_pages,
     libc::SYS_migrate_pages,
+    libc::SYS_shmget,
+    libc::SYS_shmat,
+    libc::SYS_shmctl,
     // Other namespaces and roots.
     libc::SYS_unshare,
     libc::SYS_setns,

@@ -22,7 +22,7 @@ pub use zeroizing_alloc::ZeroAlloc;
 /// What a daemon needs for the rest of its life.
 #[derive(Clone, Debug)]
 pub struct Needs {
-    /// Of its capabilities, those to keep.
+    /// Of its capabilities, those to keep. CAP_IPC_LOCK is kept besides where memory stays locked by it alone.
     pub capabilities: CapabilitySet,
     /// Folders and files to read; those that are not there are left out.
     pub read: Vec<PathBuf>,
@@ -91,8 +91,8 @@ pub enum ConfineError {
 /// [`ConfineError`] if capabilities cannot be given up.
 pub fn confine(needs: &Needs) -> Result<Confined, ConfineError> {
     // First: it takes rights that are then given up.
-    let memory = memory::lock();
-    let capabilities = capabilities::keep(needs.capabilities)?;
+    let (memory, for_memory) = memory::lock();
+    let capabilities = capabilities::keep(needs.capabilities | for_memory)?;
     rustix::thread::set_no_new_privs(true).map_err(|error| ConfineError::NewPrivileges(error.into()))?;
     let files = files::restrict(needs);
     // Last: it forbids some of the calls above.

@@ -8,6 +8,7 @@ use std::process::Command;
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, socket};
+use rustix::process::{Resource, getrlimit};
 use rustix::thread::{UnshareFlags, capabilities};
 
 use super::*;
@@ -67,7 +68,7 @@ fn what_is_not_needed_of_capabilities_is_gone() {
         capabilities: CapabilitySet::NET_ADMIN,
         ..nothing()
     };
-    let had = capabilities(None).unwrap().permitted & CapabilitySet::NET_ADMIN;
+    let had = capabilities(None).unwrap().permitted & (CapabilitySet::NET_ADMIN | memory_right());
 
     let left = confined(&needs, |confined| {
         assert_eq!(confined.capabilities, had);
@@ -76,6 +77,37 @@ fn what_is_not_needed_of_capabilities_is_gone() {
 
     assert_eq!((left.effective, left.permitted), (had, had));
     assert_eq!(left.inheritable, CapabilitySet::empty());
+}
+
+/// What locked memory takes: nothing where the limit can be lifted, as by a root that is not in a container.
+fn memory_right() -> CapabilitySet {
+    let lifted = capabilities(None)
+        .unwrap()
+        .effective
+        .contains(CapabilitySet::SYS_RESOURCE)
+        || getrlimit(Resource::Memlock).maximum.is_none();
+    if lifted {
+        CapabilitySet::empty()
+    } else {
+        CapabilitySet::IPC_LOCK
+    }
+}
+
+#[test]
+fn memory_is_locked_for_root_and_more_than_the_limit_can_be_used_after() {
+    let may = capabilities(None).unwrap().effective;
+    let expected = may.intersects(CapabilitySet::SYS_RESOURCE | CapabilitySet::IPC_LOCK)
+        || getrlimit(Resource::Memlock).maximum.is_none();
+
+    confined(&nothing(), |confined| {
+        assert_eq!(confined.memory == Wall::Whole, expected, "{:?}", confined.memory);
+        // More than any finite limit that a system sets for everybody.
+        std::hint::black_box(vec![1_u8; 64 << 20]);
+    });
+
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let locked = status.lines().find(|line| line.starts_with("VmLck:")).unwrap();
+    assert_eq!(!locked.ends_with(" 0 kB"), expected, "{locked}");
 }
 
 #[test]
