@@ -12,6 +12,7 @@ mod flow;
 mod icmp_error;
 mod ipv4;
 mod ipv6;
+pub mod offload;
 mod packet;
 mod transport;
 
@@ -19,7 +20,7 @@ pub use build::{
     PAYLOAD_BYTES_MAX, TcpSegment, echo_reply, echo_request, tcp_reset, tcp_reset_answering, tcp_segment,
     udp_datagram,
 };
-pub use checksum::{checksum, pseudo_header_sum};
+pub use checksum::{checksum, ones_sum, pseudo_header_sum};
 pub use flow::{Flow, Protocol};
 pub use icmp_error::{administratively_prohibited, administratively_prohibited_flow, packet_too_big};
 pub use packet::{Fragment, FragmentKey, Malformed, Packet, Position, Tail};

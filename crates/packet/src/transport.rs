@@ -235,6 +235,8 @@ fn quoted_flow(quote: &[u8]) -> Result<Flow, Malformed> {
 }
 
 pub(crate) const TCP_HEADER_BYTES: usize = 20;
+/// Its length field has four bits, for words of 32 bits.
+pub(crate) const TCP_HEADER_BYTES_MAX: usize = 60;
 pub(crate) const UDP_HEADER_BYTES: usize = 8;
 pub(crate) const ICMP_HEADER_BYTES: usize = 8;
 const QUOTED_BYTES: usize = 8;
