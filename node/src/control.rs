@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
+use ringfence_control::saved::Peers;
 use ringfence_control::{HelloFacts, Netmap, NodeAction, NodeSession, ToController, ToNode};
 use ringfence_dataplane::{Restored, SegmentFacts};
 use ringfence_model::{Candidate, Name, NodeId, PublicKey};
@@ -24,7 +25,7 @@ use crate::netlink::Netlink;
 use crate::packet_loop::{LoopEnded, LoopHandle};
 use crate::pings::Pings;
 use crate::report::ChangingFacts;
-use crate::saved::{self, Moment, Peers};
+use crate::saved;
 use crate::state::{NodeFile, StateDir};
 use crate::uapi::Uapi;
 
@@ -233,7 +234,7 @@ impl Control {
     /// Writes down that the controller spoke. An older word than the truth only shortens a lease after a restart.
     fn save_word(&mut self) {
         self.memory.word_saved = Some(Instant::now());
-        if let Err(error) = saved::save_word(&self.state, Moment::now()) {
+        if let Err(error) = saved::save_word(&self.state, saved::moment_now()) {
             tracing::warn!(%error, "the lease could not be saved: after a restart it counts from an earlier word");
         }
     }
@@ -330,7 +331,7 @@ impl Control {
 
     /// Puts the netmap that was saved in force, for what is left of its leases.
     pub(crate) async fn restore(&mut self) -> Result<(), LoopEnded> {
-        let saved = match saved::load(&self.state, &Moment::now()) {
+        let saved = match saved::load(&self.state, &saved::moment_now()) {
             Ok(Some(saved)) => saved,
             Ok(None) => return Ok(()),
             Err(error) => {

@@ -1,88 +1,25 @@
-//! The netmap on disk, and when the controller last spoke: what a restart without a controller may count on.
+//! The netmap on disk, and when the controller last spoke: the files of `ringfence_control::saved`.
 //!
-//! **Invariant:** a restart never lengthens a lease. Where the clocks cannot tell how much of it is left, none is.
-
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
+//! **Invariant:** a restart never lengthens a lease. What is removed here stays removed, whatever happens to the power.
 
 use ringfence_control::Netmap;
-use ringfence_model::{Candidate, Name, NodeId, UnixMillis};
+use ringfence_control::saved::{
+    Moment, Peers, Saved, SavedDamaged, netmap_file, peers_file, read_peers, read_saved, word_file,
+};
+use ringfence_model::UnixMillis;
 
 use crate::clock;
-use crate::state::{FORMAT, StateDir, StateError};
+use crate::state::{StateDir, StateError};
 
-/// One moment on both clocks of the machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Moment {
-    /// Names this boot of the kernel.
-    boot_id: String,
-    /// Time since boot, sleep included: nobody can set it.
-    boot_ms: u64,
-    /// The wall clock, for a machine that has booted since.
-    wall: UnixMillis,
-}
-
-/// What a restart can use of what is known of peers, beyond the netmap.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Peers {
-    /// Where they were last said to be.
-    pub(crate) candidates: BTreeMap<NodeId, Vec<Candidate>>,
-    /// With whom there were sessions. They go on sending into a session that died with the process, until they
-    /// notice after 15 s (whitepaper 6.5): a handshake from here tells them at once.
-    pub(crate) sessions: BTreeMap<Name, BTreeSet<NodeId>>,
-}
-
-/// A netmap to go on with.
-#[derive(Debug)]
-pub(crate) struct Saved {
-    /// The controller's last word.
-    pub(crate) netmap: Netmap,
-    /// How long ago that was.
-    pub(crate) since_word: Duration,
-}
-
-#[derive(Serialize, Deserialize)]
-struct NetmapFile {
-    format: u32,
-    netmap: Netmap,
-}
-
-#[derive(Serialize, Deserialize)]
-struct PeersFile {
-    format: u32,
-    peers: Peers,
-}
-
-#[derive(Serialize, Deserialize)]
-struct WordFile {
-    format: u32,
-    last_word: Moment,
-}
-
-impl Moment {
-    /// Now.
-    pub(crate) fn now() -> Self {
-        let boot = clock::since_boot();
-        // Without a boot id (no /proc) two boots cannot be told apart: an empty one never equals another.
-        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        Self {
-            boot_id: boot_id.trim().to_owned(),
-            boot_ms: u64::try_from(boot.as_millis()).unwrap_or(u64::MAX),
-            wall: wall_now(),
-        }
-    }
-
-    /// How long before `now` this was; `None` if the clocks do not tell.
-    fn until(&self, now: &Self) -> Option<Duration> {
-        let same_boot = self.boot_id == now.boot_id && !self.boot_id.is_empty();
-        let elapsed_ms = if same_boot {
-            now.boot_ms.checked_sub(self.boot_ms)
-        } else {
-            now.wall.0.checked_sub(self.wall.0)
-        };
-        elapsed_ms.map(Duration::from_millis)
+/// This moment on both clocks.
+pub(crate) fn moment_now() -> Moment {
+    let boot = clock::since_boot();
+    // Without a boot id (no /proc) two boots cannot be told apart: an empty one never equals another.
+    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    Moment {
+        boot_id: boot_id.trim().to_owned(),
+        boot_ms: u64::try_from(boot.as_millis()).unwrap_or(u64::MAX),
+        wall: wall_now(),
     }
 }
 
@@ -97,11 +34,7 @@ pub(crate) fn wall_now() -> UnixMillis {
 /// Writes the netmap down. If that fails the old one is removed, which a full disk allows: better no netmap after a
 /// restart than one with a peer that was revoked.
 pub(crate) fn save_netmap(state: &StateDir, netmap: &Netmap) -> Result<(), StateError> {
-    let file = NetmapFile {
-        format: FORMAT,
-        netmap: netmap.clone(),
-    };
-    let written = encode(&file).and_then(|bytes| state.write(NETMAP, &bytes));
+    let written = write(state, NETMAP, netmap_file(netmap));
     if written.is_err() {
         state.remove(NETMAP)?;
     }
@@ -110,11 +43,7 @@ pub(crate) fn save_netmap(state: &StateDir, netmap: &Netmap) -> Result<(), State
 
 /// Writes down that the controller spoke at `moment`.
 pub(crate) fn save_word(state: &StateDir, moment: Moment) -> Result<(), StateError> {
-    encode(&WordFile {
-        format: FORMAT,
-        last_word: moment,
-    })
-    .and_then(|bytes| state.write(WORD, &bytes))
+    write(state, WORD, word_file(moment))
 }
 
 /// Forgets that the controller ever spoke: after a restart every lease is over.
@@ -124,20 +53,13 @@ pub(crate) fn forget_word(state: &StateDir) -> Result<(), StateError> {
 
 /// Writes down what is known of peers.
 pub(crate) fn save_peers(state: &StateDir, peers: &Peers) -> Result<(), StateError> {
-    let file = PeersFile {
-        format: FORMAT,
-        peers: peers.clone(),
-    };
-    encode(&file).and_then(|bytes| state.write(PEERS, &bytes))
+    write(state, PEERS, peers_file(peers))
 }
 
 /// What was known of peers; nothing if the file is of no use, for the controller says it again.
 pub(crate) fn load_peers(state: &StateDir) -> Peers {
     let text = state.read(PEERS).ok().flatten();
-    let file = text.and_then(|text| decode::<PeersFile>(&text).ok());
-    file.filter(|file| file.format == FORMAT)
-        .map(|file| file.peers)
-        .unwrap_or_default()
+    read_peers(text.as_deref().map(str::as_bytes))
 }
 
 /// Forgets all of it.
@@ -147,40 +69,24 @@ pub(crate) fn forget(state: &StateDir) -> Result<(), StateError> {
     state.remove(PEERS)
 }
 
-/// What was saved. A netmap without a usable word counts as past every lease: its segments exist, closed, so that
-/// their prefixes stay off the underlay.
+/// What was saved.
 pub(crate) fn load(state: &StateDir, now: &Moment) -> Result<Option<Saved>, StateError> {
-    let Some(text) = state.read(NETMAP)? else {
+    let Some(netmap) = state.read(NETMAP)? else {
         return Ok(None);
     };
-    let file: NetmapFile = decode(&text)?;
-    if file.format != FORMAT {
-        return Ok(None);
-    }
-    let word = match state.read(WORD) {
-        Ok(Some(text)) => decode::<WordFile>(&text).ok(),
-        Ok(None) | Err(_) => None,
-    };
-    let since_word = word
-        .filter(|word| word.format == FORMAT)
-        .and_then(|word| word.last_word.until(now));
-    Ok(Some(Saved {
-        netmap: file.netmap,
-        since_word: since_word.unwrap_or(Duration::MAX),
-    }))
+    let word = state.read(WORD).ok().flatten();
+    let word = word.as_deref().map(str::as_bytes);
+    read_saved(netmap.as_bytes(), word, now).map_err(|error| damaged(NETMAP, &error))
 }
 
-fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, StateError> {
-    serde_json::to_vec(value).map_err(|error| damaged(&error))
+fn write(state: &StateDir, file: &str, bytes: Result<Vec<u8>, SavedDamaged>) -> Result<(), StateError> {
+    let bytes = bytes.map_err(|error| damaged(file, &error))?;
+    state.write(file, &bytes)
 }
 
-fn decode<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, StateError> {
-    serde_json::from_str(text).map_err(|error| damaged(&error))
-}
-
-fn damaged(error: &serde_json::Error) -> StateError {
+fn damaged(file: &str, error: &SavedDamaged) -> StateError {
     StateError::Damaged {
-        path: NETMAP.into(),
+        path: file.into(),
         why: error.to_string(),
     }
 }
@@ -191,7 +97,10 @@ const PEERS: &str = "peers.json";
 
 #[cfg(test)]
 mod tests {
-    use ringfence_model::Revision;
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use ringfence_model::{Name, NodeId, Revision};
 
     use super::*;
 
@@ -206,14 +115,6 @@ mod tests {
         }
     }
 
-    fn moment(boot_id: &str, boot_ms: u64, wall_ms: u64) -> Moment {
-        Moment {
-            boot_id: boot_id.into(),
-            boot_ms,
-            wall: UnixMillis(wall_ms),
-        }
-    }
-
     fn fresh() -> (tempfile::TempDir, StateDir) {
         let parent = tempfile::tempdir().unwrap();
         let state = StateDir::create(&parent.path().join("state")).unwrap();
@@ -221,77 +122,33 @@ mod tests {
     }
 
     #[test]
-    fn within_one_boot_the_wall_clock_does_not_count() {
-        let word = moment("a", 10_000, 900_000);
-
-        assert_eq!(word.until(&moment("a", 17_000, 1)), Some(Duration::from_secs(7)));
-        assert_eq!(word.until(&moment("a", 9_000, 999_000)), None);
-    }
-
-    #[test]
-    fn after_a_boot_the_wall_clock_counts_unless_it_went_back() {
-        let word = moment("a", 10_000, 900_000);
-
-        assert_eq!(
-            word.until(&moment("b", 100, 903_000)),
-            Some(Duration::from_secs(3))
-        );
-        assert_eq!(word.until(&moment("b", 100, 899_000)), None);
-        assert_eq!(moment("", 1, 5).until(&moment("", 9, 4)), None);
-    }
-
-    #[test]
-    fn a_netmap_reads_back_with_its_age() {
+    fn a_netmap_reads_back_and_its_lease_is_over_without_a_word() {
         let (_parent, state) = fresh();
         save_netmap(&state, &netmap()).unwrap();
-        save_word(&state, moment("a", 1_000, 0)).unwrap();
+        save_word(&state, moment_now()).unwrap();
 
-        let saved = load(&state, &moment("a", 5_000, 0)).unwrap().unwrap();
-
+        let saved = load(&state, &moment_now()).unwrap().unwrap();
         assert_eq!(saved.netmap, netmap());
-        assert_eq!(saved.since_word, Duration::from_secs(4));
-    }
+        assert!(saved.since_word < Duration::from_mins(1));
 
-    #[test]
-    fn without_a_word_every_lease_is_over() {
-        let (_parent, state) = fresh();
-        save_netmap(&state, &netmap()).unwrap();
-
-        let saved = load(&state, &Moment::now()).unwrap().unwrap();
-        assert_eq!(saved.since_word, Duration::MAX);
-
-        state.write(WORD, b"{broken").unwrap();
-        let saved = load(&state, &Moment::now()).unwrap().unwrap();
-        assert_eq!(saved.since_word, Duration::MAX);
-    }
-
-    #[test]
-    fn what_is_known_of_peers_reads_back_or_is_nothing() {
-        let (_parent, state) = fresh();
-        let candidate = Candidate {
-            address: "192.0.2.1:51820".parse().unwrap(),
-            kind: ringfence_model::CandidateKind::Host,
-        };
-        let peers = Peers {
-            candidates: BTreeMap::from([(NodeId(7), vec![candidate])]),
-            sessions: BTreeMap::from([(Name::parse("payments-db").unwrap(), BTreeSet::from([NodeId(7)]))]),
-        };
-
-        save_peers(&state, &peers).unwrap();
-        assert_eq!(load_peers(&state), peers);
-
-        state.write(PEERS, b"{broken").unwrap();
-        assert_eq!(load_peers(&state), Peers::default());
+        for broken in [Some(b"{broken"), None] {
+            match broken {
+                Some(bytes) => state.write(WORD, bytes).unwrap(),
+                None => forget_word(&state).unwrap(),
+            }
+            let saved = load(&state, &moment_now()).unwrap().unwrap();
+            assert_eq!(saved.since_word, Duration::MAX);
+        }
     }
 
     #[test]
     fn a_damaged_netmap_is_an_error_and_a_forgotten_one_is_none() {
         let (_parent, state) = fresh();
         state.write(NETMAP, b"{\"format\":1,").unwrap();
-        assert!(load(&state, &Moment::now()).is_err());
+        assert!(load(&state, &moment_now()).is_err());
 
         forget(&state).unwrap();
 
-        assert!(load(&state, &Moment::now()).unwrap().is_none());
+        assert!(load(&state, &moment_now()).unwrap().is_none());
     }
 }

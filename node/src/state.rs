@@ -122,6 +122,9 @@ impl StateDir {
             io::ErrorKind::WouldBlock => StateError::InUse(path.into()),
             _ => at(&path.join(LOCK))(error),
         })?;
+        for directory in [path, &path.join(KEYS)] {
+            sweep(directory).map_err(at(directory))?;
+        }
         Ok(Self {
             path: path.into(),
             _lock: lock,
@@ -219,7 +222,8 @@ impl StateDir {
             .recursive(true)
             .mode(DIRECTORY_MODE)
             .create(&directory);
-        made.map_err(at(&directory))?;
+        // Its own entry as well: a key whose directory is lost was not kept.
+        made.and_then(|()| sync(&self.path)).map_err(at(&directory))?;
         let key = PrivateKey::from_random(random);
         let mut text = key.expose_base64();
         text.push('\n');
@@ -240,13 +244,14 @@ impl StateDir {
         self.remove(CA)
     }
 
-    /// Removes the keys of every perimeter but those in `members`.
+    /// Removes the keys of every perimeter but those in `members`, durably.
     pub(crate) fn retain_keys(&self, members: impl Fn(&Name) -> bool) -> Result<(), StateError> {
         let directory = self.path.join(KEYS);
         let entries = match fs::read_dir(&directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             other => other.map_err(at(&directory))?,
         };
+        let mut removed = false;
         for entry in entries {
             let path = entry.map_err(at(&directory))?.path();
             let perimeter = path
@@ -255,7 +260,11 @@ impl StateDir {
                 .and_then(|stem| Name::parse(stem).ok());
             if !perimeter.is_some_and(|perimeter| members(&perimeter)) {
                 fs::remove_file(&path).map_err(at(&path))?;
+                removed = true;
             }
+        }
+        if removed {
+            sync(&directory).map_err(at(&directory))?;
         }
         Ok(())
     }
@@ -276,17 +285,17 @@ impl StateDir {
         let path = self.path.join(file);
         let directory = path.parent().unwrap_or(&self.path);
         replace(directory, &path, bytes).map_err(at(&path))?;
-        File::open(directory)
-            .and_then(|directory| directory.sync_all())
-            .map_err(at(directory))
+        sync(directory).map_err(at(directory))
     }
 
-    /// Removes a file of ours; fine if there is none.
+    /// Removes a file of ours durably; fine if there is none. A power cut must not bring back what was taken away: a
+    /// netmap that could not be replaced, a lease that was withdrawn, an identity that was revoked.
     pub(crate) fn remove(&self, file: &str) -> Result<(), StateError> {
         let path = self.path.join(file);
+        let directory = path.parent().unwrap_or(&self.path);
         match fs::remove_file(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other.map_err(at(&path)),
+            other => other.and_then(|()| sync(directory)).map_err(at(&path)),
         }
     }
 
@@ -305,10 +314,34 @@ struct Format {
 
 /// A temporary file in the same directory, 0600 from its first moment, renamed over the old one once on disk.
 fn replace(directory: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut temporary = tempfile::Builder::new().prefix(".new-").tempfile_in(directory)?;
+    let mut temporary = tempfile::Builder::new()
+        .prefix(TEMPORARY[0])
+        .tempfile_in(directory)?;
     temporary.write_all(bytes)?;
     temporary.as_file().sync_all()?;
     temporary.persist(path)?;
+    Ok(())
+}
+
+/// Puts what was done in a directory on the disk: names are written down apart from what they name.
+fn sync(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+/// Removes what a write that was cut off has left: half a file, which may be half a secret.
+fn sweep(directory: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let is_left = |prefix: &&str| name.as_encoded_bytes().starts_with(prefix.as_bytes());
+        if TEMPORARY.iter().any(is_left) {
+            fs::remove_file(entry.path())?;
+        }
+    }
     Ok(())
 }
 
@@ -363,6 +396,8 @@ const IDENTITY: &str = "identity.pem";
 const CERTIFICATE: &str = "certificate.pem";
 const CA: &str = "ca.pem";
 const KEYS: &str = "keys";
+/// How files begin that are not whole yet: ours, and those of `IdentityKey::write`.
+const TEMPORARY: [&str; 2] = [".new-", ".ringfence-"];
 const LOCK: &str = "lock";
 const DIRECTORY_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
@@ -463,6 +498,25 @@ mod tests {
         assert!(matches!(state.node(), Err(StateError::Format { found: 2, .. })));
         state.write(NODE, b"format = 1\nodd = true\n").unwrap();
         assert!(matches!(state.node(), Err(StateError::Damaged { .. })));
+    }
+
+    #[test]
+    fn what_a_cut_off_write_left_is_swept_away_and_nothing_else() {
+        let (_parent, state) = fresh();
+        let path = state.path.clone();
+        let key = state.key(&name("stays"), [1; 32]).unwrap().public_key();
+        state.save_node(&node()).unwrap();
+        let left = [".new-a1", ".ringfence-b2", "keys/.new-c3"].map(|left| path.join(left));
+        for left in &left {
+            fs::write(left, "half a secr").unwrap();
+        }
+        drop(state);
+
+        let state = StateDir::open(&path).unwrap();
+
+        assert!(left.iter().all(|left| !left.exists()));
+        assert_eq!(state.node().unwrap(), node());
+        assert_eq!(state.key(&name("stays"), [2; 32]).unwrap().public_key(), key);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! The control protocol: messages, framing, netmap and delta, sessions of both ends, and the shapes of the REST API
-//! and of a node's local socket.
+//! and of a node's local socket and files.
 //!
 //! **Invariant:** what arrives is refused whole or taken whole; no byte string makes a decoder panic.
 #![deny(missing_docs)]
@@ -11,6 +11,7 @@ pub mod local;
 mod message;
 mod netmap;
 mod probe;
+pub mod saved;
 mod session;
 pub mod text;
 

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use ringfence_control::Netmap;
+use ringfence_control::saved::Peers;
 use ringfence_dataplane::Event;
 use ringfence_model::{NodeId, Revision};
 
 use super::Control;
 use crate::command::{Command, LoopEvent};
 use crate::packet_loop::LoopEnded;
-use crate::saved::{self, Peers};
+use crate::saved;
 
 impl Control {
     /// Has a netmap enforced, then waits for its devices, writes it down and acknowledges it.
