@@ -35,11 +35,10 @@ pub fn ones_sum(data: &[u8]) -> u16 {
     u16::from_be(fold(sum))
 }
 
-/// Brings the carries back in until 16 bits are left.
+/// Brings the carries back in until 16 bits are left: 33 bits after the first line, at most `0x1_fffe` after the second.
 pub(crate) fn fold(sum: u64) -> u16 {
     let sum = (sum & 0xffff_ffff) + (sum >> 32);
     let sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + (sum >> 16);
     let sum = (sum & 0xffff) + (sum >> 16);
     sum as u16
 }

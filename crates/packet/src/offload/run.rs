@@ -69,7 +69,6 @@ impl Run {
         let conversation = Conversation::of(packet);
         let growth = Growth::from(packet);
         let used = VNET_HEADER_BYTES + packet_bytes;
-        buffer.truncate(used);
         Self {
             buffer,
             used,

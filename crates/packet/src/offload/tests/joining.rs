@@ -248,6 +248,51 @@ fn a_datagram_without_checksum_stands_alone() {
 }
 
 #[test]
+fn a_datagram_without_checksum_stands_alone_even_if_its_sum_is_right() {
+    let mut draft = Draft::udp(false, 2).with(|draft| draft.payload.fill(0));
+    draft.payload = draft.bytes()[26..28].to_vec();
+    let mut bytes = draft.bytes();
+    assert_eq!(bytes[26..28], [0xff, 0xff]);
+    assert!(start(&bytes).can_grow());
+    bytes[26..28].fill(0);
+    assert!(!start(&bytes).can_grow());
+}
+
+#[test]
+fn a_datagram_that_leaves_bytes_over_stands_alone() {
+    let draft = Draft::udp(true, 100);
+    let mut bytes = draft.bytes();
+    // The checksum is kept right: what one word loses another gains.
+    bytes[45] -= 2;
+    bytes[141] += 2;
+    assert!(!start(&bytes).can_grow());
+    bytes[45] += 2;
+    bytes[141] -= 2;
+    assert!(start(&bytes).can_grow());
+}
+
+#[test]
+fn reserved_tcp_bits_stand_alone() {
+    let draft = Draft::tcp(true, 100);
+    let mut bytes = draft.bytes();
+    // The checksum is kept right: what one word gains another loses.
+    bytes[52] += 1;
+    bytes[54] -= 1;
+    assert!(!start(&bytes).can_grow());
+    bytes[52] -= 1;
+    bytes[54] += 1;
+    assert!(start(&bytes).can_grow());
+}
+
+#[test]
+fn nothing_joins_a_finished_run() {
+    let draft = Draft::tcp(false, 100);
+    let mut run = start(&draft.bytes());
+    run.finish();
+    assert!(!run.can_grow() && !run.join(&draft.next().bytes()));
+}
+
+#[test]
 fn a_wrong_checksum_neither_joins_nor_is_grown_on() {
     for draft in every_kind() {
         let at_transport = draft.header_bytes() + 7;
@@ -325,13 +370,18 @@ fn a_run_knows_its_conversation() {
         assert!(!same(|other| other.v6 = !other.v6));
         assert!(run.is_same_flow(&[]), "no telling");
     }
+}
+
+#[test]
+fn a_fragment_may_be_of_every_conversation_between_its_addresses() {
     let fragment = Draft::udp(false, 96).with(|draft| draft.fragment_field = 0x0010);
-    let whole = Draft::udp(false, 96).with(|draft| draft.src_port = 9);
-    assert!(
-        start(&whole.bytes()).is_same_flow(&fragment.bytes()),
-        "a fragment has no ports to tell"
-    );
-    assert!(start(&fragment.bytes()).is_same_flow(&whole.bytes()));
+    for whole in [Draft::udp(false, 96), Draft::tcp(false, 96)] {
+        let whole = whole.with(|draft| draft.src_port = 9);
+        assert!(start(&whole.bytes()).is_same_flow(&fragment.bytes()));
+        assert!(start(&fragment.bytes()).is_same_flow(&whole.bytes()));
+        let elsewhere = whole.with(|draft| draft.host += 1);
+        assert!(!start(&elsewhere.bytes()).is_same_flow(&fragment.bytes()));
+    }
 }
 
 #[test]
@@ -375,6 +425,10 @@ fn a_window_left_open_changes_nothing() {
         assert_eq!(run.finish(), draft.bytes());
         assert!(!run.settle(30, &mut Vec::new()), "there is no window any more");
     }
+    let mut run = start(&draft.bytes());
+    run.window(300).fill(1);
+    assert!(run.join(&draft.next().bytes()));
+    assert_eq!(taken_apart(run), [draft.bytes(), draft.next().bytes()]);
 }
 
 #[test]

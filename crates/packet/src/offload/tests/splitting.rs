@@ -145,6 +145,15 @@ fn ipv6_extension_headers_stay_in_every_segment() {
 }
 
 #[test]
+fn a_super_packet_of_one_segment_is_as_long_as_it_is() {
+    let draft = Draft::udp(false, 50);
+    let mut bytes = draft.partial();
+    let packet = SuperPacket::parse(draft.vnet_header(u16::MAX), &mut bytes).expect("good");
+    assert_eq!((packet.segments(), packet.segment_bytes_max()), (1, 78));
+    assert_eq!(cut(draft.vnet_header(50), &draft.partial()), [draft.bytes()]);
+}
+
+#[test]
 fn a_header_length_that_covers_data_is_only_a_hint() {
     let draft = Draft::tcp(false, 300);
     let mut header = draft.vnet_header(100);
