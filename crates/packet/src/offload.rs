@@ -62,18 +62,25 @@ fn write_u16(bytes: &mut [u8], at: usize, value: u16) {
     bytes[at..at + 2].copy_from_slice(&value.to_be_bytes());
 }
 
-/// Gives an IP header, IPv4 options included, the length of its packet, and IPv4 its checksum.
+/// Gives an IP header the length of its packet, and IPv4 its checksum.
 fn set_ip_length(ip_header: &mut [u8], packet_bytes: usize) {
     if ip_header[0] >> 4 == 4 {
-        write_u16(ip_header, 2, packet_bytes as u16);
+        write_u16(ip_header, IPV4_LENGTH_AT, packet_bytes as u16);
         write_u16(ip_header, IPV4_CHECKSUM_AT, 0);
         let sum = crate::checksum(0, ip_header);
         write_u16(ip_header, IPV4_CHECKSUM_AT, sum);
     } else {
-        write_u16(ip_header, 4, (packet_bytes - crate::ipv6::HEADER_BYTES) as u16);
+        write_u16(
+            ip_header,
+            IPV6_LENGTH_AT,
+            (packet_bytes - crate::ipv6::HEADER_BYTES) as u16,
+        );
     }
 }
 
+const IPV4_LENGTH_AT: usize = 2;
+const IPV6_LENGTH_AT: usize = 4;
+const UDP_LENGTH_AT: usize = 4;
 const IPV4_CHECKSUM_AT: usize = 10;
 const IPV4_DONT_FRAGMENT: u16 = 0x4000;
 const TCP_FLAGS_AT: usize = 13;

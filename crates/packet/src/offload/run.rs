@@ -6,7 +6,8 @@
 use super::conversation::Conversation;
 use super::segment::Segment;
 use super::{
-    TCP_FLAGS_AT, TCP_PSH, Transport, VNET_HEADER_BYTES, VnetHeader, pseudo_sum, set_ip_length, write_u16,
+    TCP_FLAGS_AT, TCP_PSH, Transport, UDP_LENGTH_AT, VNET_HEADER_BYTES, VnetHeader, pseudo_sum,
+    set_ip_length, write_u16,
 };
 use crate::checksum::fold;
 use crate::packet::IpHeader;
@@ -303,7 +304,7 @@ impl Growth {
         let (ip_header, segment) = packet.split_at_mut(first.ip_header_bytes);
         set_ip_length(ip_header, total_bytes);
         match first.transport {
-            Transport::Udp => write_u16(segment, 4, segment.len() as u16),
+            Transport::Udp => write_u16(segment, UDP_LENGTH_AT, segment.len() as u16),
             Transport::Tcp if self.pushed => segment[TCP_FLAGS_AT] |= TCP_PSH,
             Transport::Tcp => {}
         }

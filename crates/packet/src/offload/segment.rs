@@ -3,7 +3,10 @@
 //! The rules are those of Linux (`tcp_gro_receive`, `udp_gro_receive_segment`, `inet_gro_receive`): whatever is not
 //! repeated by cutting the joined packet again must be equal to begin with.
 
-use super::{IPV4_DONT_FRAGMENT, TCP_ACK, TCP_FLAGS_AT, TCP_PSH, Transport, pseudo_sum, read_u16, read_u32};
+use super::{
+    IPV4_DONT_FRAGMENT, TCP_ACK, TCP_FLAGS_AT, TCP_PSH, Transport, UDP_LENGTH_AT, pseudo_sum, read_u16,
+    read_u32,
+};
 use crate::transport::{TCP_HEADER_BYTES, UDP_HEADER_BYTES};
 use crate::{checksum, ipv4, ipv6};
 
@@ -132,7 +135,7 @@ fn tcp_header_bytes(payload: &[u8]) -> Option<usize> {
 
 fn udp_header_bytes(payload: &[u8]) -> Option<usize> {
     let fixed = payload.first_chunk::<UDP_HEADER_BYTES>()?;
-    let whole = usize::from(read_u16(fixed, 4)) == payload.len();
+    let whole = usize::from(read_u16(fixed, UDP_LENGTH_AT)) == payload.len();
     let has_checksum = read_u16(fixed, Transport::Udp.checksum_at()) != 0;
     (whole && has_checksum).then_some(UDP_HEADER_BYTES)
 }

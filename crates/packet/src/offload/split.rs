@@ -3,10 +3,12 @@
 //! **Invariant:** header lengths are read from the packet itself; a virtio-net header that contradicts it is refused.
 
 use super::{
-    TCP_FLAGS_AT, TCP_PSH, Transport, VnetHeader, pseudo_sum, read_u16, read_u32, set_ip_length, write_u16,
+    IPV4_CHECKSUM_AT, IPV4_LENGTH_AT, IPV6_LENGTH_AT, TCP_FLAGS_AT, TCP_PSH, Transport, UDP_LENGTH_AT,
+    VnetHeader, pseudo_sum, read_u16, read_u32, write_u16,
 };
+use crate::checksum::fold;
 use crate::transport::UDP_HEADER_BYTES;
-use crate::{Malformed, Packet, Position, Protocol, TcpFlags, checksum};
+use crate::{Malformed, Packet, Position, Protocol, TcpFlags, checksum, ipv4, ipv6, ones_sum};
 
 /// What a read from a TUN device gave: one packet, or one super-packet that stands for many.
 #[derive(Clone, Copy, Debug)]
@@ -25,8 +27,10 @@ struct Cut {
     /// Payload of every segment but the last.
     gso_bytes: usize,
     segments: usize,
-    /// Of the pseudo header without its length.
-    pseudo_sum: u32,
+    /// Of the IPv4 header without what differs between segments: length, identification, checksum.
+    ip_sum: u32,
+    /// Of pseudo and transport header without what differs: lengths, sequence number, flags, checksum.
+    transport_sum: u32,
 }
 
 /// Why a virtio-net header and its packet do not belong together.
@@ -153,13 +157,24 @@ impl Cut {
         if segments > SPLIT_SEGMENTS_MAX {
             return Err(BadOffload::Segments);
         }
+        let (ip_header, transport_header) = bytes[..header_bytes].split_at(ip_header_bytes);
+        let changing: &[usize] = match transport {
+            Transport::Tcp => &[
+                TCP_SEQ_AT,
+                TCP_SEQ_AT + 2,
+                TCP_FLAGS_AT - 1,
+                transport.checksum_at(),
+            ],
+            Transport::Udp => &[UDP_LENGTH_AT, transport.checksum_at()],
+        };
         Ok(Self {
             transport,
             ip_header_bytes,
             header_bytes,
             gso_bytes,
             segments,
-            pseudo_sum: pseudo_sum(bytes, transport),
+            ip_sum: sum_without(ip_header, &[IPV4_LENGTH_AT, IPV4_ID_AT, IPV4_CHECKSUM_AT]),
+            transport_sum: pseudo_sum(ip_header, transport) + sum_without(transport_header, changing),
         })
     }
 
@@ -176,31 +191,65 @@ impl Cut {
         };
         out[..header.len()].copy_from_slice(header);
         out[header.len()..].copy_from_slice(payload);
+        // From here on `out` is only written: a load from bytes stored a moment ago would have to wait for them.
+        let (old_ip_header, old_header) = header.split_at(self.ip_header_bytes);
         let (ip_header, segment) = out.split_at_mut(self.ip_header_bytes);
-        if ip_header[0] >> 4 == 4 {
-            let id = read_u16(ip_header, IPV4_ID_AT).wrapping_add(index as u16);
-            write_u16(ip_header, IPV4_ID_AT, id);
-        }
-        set_ip_length(ip_header, total_bytes);
-        match self.transport {
-            Transport::Tcp => self.set_tcp_fields(segment, index),
-            Transport::Udp => write_u16(segment, UDP_LENGTH_AT, segment.len() as u16),
-        }
-        write_checksum(segment, self.transport, self.pseudo_sum);
+        self.set_ip_fields(old_ip_header, ip_header, index, total_bytes);
+        let set = match self.transport {
+            Transport::Tcp => self.set_tcp_fields(old_header, segment, index),
+            Transport::Udp => {
+                write_u16(segment, UDP_LENGTH_AT, segment.len() as u16);
+                segment.len() as u32
+            }
+        };
+        let sum = self.transport_sum + set + segment.len() as u32 + u32::from(ones_sum(payload));
+        let sum = match (self.transport, !fold(u64::from(sum))) {
+            // Zero would say that a datagram has no checksum (RFC 768).
+            (Transport::Udp, 0) => 0xffff,
+            (Transport::Udp | Transport::Tcp, sum) => sum,
+        };
+        write_u16(segment, self.transport.checksum_at(), sum);
         total_bytes
     }
 
-    fn set_tcp_fields(&self, segment: &mut [u8], index: usize) {
-        let seq = read_u32(segment, TCP_SEQ_AT).wrapping_add((index * self.gso_bytes) as u32);
-        segment[TCP_SEQ_AT..TCP_SEQ_AT + 4].copy_from_slice(&seq.to_be_bytes());
+    fn set_ip_fields(&self, old: &[u8], ip_header: &mut [u8], index: usize, total_bytes: usize) {
+        if old[0] >> 4 != 4 {
+            write_u16(
+                ip_header,
+                IPV6_LENGTH_AT,
+                (total_bytes - ipv6::HEADER_BYTES) as u16,
+            );
+            return;
+        }
+        let id = read_u16(old, IPV4_ID_AT).wrapping_add(index as u16);
+        write_u16(ip_header, IPV4_ID_AT, id);
+        write_u16(ip_header, IPV4_LENGTH_AT, total_bytes as u16);
+        let sum = self.ip_sum + u32::from(id) + total_bytes as u32;
+        write_u16(ip_header, IPV4_CHECKSUM_AT, !fold(u64::from(sum)));
+    }
+
+    /// Returns the sum of what it set.
+    fn set_tcp_fields(&self, old: &[u8], segment: &mut [u8], index: usize) -> u32 {
+        let seq = read_u32(old, TCP_SEQ_AT).wrapping_add((index * self.gso_bytes) as u32);
+        let mut flags = old[TCP_FLAGS_AT];
         if index + 1 < self.segments {
-            segment[TCP_FLAGS_AT] &= !(TCP_PSH | TcpFlags::FIN.0);
+            flags &= !(TCP_PSH | TcpFlags::FIN.0);
         }
         // One reduction of the congestion window is told once (RFC 3168 section 6.1.2).
         if index > 0 {
-            segment[TCP_FLAGS_AT] &= !TCP_CWR;
+            flags &= !TCP_CWR;
         }
+        segment[TCP_SEQ_AT..TCP_SEQ_AT + 4].copy_from_slice(&seq.to_be_bytes());
+        segment[TCP_FLAGS_AT] = flags;
+        let flags_word = u16::from_be_bytes([old[TCP_FLAGS_AT - 1], flags]);
+        (seq >> 16) + (seq & 0xffff) + u32::from(flags_word)
     }
+}
+
+/// The ones' complement sum of a header without its words at `changing`, each taken off by adding its complement.
+fn sum_without(header: &[u8], changing: &[usize]) -> u32 {
+    let taken_off = changing.iter().map(|at| u32::from(!read_u16(header, *at)));
+    u32::from(ones_sum(header)) + taken_off.sum::<u32>()
 }
 
 fn transport_header_bytes(transport: Transport, packet: &Packet<'_>) -> Result<usize, BadOffload> {
@@ -221,18 +270,6 @@ fn transport_header_bytes(transport: Transport, packet: &Packet<'_>) -> Result<u
     }
 }
 
-fn write_checksum(segment: &mut [u8], transport: Transport, pseudo_sum: u32) {
-    let at = transport.checksum_at();
-    write_u16(segment, at, 0);
-    let sum = checksum(pseudo_sum + segment.len() as u32, segment);
-    // Zero would say that a datagram has no checksum (RFC 768).
-    let sum = match (transport, sum) {
-        (Transport::Udp, 0) => 0xffff,
-        (Transport::Udp | Transport::Tcp, sum) => sum,
-    };
-    write_u16(segment, at, sum);
-}
-
 /// Adds the sum of what the checksum covers to the pseudo header's, which the kernel left in its field.
 ///
 /// Works for every protocol with an Internet checksum, so the packet need not be understood; it only must not reach
@@ -244,10 +281,10 @@ fn complete_checksum(header: VnetHeader, bytes: &mut [u8]) -> Result<(), BadOffl
     );
     let ip_header_bytes = match bytes.first().map(|first| (first >> 4, first & 0x0f)) {
         Some((4, words)) => usize::from(words) * 4,
-        Some((6, _)) => crate::ipv6::HEADER_BYTES,
+        Some((6, _)) => ipv6::HEADER_BYTES,
         _ => return Err(Malformed::Version.into()),
     };
-    if start < ip_header_bytes.max(crate::ipv4::HEADER_BYTES) || start + offset + 2 > bytes.len() {
+    if start < ip_header_bytes.max(ipv4::HEADER_BYTES) || start + offset + 2 > bytes.len() {
         return Err(BadOffload::ChecksumPlace);
     }
     let sum = match checksum(0, &bytes[start..]) {
@@ -262,6 +299,5 @@ fn complete_checksum(header: VnetHeader, bytes: &mut [u8]) -> Result<(), BadOffl
 pub const SPLIT_SEGMENTS_MAX: usize = 2_048;
 
 const IPV4_ID_AT: usize = 4;
-const UDP_LENGTH_AT: usize = 4;
 const TCP_SEQ_AT: usize = 4;
 const TCP_CWR: u8 = 0x80;
