@@ -157,6 +157,13 @@ impl ClockedTunn {
         sent(self.tunn.format_handshake_initiation(&mut scratch, false))
     }
 
+    /// Makes another initiation for the handshake under way, with the cookie that has come for it. An answer to the
+    /// first still counts.
+    pub(crate) fn initiate_again(&mut self) -> Option<Vec<u8>> {
+        let mut scratch = [0; SCRATCH_BYTES];
+        sent(self.tunn.format_handshake_initiation(&mut scratch, true))
+    }
+
     /// Seals a plaintext into `out`. `None` without a session.
     pub(crate) fn seal(&mut self, plaintext: &[u8], out: &mut Vec<u8>) -> Option<()> {
         // Without a session, `encapsulate` would keep the packet in a queue of its own: 256 for every silent peer.

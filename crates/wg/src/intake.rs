@@ -234,7 +234,7 @@ impl WireGuard {
             && peer.src != Some(src)
         {
             peer.src = Some(src);
-            self.sources.prove(src.ip(), now);
+            self.sources.prove(slot, src.ip(), now);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One peer of one segment: its tunnel, and everything boringtun leaves to the caller.
 //!
-//! **Invariant:** a handshake is started at most once in [`REKEY_TIMEOUT`], by whatever cause.
+//! **Invariant:** a handshake is started at most once in [`REKEY_TIMEOUT`], by whatever cause; one initiation more
+//! follows if a cookie comes for the first.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -65,6 +66,7 @@ pub(crate) struct Peer {
     attempt_began: Option<Instant>,
     initiated_at: Option<Instant>,
     responses_left: u8,
+    cookie: Cookie,
     /// The session we answered with, not confirmed yet by data from the initiator.
     unconfirmed: Option<ReceiverIndex>,
     established_at: Option<Instant>,
@@ -81,6 +83,15 @@ pub(crate) struct Peer {
 enum Session {
     None,
     Live,
+}
+
+/// Whether a cookie reply makes us initiate once more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cookie {
+    /// None has come since the last handshake was started.
+    Awaited,
+    /// One came, or no handshake is under way. Who sees our initiation can forge replies without end.
+    Used,
 }
 
 /// How many messages a session may send.
@@ -110,6 +121,7 @@ impl Peer {
             attempt_began: None,
             initiated_at: None,
             responses_left: 0,
+            cookie: Cookie::Used,
             unconfirmed: None,
             established_at: None,
             sent_at: None,
@@ -231,7 +243,8 @@ impl Peer {
         Ok(())
     }
 
-    /// Keeps a cookie for the next handshake message.
+    /// Keeps a cookie for the next handshake message. The first one for an initiation is shown at once, where it came
+    /// from, since it is good for one address of ours: the tunnel's own timer would take [`REKEY_TIMEOUT`].
     pub(crate) fn open_cookie_reply(
         &mut self,
         src: SocketAddr,
@@ -241,6 +254,12 @@ impl Peer {
         self.refresh(call);
         let tunnel = self.tunnel.as_mut().ok_or(WgDrop::UnknownIndex)?;
         tunnel.open_handshake(src.ip(), datagram)?;
+        if self.cookie == Cookie::Awaited
+            && let Some(initiation) = tunnel.initiate_again()
+        {
+            self.emit(initiation, Destination::Address(src), call);
+            self.cookie = Cookie::Used;
+        }
         Ok(())
     }
 
@@ -300,6 +319,7 @@ impl Peer {
 
     fn establish(&mut self, call: &mut Call<'_>) {
         self.session = Session::Live;
+        self.cookie = Cookie::Used;
         self.unconfirmed = None;
         self.attempt_began = None;
         self.established_at = Some(call.now);
@@ -340,6 +360,7 @@ impl Peer {
                 self.initiated_at = Some(now);
                 self.attempt_began.get_or_insert(now);
                 self.responses_left = RESPONSES_MAX;
+                self.cookie = Cookie::Awaited;
             }
             MessageKind::HandshakeResponse => self.awake_until = Some(now + UNCONFIRMED_MAX),
             MessageKind::Data if demux::counter(&datagram) >= Some(self.limits.refuse_from) => return,

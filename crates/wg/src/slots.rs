@@ -16,7 +16,7 @@ pub struct PeerSlot(u32);
 
 impl PeerSlot {
     /// The slot in a receiver index.
-    pub(crate) fn from_receiver_index(index: u32) -> Self {
+    pub(crate) const fn from_receiver_index(index: u32) -> Self {
         Self(index >> SESSION_BITS)
     }
 

@@ -311,6 +311,7 @@ impl WireGuard {
         self.peers.remove(&slot);
         self.awake.remove(&slot);
         self.outbox.forget(slot);
+        self.sources.forget(slot);
         self.slots.release(slot, now);
     }
 }

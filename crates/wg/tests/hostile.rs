@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pair::{Arrival, Node, Pair, Stock, forged, key, packet, start};
 use proptest::prelude::*;
-use ringfence_wg::{MessageKind, WgDrop, initiation_to, is_answer};
+use ringfence_wg::{Destination, MessageKind, WgDrop, initiation_to, is_answer};
 
 #[test]
 fn an_initiation_from_a_key_that_is_not_on_the_allowlist_gets_silence() {
@@ -312,6 +312,41 @@ fn a_flood_in_a_members_name_does_not_keep_the_member_out() {
         pair.b.transmits();
         assert_answered(&mut pair.b, &mut stock, address, pair.now);
     }
+}
+
+#[test]
+fn a_node_that_is_asked_for_a_cookie_comes_back_with_it_at_once_and_once() {
+    let mut pair = Pair::new();
+    let elsewhere = forged(1);
+    for address in [pair.a.address, elsewhere] {
+        for _ in 0..61 {
+            let initiation = initiation_to(&key(66), key(2).public_key());
+            let _ = pair.b.receive(address, &initiation, pair.now);
+        }
+    }
+    pair.b.transmits();
+    let asked = |pair: &mut Pair, src, initiation: &[u8]| {
+        let refused = pair.b.receive(src, initiation, pair.now);
+        assert_eq!(refused, Err(WgDrop::CookieSent));
+        let cookie = pair.b.transmits().remove(0).datagram;
+        pair.a.receive(pair.b.address, &cookie, pair.now).unwrap();
+        pair.a.transmits()
+    };
+    let first = pair.a.initiation(pair.now);
+
+    let address = pair.a.address;
+    let second = asked(&mut pair, address, &first).remove(0);
+
+    assert_eq!(second.kind, MessageKind::HandshakeInitiation);
+    assert_eq!(second.to, Destination::Address(pair.b.address));
+    let third = asked(&mut pair, elsewhere, &second.datagram);
+    assert_eq!(third.len(), 0, "whoever makes cookies up makes no flood of ours");
+    pair.b
+        .receive(address, &second.datagram, pair.now)
+        .expect("who shows a cookie is let in");
+    pair.drive();
+    assert_eq!(pair.a_to_b(&packet(84)), Ok(Arrival::Packet(packet(84))));
+    assert_eq!(pair.b_to_a(&packet(84)), Ok(Arrival::Packet(packet(84))));
 }
 
 #[test]
