@@ -46,6 +46,9 @@ struct Session {
     sender: Sender<ToNode>,
     listen_port: u16,
     renewed_at: Option<Instant>,
+    announcements: candidates::Announcements,
+    /// How often it was refused something, or refused something itself.
+    refusals: u32,
     /// What the node was told of its peers' candidates.
     told: BTreeMap<NodeId, Vec<Candidate>>,
     probes: BTreeMap<u64, oneshot::Sender<ProbeReport>>,
@@ -90,6 +93,8 @@ async fn run(context: SessionContext, request: ControlRequest) -> Result<()> {
         state: ControllerSession::new(node),
         listen_port: hello.listen_port,
         renewed_at: None,
+        announcements: candidates::Announcements::default(),
+        refusals: 0,
         told: BTreeMap::new(),
         probes: BTreeMap::new(),
         questions: BTreeMap::new(),
@@ -162,6 +167,7 @@ impl Session {
     ) -> Result<()> {
         loop {
             let lease_due = self.state.poll_timeout();
+            let announcement_due = self.announcements.due();
             let next = tokio::select! {
                 push = pushes.recv() => self.handle_push(push).await?,
                 request = seat.requests.recv() => match request {
@@ -173,6 +179,7 @@ impl Session {
                     None => Next::End,
                 },
                 () = sleep_until(lease_due) => self.extend_lease().await?,
+                () = sleep_until(announcement_due) => self.announce_late().await?,
             };
             if next == Next::End {
                 return Ok(());
@@ -266,7 +273,7 @@ impl Session {
         match message {
             ToController::Hello(_) => bail!("a second hello"),
             ToController::RegisterKey(registration) => self.register_key(registration).await?,
-            ToController::Candidates(candidates) => self.note_candidates(candidates).await?,
+            ToController::Candidates(candidates) => self.handle_candidates(candidates).await?,
             ToController::Enforced(enforced) => {
                 if self.state.handle_enforced(&enforced) {
                     let node = self.node;
@@ -278,7 +285,9 @@ impl Session {
                 }
             }
             ToController::NetmapRefused(refused) => {
-                tracing::error!(node = %self.node, revision = %refused.revision, why = refused.why, "a node refused its netmap");
+                if self.is_worth_telling() {
+                    tracing::error!(node = %self.node, revision = %refused.revision, why = refused.why, "a node refused its netmap");
+                }
                 if let Some(netmap) = self.context.core.netmap(self.node).await?
                     && let Some(message) = self.state.handle_refused(&refused, &netmap, Instant::now())
                 {
@@ -386,9 +395,20 @@ impl Session {
     }
 
     async fn refuse(&mut self, reason: String) -> Result<()> {
-        tracing::warn!(node = %self.node, reason, "refused a node's request");
+        if self.is_worth_telling() {
+            tracing::warn!(node = %self.node, reason, "refused a node's request");
+        }
         self.sender.send(&ToNode::Refused(Refused { reason })).await?;
         Ok(())
+    }
+
+    /// Whether one more refusal goes to the log: a node must not fill the disk with them.
+    fn is_worth_telling(&mut self) -> bool {
+        self.refusals = self.refusals.saturating_add(1);
+        if self.refusals == REFUSALS_TOLD_MAX {
+            tracing::warn!(node = %self.node, "further refusals of this connection are not logged");
+        }
+        self.refusals < REFUSALS_TOLD_MAX
     }
 
     fn close(&self, reason: CloseReason, why: &str) {
@@ -405,5 +425,7 @@ async fn sleep_until(at: Option<Instant>) {
 
 /// A node asks once in sixteen hours.
 const RENEWAL_EVERY: Duration = Duration::from_mins(1);
+/// An honest node is refused something once in a while.
+const REFUSALS_TOLD_MAX: u32 = 100;
 const HELLO_WAIT: Duration = Duration::from_secs(10);
 const GOODBYE_LINGER: Duration = Duration::from_millis(200);

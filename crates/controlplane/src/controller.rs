@@ -10,6 +10,7 @@ use ringfence_model::{Name, NodeId, Revision, UnixMillis};
 use crate::apply::ApplyError;
 use crate::change::{Body, ChainHead};
 use crate::compile::{Touched, Views};
+use crate::pace::Pace;
 use crate::presence::Presence;
 use crate::receipt::Receipts;
 use crate::state::{Mesh, State};
@@ -22,6 +23,7 @@ pub struct Controller {
     views: Views,
     pub(crate) presence: Presence,
     pub(crate) receipts: Receipts,
+    pub(crate) pace: Pace,
 }
 
 /// A node whose netmap may have changed.
@@ -65,6 +67,7 @@ impl Controller {
             state,
             presence: Presence::default(),
             receipts: Receipts::default(),
+            pace: Pace::default(),
         }
     }
 
@@ -84,10 +87,14 @@ impl Controller {
         let removed = std::mem::replace(&mut self.state, next);
         let pushes = self.pushes(&removed, &concerned);
         self.receipts.applied(change.revision, change.at);
+        self.pace.spend(&change.actor, &change.events, change.at);
         for push in &pushes {
             match push.kind {
                 PushKind::Netmap => self.presence.touch(push.node, change.revision),
-                PushKind::Removed => self.presence.forget(push.node),
+                PushKind::Removed => {
+                    self.presence.forget(push.node);
+                    self.pace.forget(push.node);
+                }
             }
         }
         Ok(pushes)

@@ -24,6 +24,7 @@ pub mod limit;
 mod member;
 mod membership;
 mod netmap;
+mod pace;
 mod perimeter;
 mod presence;
 mod propose;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use ringfence_model::SEGMENTS_PER_NODE_MAX;
+
 /// Nodes in a mesh.
 pub const NODES_MAX: usize = 20_000;
 /// Devices in a mesh.
@@ -25,6 +27,10 @@ pub const FILE_NAME_BYTES_MAX: usize = 255;
 /// Refusals written down per hour: past it they are counted by the shell alone, so that guessing tokens cannot fill
 /// the disk.
 pub const REFUSALS_PER_HOUR_MAX: u32 = 600;
+/// Entries that one node brings about by itself at once: a new key in every perimeter it can be in.
+pub const OWN_ENTRIES_BURST: u32 = SEGMENTS_PER_NODE_MAX as u32;
+/// How often one more may follow.
+pub const OWN_ENTRY_EVERY: Duration = Duration::from_mins(1);
 /// Bytes of each text in a recorded refusal.
 pub const REFUSAL_TEXT_BYTES_MAX: usize = 512;
 /// Bytes of a certificate's serial number in hex: 20 octets (RFC 5280 section 4.1.2.2).

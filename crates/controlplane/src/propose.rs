@@ -1,6 +1,7 @@
 //! Turns a command into a change, or says why not.
 //!
-//! **Invariant:** proposing changes nothing, and what it answers depends on its arguments and the state alone.
+//! **Invariant:** proposing changes nothing, and what it answers depends on its arguments, the state and how fast nodes
+//! have asked alone.
 
 mod devices;
 mod keys;
@@ -35,6 +36,7 @@ impl Controller {
         let mut draft = Draft::new(self.state(), actor, wall, entropy);
         dispatch(&mut draft, command)?;
         membership::check_segments(&draft)?;
+        self.pace.check(actor, draft.events(), wall)?;
         draft.seal(self.state(), method)
     }
 }

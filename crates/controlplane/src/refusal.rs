@@ -151,6 +151,12 @@ pub enum Refusal {
         /// The bound.
         max: usize,
     },
+    /// A node that brings about entries of the log too fast.
+    #[error(
+        "node {0} changes its keys or certificate too often: {max} times at once, then once a minute; ask again in a minute",
+        max = limit::OWN_ENTRIES_BURST
+    )]
+    TooOften(NodeId),
     /// No address is left to give.
     #[error("no {0} is left in this mesh")]
     AddressesExhausted(&'static str),
@@ -205,9 +211,10 @@ impl Refusal {
             | Self::IdentityTaken(_)
             | Self::NotMember { .. }
             | Self::KeyTaken => RefusalKind::Conflict,
-            Self::TooManySegments { .. } | Self::Limit { .. } | Self::AddressesExhausted(_) => {
-                RefusalKind::Limit
-            }
+            Self::TooManySegments { .. }
+            | Self::Limit { .. }
+            | Self::TooOften(_)
+            | Self::AddressesExhausted(_) => RefusalKind::Limit,
         }
     }
 
@@ -241,6 +248,7 @@ impl Refusal {
             Self::ExpiryPast => "expiry-past",
             Self::TooManySegments { .. } => "too-many-segments",
             Self::Limit { .. } => "limit",
+            Self::TooOften(_) => "too-often",
             Self::AddressesExhausted(_) => "addresses-exhausted",
             Self::Serial => "serial",
         }

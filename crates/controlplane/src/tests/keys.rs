@@ -1,9 +1,10 @@
 //! WireGuard keys: one for each segment, and only keyed members appear on allowlists.
 
-use ringfence_model::PublicKey;
+use ringfence_model::{NodeId, PublicKey};
 
 use super::world::*;
-use crate::Refusal;
+use crate::limit::{OWN_ENTRIES_BURST, OWN_ENTRY_EVERY};
+use crate::{Actor, Change, Command, Refusal};
 
 #[test]
 fn members_get_addresses_at_once_and_peers_with_their_key() {
@@ -111,4 +112,70 @@ fn addresses_of_the_departed_are_not_given_to_the_next() {
 
     let given = world.netmap(next).segments[&ledger].addresses;
     assert!(given.v4 != departed.v4 && given.v6 != departed.v6);
+}
+
+#[test]
+fn a_node_cannot_fill_the_log_with_new_keys() {
+    let (mut world, db, app) = World::with_database();
+
+    let flood = (0..1_000)
+        .filter(|_| world.register(db, "ledger").is_ok())
+        .count();
+
+    assert_eq!(flood, OWN_ENTRIES_BURST as usize);
+    let refused = world.register(db, "ledger").unwrap_err();
+    assert_eq!(refused, Refusal::TooOften(db));
+    assert!(!refused.is_auditable(), "the refusal would fill it instead");
+    world
+        .register(app, "ledger")
+        .expect("another node is not held up");
+    world.pass(OWN_ENTRY_EVERY);
+    world.register(db, "ledger").unwrap();
+    assert_eq!(world.register(db, "ledger").unwrap_err(), Refusal::TooOften(db));
+}
+
+#[test]
+fn certificates_and_refused_attempts_of_a_node_count_as_its_keys_do() {
+    let (mut world, db, _) = World::with_database();
+    let denied = Refusal::KeyTaken.record("key.register", "ledger");
+    renew(&mut world, db).expect("the first one comes with the enrolment");
+
+    let renewed = (0..1_000).filter(|_| renew(&mut world, db).is_ok()).count();
+
+    assert_eq!(renewed, OWN_ENTRIES_BURST as usize);
+    assert_eq!(world.register(db, "ledger").unwrap_err(), Refusal::TooOften(db));
+    let record = world.ask(&Actor::node(db, "r"), denied);
+    assert_eq!(record.unwrap_err(), Refusal::TooOften(db));
+}
+
+#[test]
+fn a_first_key_is_free_however_often_an_administrator_makes_it_one() {
+    let (mut world, _, app) = World::with_database();
+
+    for _ in 0..2 * OWN_ENTRIES_BURST {
+        world.admin(relabel(app, "", &["role"])).unwrap();
+        world.admin(relabel(app, "role=app", &[])).unwrap();
+        world.register(app, "ledger").unwrap();
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_back_keeps_no_node_waiting() {
+    let (mut world, db, _) = World::with_database();
+    let early = world.wall;
+    world.pass(OWN_ENTRY_EVERY * 10 * OWN_ENTRIES_BURST);
+    while world.register(db, "ledger").is_ok() {}
+
+    world.wall = early;
+
+    world.register(db, "ledger").unwrap();
+}
+
+fn renew(world: &mut World, node: NodeId) -> Result<Change, Refusal> {
+    let command = Command::RecordCertificate {
+        node,
+        serial: "ab".to_owned(),
+        not_after: world.wall.saturating_add(OWN_ENTRY_EVERY),
+    };
+    world.ask(&Actor::system("ca", "renewal"), command)
 }

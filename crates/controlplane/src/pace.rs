@@ -1,0 +1,64 @@
+//! How fast a node may bring about entries of the log by itself: the log never shrinks, and a node gone bad must not
+//! fill it.
+//!
+//! What an administrator brings about is not counted, nor is what follows from it: a first key in each perimeter and a
+//! first certificate.
+//!
+//! **Invariant:** in any stretch of time, a node's own entries are at most [`OWN_ENTRIES_BURST`], and one more for each
+//! [`OWN_ENTRY_EVERY`] of it.
+
+use std::collections::BTreeMap;
+
+use ringfence_model::{NodeId, UnixMillis};
+
+use crate::limit::{OWN_ENTRIES_BURST, OWN_ENTRY_EVERY};
+use crate::{Actor, ActorKind, Event, Refusal};
+
+/// Of every node that brought about an entry since the controller started: until when its allowance is spent (a token
+/// bucket, as ITU-T I.371 writes it). It is not in the log, and decides nothing about access.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pace {
+    spent_until: BTreeMap<NodeId, UnixMillis>,
+}
+
+impl Pace {
+    /// Whether these events, asked for by `actor`, may be recorded at `wall`.
+    pub(crate) fn check(&self, actor: &Actor, events: &[Event], wall: UnixMillis) -> Result<(), Refusal> {
+        let full = wall.saturating_add(OWN_ENTRY_EVERY * OWN_ENTRIES_BURST);
+        for node in events.iter().filter_map(|event| brought_about_by(actor, event)) {
+            if self.spent_until(node, wall).saturating_add(OWN_ENTRY_EVERY) > full {
+                return Err(Refusal::TooOften(node));
+            }
+        }
+        Ok(())
+    }
+
+    /// They were recorded.
+    pub(crate) fn spend(&mut self, actor: &Actor, events: &[Event], wall: UnixMillis) {
+        for node in events.iter().filter_map(|event| brought_about_by(actor, event)) {
+            let spent = self.spent_until(node, wall).saturating_add(OWN_ENTRY_EVERY);
+            self.spent_until.insert(node, spent);
+        }
+    }
+
+    pub(crate) fn forget(&mut self, node: NodeId) {
+        self.spent_until.remove(&node);
+    }
+
+    fn spent_until(&self, node: NodeId, wall: UnixMillis) -> UnixMillis {
+        let spent = self.spent_until.get(&node).copied().unwrap_or(wall);
+        // A clock that was set back begins anew: else the node would wait until it has caught up.
+        let impossible = spent > wall.saturating_add(OWN_ENTRY_EVERY * OWN_ENTRIES_BURST);
+        if impossible { wall } else { spent.max(wall) }
+    }
+}
+
+/// The node that could go on making entries like this one.
+fn brought_about_by(actor: &Actor, event: &Event) -> Option<NodeId> {
+    match event {
+        Event::KeyRegistered { node, before, .. } => before.is_some().then_some(*node),
+        Event::CertificateIssued { node, before, .. } => before.is_some().then_some(*node),
+        Event::Refused { .. } if actor.kind == ActorKind::Node => actor.name.parse().ok(),
+        _ => None,
+    }
+}
