@@ -1,9 +1,9 @@
 # The menu. `make` alone prints it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test sim lint build setup fuzz
+.PHONY: help demo test sim lint build setup fuzz bench
 
 help: ## print this menu
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 27
 
 demo: setup ## protect a real database in namespaces, and watch it happen (root; ten seconds after the build)
 	cargo build --workspace --bins
@@ -22,6 +22,12 @@ sim: ## simulate whole meshes in virtual time: make sim SEEDS=0..10000 SIM_SECON
 fuzz: ## run libFuzzer on one target: make fuzz TARGET=packet SECONDS=60 (cargo install cargo-fuzz)
 	@mkdir -p tests/fuzz/libfuzzer/found/$(TARGET)
 	cargo fuzz run --fuzz-dir tests/fuzz/libfuzzer -s none $(TARGET) tests/fuzz/libfuzzer/found/$(TARGET) tests/fuzz/corpus/$(TARGET) -- -max_total_time=$(SECONDS)
+
+BENCH ?=
+bench: setup ## measure side by side with other tunnels, and write docs/performance.md (root; 15 minutes): make bench BENCH=--quick
+	@scripts/bench-peers.sh
+	cargo build --release --workspace --bins
+	cargo run --release -p ringfence-bench --bin ringfence-bench -- $(BENCH)
 
 lint: setup ## check formatting and lints; licences and advisories too where cargo-deny is installed
 	cargo fmt --all --check

@@ -16,6 +16,8 @@ needs=(
     "nmap nmap"                                         # the adversary suite: scans
     "faketime faketime"                                 # a node whose certificate grows old
     "openssl openssl"                                   # old TLS
+    "iperf3 iperf3"                                     # the load of `make bench`
+    "ethtool ethtool"                                   # its ceiling without offloads
     "/usr/lib/python3/dist-packages/scapy/all.py python3-scapy" # packets no honest stack sends
     "psql postgresql-client"
     "/usr/lib/postgresql/15/bin/postgres postgresql-15" # the protected asset of the demo

@@ -29,6 +29,8 @@ pub struct NodeOptions {
     pub user: Option<String>,
     /// What it logs, as `RINGFENCE_LOG` has it; as its mesh does unless given.
     pub log: Option<&'static str>,
+    /// The program, if it is not the `ringfence-node` that [`binary`] finds.
+    pub program: Option<PathBuf>,
 }
 
 /// The addresses of a segment.
@@ -312,7 +314,11 @@ impl Node {
     }
 
     fn program<const N: usize>(&self, args: [&str; N]) -> Result<Program> {
-        let command = self.host.command(binary("ringfence-node")?).args(args);
+        let path = match &self.options.program {
+            Some(path) => path.clone(),
+            None => binary("ringfence-node")?,
+        };
+        let command = self.host.command(path).args(args);
         Ok(match &self.options.user {
             Some(user) => command.as_user(user).ambient("net_admin"),
             None => command,

@@ -75,6 +75,11 @@ pub const ROOMS: &[Room] = &[
     ),
     test("lab", "tests/lab", &[]),
     test("e2e", "tests/e2e", &["lab", "model"]),
+    test(
+        "bench",
+        "tests/bench",
+        &["model", "packet", "policy", "wg", "lab", "e2e"],
+    ),
     test("tidy", "tests/tidy", &[]),
     test(
         "fuzz",

@@ -124,7 +124,7 @@ fn scripts_are_executable_and_stop_at_the_first_error() {
     use std::os::unix::fs::PermissionsExt;
 
     let mut complaints = Vec::new();
-    for path in ["scripts/setup.sh", ".ci/run"] {
+    for path in ["scripts/setup.sh", "scripts/bench-peers.sh", ".ci/run"] {
         if fs::metadata(root().join(path)).unwrap().permissions().mode() & 0o111 == 0 {
             complaints.push(format!("{path} should be executable"));
         }

@@ -1,0 +1,99 @@
+//! Runs the comparison, or writes its page from a stored run.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use ringfence_bench::{Kind, Measurement, Plan, Run, Seconds, aead, carry_out, chart, page};
+
+/// Measures Ringfence side by side with other tunnels, in network namespaces of its own. Needs root.
+#[derive(Parser)]
+struct Arguments {
+    /// How often each measurement is taken.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// How long iperf3 runs each time; the other loads last half as long.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=60))]
+    seconds: u32,
+    /// Two rounds of one second: a first look.
+    #[arg(long, conflicts_with_all = ["rounds", "seconds"])]
+    quick: bool,
+    /// Who takes part, by name: ringfence,boringtun,veth.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// A node built without its cipher, as one more contender.
+    #[arg(long, value_name = "PATH")]
+    null_node: Option<PathBuf>,
+    /// What the page tells the reader besides.
+    #[arg(long, default_value = "")]
+    note: String,
+    /// The folder that performance.json, .md and .svg are written to.
+    #[arg(long, default_value = "docs")]
+    out: PathBuf,
+    /// Write page and picture again from the performance.json that is there, without measuring.
+    #[arg(long)]
+    page: bool,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let stored = arguments.out.join("performance.json");
+    let run = if arguments.page {
+        let text = fs::read_to_string(&stored).with_context(|| stored.display().to_string())?;
+        serde_json::from_str(&text)?
+    } else {
+        let mut run = carry_out(&plan(&arguments)?, say)?;
+        say("the ciphers by themselves");
+        run.aead = aead::speeds()?;
+        fs::create_dir_all(&arguments.out)?;
+        fs::write(&stored, serde_json::to_string_pretty(&run)? + "\n")?;
+        run
+    };
+    write_page(&run, &arguments.out)?;
+    say(&format!("written to {}", arguments.out.display()));
+    Ok(())
+}
+
+fn plan(arguments: &Arguments) -> Result<Plan> {
+    let (rounds, iperf) = if arguments.quick {
+        (2, 1)
+    } else {
+        (arguments.rounds, arguments.seconds)
+    };
+    Ok(Plan {
+        kinds: kinds(arguments)?,
+        measurements: Measurement::ALL.to_vec(),
+        rounds,
+        seconds: Seconds { iperf },
+        null_node: arguments.null_node.clone(),
+        note: arguments.note.clone(),
+    })
+}
+
+fn kinds(arguments: &Arguments) -> Result<Vec<Kind>> {
+    let mut kinds = Kind::ALL.to_vec();
+    if arguments.null_node.is_none() {
+        kinds.retain(|kind| *kind != Kind::RingfenceNull);
+    }
+    for name in &arguments.only {
+        let known = || Kind::ALL.map(Kind::name).join(", ");
+        let found = kinds.iter().any(|kind| kind.name() == name);
+        anyhow::ensure!(found, "{name} is none of {}", known());
+    }
+    if !arguments.only.is_empty() {
+        kinds.retain(|kind| arguments.only.iter().any(|name| name == kind.name()));
+    }
+    Ok(kinds)
+}
+
+fn write_page(run: &Run, folder: &Path) -> Result<()> {
+    fs::write(folder.join("performance.md"), page::page(run))?;
+    fs::write(folder.join("performance.svg"), chart::chart(run))?;
+    Ok(())
+}
+
+#[expect(clippy::print_stderr, reason = "progress is for the person who waits")]
+fn say(what: &str) {
+    eprintln!("bench: {what}");
+}

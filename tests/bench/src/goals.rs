@@ -1,0 +1,119 @@
+//! What the data plane set out to reach against the others, and whether this run shows it.
+
+use crate::contender::Kind;
+use crate::metric::{Better, Metric, Unit};
+use crate::run::Run;
+
+/// One thing to reach.
+pub(crate) struct Goal {
+    /// In words.
+    pub(crate) what: String,
+    /// What was measured, ours first.
+    pub(crate) measured: String,
+    /// Ours divided by theirs.
+    pub(crate) ratio: f64,
+    /// What that ratio should be at least, or at most.
+    pub(crate) bound: f64,
+    /// Which of the two.
+    pub(crate) better: Better,
+}
+
+impl Goal {
+    /// Whether it is reached.
+    pub(crate) fn is_met(&self) -> bool {
+        match self.better {
+            Better::More => self.ratio >= self.bound,
+            Better::Less => self.ratio <= self.bound,
+        }
+    }
+}
+
+/// All that this run can tell: those whose contenders took part.
+pub(crate) fn goals(run: &Run) -> Vec<Goal> {
+    use Metric::{CpuBoth, IdleP50, LoadedP99, TcpOneForward, UdpSmall};
+
+    let wireguard = |kind: Kind| kind.is_wireguard_peer();
+    let chacha = |kind| kind == Kind::NebulaChacha;
+    let peer = |kind: Kind| kind.is_peer();
+    let boringtun = |kind| kind == Kind::Boringtun;
+    let goals = [
+        against(
+            run,
+            "TCP throughput, at least 3 × the best userspace WireGuard",
+            TcpOneForward,
+            3.0,
+            wireguard,
+        ),
+        against(
+            run,
+            "TCP throughput, ahead of nebula on the same cipher",
+            TcpOneForward,
+            1.0,
+            chacha,
+        ),
+        against(
+            run,
+            "CPU time of a gigabyte, at most 0.4 × the best userspace WireGuard",
+            CpuBoth,
+            0.4,
+            wireguard,
+        ),
+        against(
+            run,
+            "64-byte datagrams, at least 2 × the best userspace WireGuard",
+            UdpSmall,
+            2.0,
+            wireguard,
+        ),
+        against(run, "64-byte datagrams, ahead of everybody", UdpSmall, 1.0, peer),
+        against(
+            run,
+            "idle ping p50, no worse than the best of all",
+            IdleP50,
+            1.0,
+            peer,
+        ),
+        against(
+            run,
+            "ping p99 under a TCP stream, no worse than boringtun's",
+            LoadedP99,
+            1.0,
+            boringtun,
+        ),
+        without_cipher(run),
+    ];
+    goals.into_iter().flatten().collect()
+}
+
+fn against(run: &Run, what: &str, metric: Metric, bound: f64, fits: impl Fn(Kind) -> bool) -> Option<Goal> {
+    let ours = run.spread(Kind::Ringfence, metric)?.median;
+    let (best, theirs) = run.best(metric, fits)?;
+    Some(Goal {
+        what: what.to_owned(),
+        measured: measured(
+            metric.unit(),
+            ours,
+            &format!("{} of {}", metric.unit().show(theirs), best.title()),
+        ),
+        ratio: ours / theirs,
+        bound,
+        better: metric.better(),
+    })
+}
+
+fn without_cipher(run: &Run) -> Option<Goal> {
+    let metric = Metric::TcpOneForward;
+    let without = run.spread(Kind::RingfenceNull, metric)?.median;
+    let with = run.spread(Kind::Ringfence, metric)?.median;
+    Some(Goal {
+        what: "TCP throughput without the cipher, at least 2.5 × that with it".to_owned(),
+        measured: measured(metric.unit(), without, &metric.unit().show(with)),
+        ratio: without / with,
+        bound: 2.5,
+        better: metric.better(),
+    })
+}
+
+fn measured(unit: Unit, ours: f64, theirs: &str) -> String {
+    format!("{} against {theirs}, {}", unit.show(ours), unit.symbol())
+}
