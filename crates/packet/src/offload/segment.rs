@@ -56,30 +56,33 @@ impl Segment {
     ///
     /// Lengths, checksums, PSH, the IPv4 identification and the sequence number are left to the caller.
     pub(super) fn headers_agree(&self, ours: &[u8], other: &Self, theirs: &[u8]) -> bool {
-        let same = |start: usize, end: usize| ours[start..end] == theirs[start..end];
         if self.transport != other.transport
             || self.ip_header_bytes != other.ip_header_bytes
             || self.header_bytes != other.header_bytes
         {
             return false;
         }
-        let same_ip = if self.ip_header_bytes == ipv4::HEADER_BYTES {
+        let at = self.ip_header_bytes;
+        let same_ip = if at == ipv4::HEADER_BYTES {
             // TOS with ECN, flags, TTL and protocol, addresses.
-            same(0, 2) && same(6, 10) && same(12, 20)
+            same::<2>(ours, theirs, 0) && same::<4>(ours, theirs, 6) && same::<8>(ours, theirs, 12)
         } else {
             // Traffic class with ECN, flow label, next header and hop limit, addresses.
-            same(0, 4) && same(6, 40)
+            same::<4>(ours, theirs, 0) && same::<34>(ours, theirs, 6)
         };
-        let at = self.ip_header_bytes;
+        let same_ports = same::<4>(ours, theirs, at);
         same_ip
+            && same_ports
             && match self.transport {
-                Transport::Udp => same(at, at + 4),
-                // Ports, acknowledgement, header length, window, urgent pointer, options.
+                Transport::Udp => true,
+                // Acknowledgement, header length, window, urgent pointer, options.
                 Transport::Tcp => {
-                    same(at, at + 4)
-                        && same(at + 8, at + 13)
-                        && same(at + 14, at + 16)
-                        && same(at + 18, self.header_bytes)
+                    let options = at + TCP_HEADER_BYTES..self.header_bytes;
+                    same::<4>(ours, theirs, at + 8)
+                        && same::<1>(ours, theirs, at + 12)
+                        && same::<2>(ours, theirs, at + 14)
+                        && same::<2>(ours, theirs, at + 18)
+                        && ours[options.clone()] == theirs[options]
                 }
             }
     }
@@ -103,6 +106,11 @@ impl Segment {
         (self.ip_header_bytes == ipv4::HEADER_BYTES)
             .then(|| (read_u16(bytes, 4), read_u16(bytes, 6) == IPV4_DONT_FRAGMENT))
     }
+}
+
+/// Equality of a number of bytes that is known beforehand, which takes no call.
+fn same<const BYTES: usize>(ours: &[u8], theirs: &[u8], at: usize) -> bool {
+    ours[at..at + BYTES] == theirs[at..at + BYTES]
 }
 
 /// Header and total length of an IP packet without options, fragments and extension headers, and its protocol.
