@@ -12,30 +12,37 @@ pub fn checksum(initial: u32, data: &[u8]) -> u16 {
 /// The ones' complement sum of the 16-bit words in `data`; an odd last byte counts as the upper half of a word.
 ///
 /// RFC 1071 section 2: the sum does not care for byte order nor for the width it is taken in, as long as carries come
-/// back in at the end. So words of 32 bits are added as the machine has them, in lanes that a compiler puts into vector
-/// registers; each lane has room for 2^32 of them.
+/// back in at the end. So words of 64 bits are added as the machine has them, to two sums, that no addition waits for
+/// the carry of the one before. Two instructions a word on every compiler: what vectorises well in one build may fall
+/// back to a byte at a time in the next.
 pub fn ones_sum(data: &[u8]) -> u16 {
-    let mut lanes = [0_u64; LANES];
-    let mut blocks = data.chunks_exact(LANES * WORD_BYTES);
-    for block in &mut blocks {
-        for (lane, word) in lanes.iter_mut().zip(block.chunks_exact(WORD_BYTES)) {
-            *lane += u64::from(u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));
-        }
+    let mut sums = [0_u128; 2];
+    let (pairs, rest) = data.as_chunks::<16>();
+    for pair in pairs {
+        let (words, _) = pair.as_chunks::<8>();
+        sums[0] += u128::from(u64::from_ne_bytes(words[0]));
+        sums[1] += u128::from(u64::from_ne_bytes(words[1]));
     }
-    let mut sum: u64 = lanes.iter().sum();
-    let mut words = blocks.remainder().chunks_exact(WORD_BYTES);
-    for word in &mut words {
-        sum += u64::from(u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));
+    let (words, rest) = rest.as_chunks::<4>();
+    let mut sum = sums[0] + sums[1];
+    for word in words {
+        sum += u128::from(u32::from_ne_bytes(*word));
     }
-    let mut last = [0; WORD_BYTES];
-    for (to, from) in last.iter_mut().zip(words.remainder()) {
-        *to = *from;
-    }
-    sum += u64::from(u32::from_ne_bytes(last));
-    u16::from_be(fold(sum))
+    let last = match *rest {
+        [] => [0; 4],
+        [a] => [a, 0, 0, 0],
+        [a, b] => [a, b, 0, 0],
+        [a, b, c, ..] => [a, b, c, 0],
+    };
+    sum += u128::from(u32::from_ne_bytes(last));
+    let low = |sum: u128| sum & u128::from(u64::MAX);
+    let sum = low(sum) + (sum >> 64);
+    let sum = low(sum) + (sum >> 64);
+    u16::from_be(fold(sum as u64))
 }
 
-/// Brings the carries back in until 16 bits are left: 33 bits after the first line, at most `0x1_fffe` after the second.
+/// Brings the carries back in until 16 bits are left: at most `0x1_ffff_fffe` are left by the first line, `0x1_fffe` by
+/// the second.
 pub(crate) fn fold(sum: u64) -> u16 {
     let sum = (sum & 0xffff_ffff) + (sum >> 32);
     let sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
@@ -61,6 +68,3 @@ fn address_sum(address: IpAddr) -> u32 {
         IpAddr::V6(v6) => v6.segments().iter().map(|segment| u32::from(*segment)).sum(),
     }
 }
-
-const WORD_BYTES: usize = 4;
-const LANES: usize = 8;
