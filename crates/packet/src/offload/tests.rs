@@ -4,3 +4,4 @@ mod draft;
 mod joining;
 mod mixed;
 mod splitting;
+mod window;
