@@ -75,11 +75,10 @@ impl Segment {
             && same_ports
             && match self.transport {
                 Transport::Udp => true,
-                // Acknowledgement, header length, window, urgent pointer, options.
+                // Acknowledgement, window, urgent pointer, options.
                 Transport::Tcp => {
                     let options = at + TCP_HEADER_BYTES..self.header_bytes;
                     same::<4>(ours, theirs, at + 8)
-                        && same::<1>(ours, theirs, at + 12)
                         && same::<2>(ours, theirs, at + 14)
                         && same::<2>(ours, theirs, at + 18)
                         && ours[options.clone()] == theirs[options]

@@ -298,6 +298,14 @@ fn nothing_is_written_where_it_does_not_fit() {
     assert_eq!(packet.write_segment(0, &mut [0; 152]), 152);
 }
 
+#[test]
+fn a_carry_out_of_a_carry_is_not_lost() {
+    let all_ones_and = |word: [u8; 4]| [&[0xff; 16][..], &word].concat();
+    for data in [all_ones_and([1, 0, 0, 0]), all_ones_and([0, 0, 0, 1])] {
+        assert_eq!(crate::ones_sum(&data), ones_complement(&data));
+    }
+}
+
 proptest! {
     #[test]
     fn the_sum_equals_the_one_taken_word_by_word(data in proptest::collection::vec(any::<u8>(), 0..300)) {
