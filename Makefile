@@ -1,6 +1,6 @@
 # The menu. `make` alone prints it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test sim lint build setup fuzz bench
+.PHONY: help demo test sim lint build setup fuzz bench bench-instructions
 
 help: ## print this menu
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 27
@@ -13,6 +13,7 @@ test: setup ## run every test, the real binaries in network namespaces included 
 	cargo build --workspace --bins
 	cargo test --workspace
 	cd tests/sim && cargo test --release
+	cargo run --release -p ringfence-instructions -- check
 
 SEEDS ?= 0..1000
 SIM_SECONDS ?= 300
@@ -28,6 +29,9 @@ bench: setup ## measure side by side with other tunnels, and write docs/performa
 	@scripts/bench-peers.sh
 	cargo build --release --workspace --bins
 	cargo run --release -p ringfence-bench --bin ringfence-bench -- $(BENCH)
+
+bench-instructions: setup ## count the instructions of hot functions; 5 % more than stored fails: make bench-instructions STORE=1
+	cargo run --release -p ringfence-instructions -- $(if $(STORE),store,check)
 
 lint: setup ## check formatting and lints; licences and advisories too where cargo-deny is installed
 	cargo fmt --all --check

@@ -16,6 +16,7 @@ needs=(
     "nmap nmap"                                         # the adversary suite: scans
     "faketime faketime"                                 # a node whose certificate grows old
     "openssl openssl"                                   # old TLS
+    "valgrind valgrind"                                 # counts the instructions of hot functions
     "iperf3 iperf3"                                     # the load of `make bench`
     "ethtool ethtool"                                   # its ceiling without offloads
     "/usr/lib/python3/dist-packages/scapy/all.py python3-scapy" # packets no honest stack sends

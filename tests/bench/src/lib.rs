@@ -1,4 +1,4 @@
-//! Measures the data plane: against other tunnels in one interleaved run, and its hot functions by instruction count.
+//! Measures the data plane against other tunnels, in one interleaved run.
 //!
 //! Everything that is published is written from a stored [`Run`] by [`page`] and [`chart`], so no figure is typed by
 //! hand. Load goes over interfaces of the lab's namespaces only.

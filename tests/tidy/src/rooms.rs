@@ -75,10 +75,11 @@ pub const ROOMS: &[Room] = &[
     ),
     test("lab", "tests/lab", &[]),
     test("e2e", "tests/e2e", &["lab", "model"]),
+    test("bench", "tests/bench", &["lab", "e2e"]),
     test(
-        "bench",
-        "tests/bench",
-        &["model", "packet", "policy", "wg", "lab", "e2e"],
+        "instructions",
+        "tests/instructions",
+        &["model", "packet", "policy", "wg"],
     ),
     test("tidy", "tests/tidy", &[]),
     test(

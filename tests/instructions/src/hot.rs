@@ -1,0 +1,300 @@
+//! The hot functions, each with the surroundings it has on a busy node.
+
+use std::hint::black_box;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use ringfence_model::{NodeId, Revision, RuleId, UnixMillis};
+use ringfence_packet::offload::{Run, SuperPacket, VNET_HEADER_BYTES, VnetHeader};
+use ringfence_packet::{Flow, Packet, Protocol, TcpFlags, TcpSegment, tcp_segment};
+use ringfence_policy::{Direction, FLOWS_MAX, FLOWS_PER_PEER_MAX, FlowTable, Rule, RuleSet};
+
+use crate::tunnel::{Tunnel, crowd};
+
+/// A function to count, and how.
+#[derive(Clone, Copy)]
+pub struct Hot {
+    /// Its name in the baseline.
+    pub name: &'static str,
+    /// What one operation is.
+    pub what: &'static str,
+    /// Does it so many times, after whatever has to be set up.
+    pub work: fn(u32),
+    /// What of that is not counted, because it only prepares it.
+    pub but: Option<fn(u32)>,
+}
+
+/// All of them.
+pub const ALL: [Hot; 12] = [
+    hot("seal-full", "seals a packet that fills the MTU", |times| {
+        seal(FULL_BYTES, times);
+    }),
+    hot(
+        "seal-small",
+        "seals a bare acknowledgement, which is padded",
+        |times| seal(SMALL_BYTES, times),
+    ),
+    Hot {
+        but: Some(|times| seal(FULL_BYTES, times)),
+        ..hot("open-full", "opens a packet that fills the MTU", |times| {
+            seal_and_open(FULL_BYTES, times);
+        })
+    },
+    Hot {
+        but: Some(|times| seal(SMALL_BYTES, times)),
+        ..hot(
+            "open-small",
+            "opens a bare acknowledgement, which is padded",
+            |times| seal_and_open(SMALL_BYTES, times),
+        )
+    },
+    hot(
+        "demux-crowd",
+        "finds one of 10,000 peers by receiver index, and no session",
+        demux,
+    ),
+    hot("parse", "checks a TCP packet that fills the MTU", parse),
+    hot("flow-one", "judges a packet of the only flow", |times| {
+        judge(1, times);
+    }),
+    hot(
+        "flow-full",
+        "judges a packet of one of as many flows as a table holds",
+        |times| judge(FLOWS_MAX, times),
+    ),
+    hot(
+        "rule-one",
+        "judges the opening of a flow by the only rule",
+        |times| verdict(1, times),
+    ),
+    hot(
+        "rule-crowd",
+        "judges the opening of a flow by 10,000 rules",
+        |times| verdict(10_000, times),
+    ),
+    hot("split", "cuts one packet off a super-packet", split),
+    hot("coalesce", "joins one packet to a run", coalesce),
+];
+
+const fn hot(name: &'static str, what: &'static str, work: fn(u32)) -> Hot {
+    Hot {
+        name,
+        what,
+        work,
+        but: None,
+    }
+}
+
+fn seal(bytes: usize, times: u32) {
+    let mut tunnel = Tunnel::new();
+    let packet = data_packet(1, bytes);
+    let mut out = Vec::new();
+    for _ in 0..times {
+        tunnel.seal(black_box(&packet), &mut out);
+        black_box(&out);
+    }
+}
+
+fn seal_and_open(bytes: usize, times: u32) {
+    let mut tunnel = Tunnel::new();
+    let packet = data_packet(1, bytes);
+    let (mut out, mut buffer) = (Vec::new(), vec![0; 2048]);
+    for _ in 0..times {
+        tunnel.seal(black_box(&packet), &mut out);
+        tunnel.open(black_box(&out), &mut buffer);
+    }
+}
+
+fn demux(times: u32) {
+    let now = Instant::now();
+    let (mut wireguard, datagram) = crowd(10_000, now);
+    let src = SocketAddr::from(([192, 0, 2, 9], 51_820));
+    let mut buffer = vec![0; 2048];
+    for _ in 0..times {
+        let opened = wireguard.open(src, black_box(&datagram), &mut buffer, now);
+        assert!(black_box(opened).is_err(), "there is no session");
+    }
+}
+
+fn parse(times: u32) {
+    let packet = data_packet(1, FULL_BYTES);
+    for _ in 0..times {
+        assert!(black_box(Packet::parse(black_box(&packet))).is_ok());
+    }
+}
+
+fn judge(flows: usize, times: u32) {
+    let (now, wall) = (Instant::now(), UnixMillis(1_000_000));
+    let peers = flows.div_ceil(FLOWS_PER_PEER_MAX / 2);
+    let rules = rules(1, peers as u64);
+    let mut table = FlowTable::new([7; 16]);
+    let peer_of = |flow: usize| NodeId(1 + (flow % peers) as u64);
+    for flow in 0..flows {
+        let bytes = opening_packet(flow);
+        let packet = Packet::parse(&bytes).expect("built here");
+        let judged = table.judge(&packet, Direction::Egress, peer_of(flow), &rules, now, wall);
+        judged.expect("a rule allows it");
+    }
+    assert_eq!(table.len(), flows, "nothing had to give way");
+    // Far apart, and always the same ones.
+    let chosen: Vec<usize> = (0..PACKETS).map(|place| place * flows / PACKETS).collect();
+    let bytes: Vec<Vec<u8>> = chosen.iter().map(|&flow| data_packet(flow, FULL_BYTES)).collect();
+    let packets: Vec<Packet<'_>> = bytes
+        .iter()
+        .map(|b| Packet::parse(b).expect("built here"))
+        .collect();
+    for place in (0..PACKETS).cycle().take(times as usize) {
+        let peer = peer_of(chosen[place]);
+        let judged = table.judge(
+            black_box(&packets[place]),
+            Direction::Egress,
+            peer,
+            &rules,
+            now,
+            wall,
+        );
+        assert!(black_box(judged).is_ok());
+    }
+}
+
+fn verdict(count: u64, times: u32) {
+    let rules = rules(count, count);
+    for number in 0..times {
+        let peer = NodeId(1 + u64::from(number) * 61 % count);
+        let allowed = rules.verdict(
+            black_box(Direction::Egress),
+            peer,
+            Protocol::TCP,
+            443,
+            UnixMillis(1),
+        );
+        assert!(black_box(allowed).is_some());
+    }
+}
+
+fn split(times: u32) {
+    let segment_bytes = FULL_BYTES - HEADER_BYTES;
+    let header = VnetHeader {
+        flags: VnetHeader::NEEDS_CHECKSUM,
+        gso_type: VnetHeader::GSO_TCP_V4,
+        header_bytes: HEADER_BYTES as u16,
+        gso_bytes: segment_bytes as u16,
+        checksum_start: 20,
+        checksum_offset: 16,
+    };
+    let mut bytes = data_packet(1, HEADER_BYTES + segment_bytes * SEGMENTS);
+    let mut out = vec![0; 2048];
+    let mut left = times as usize;
+    while left > 0 {
+        let whole = SuperPacket::parse(black_box(header), &mut bytes).expect("a legal super-packet");
+        for index in 0..SEGMENTS.min(left) {
+            assert!(black_box(whole.write_segment(index, &mut out)) > 0);
+        }
+        left -= SEGMENTS.min(left);
+    }
+}
+
+fn coalesce(times: u32) {
+    let payload = vec![0x5a; FULL_BYTES - HEADER_BYTES];
+    let packets: Vec<Vec<u8>> = (0..SEGMENTS)
+        .map(|place| segment(flow(1), (place * payload.len()) as u32, TcpFlags::ACK, &payload))
+        .collect();
+    let mut left = times as usize;
+    let mut buffer = Vec::with_capacity(1 << 16);
+    while left > 0 {
+        buffer.clear();
+        buffer.resize(VNET_HEADER_BYTES, 0);
+        buffer.extend_from_slice(&packets[0]);
+        let mut run = Run::start(buffer);
+        for packet in &packets[1..SEGMENTS.min(left)] {
+            assert!(run.join(black_box(packet)));
+        }
+        left -= SEGMENTS.min(left);
+        black_box(run.finish());
+        buffer = run.into_buffer();
+    }
+}
+
+/// `count` rules that open tcp/443 towards peers 1 to `peers`, each rule to its share of them.
+fn rules(count: u64, peers: u64) -> RuleSet {
+    let rules: Vec<Rule> = (0..count)
+        .map(|number| Rule {
+            id: RuleId(number as u32),
+            direction: Direction::Egress,
+            peers: (1..=peers)
+                .filter(|peer| peer % count == number)
+                .map(NodeId)
+                .collect(),
+            services: vec!["tcp/443".parse().expect("a service")],
+            expires: None,
+        })
+        .collect();
+    RuleSet::new(&rules, Revision { term: 1, n: 1 })
+}
+
+fn opening_packet(number: usize) -> Vec<u8> {
+    segment(flow(number), 0, TcpFlags::SYN, &[])
+}
+
+/// A packet of a flow, `bytes` long.
+fn data_packet(number: usize, bytes: usize) -> Vec<u8> {
+    let payload = vec![0x5a; bytes - HEADER_BYTES];
+    segment(flow(number), 1, TcpFlags::ACK, &payload)
+}
+
+fn segment(flow: Flow, seq: u32, flags: TcpFlags, payload: &[u8]) -> Vec<u8> {
+    tcp_segment(&TcpSegment {
+        flow,
+        seq,
+        ack: 1,
+        flags,
+        window: 1024,
+        payload,
+    })
+}
+
+/// Told apart by the sender's port, and by the receiver's address where the ports do not suffice.
+fn flow(number: usize) -> Flow {
+    let [high, low] = ((number / PORTS) as u16).to_be_bytes();
+    Flow {
+        src: IpAddr::from([100, 64, 0, 1]),
+        dst: IpAddr::from([100, 65, high, low]),
+        protocol: Protocol::TCP,
+        src_port: (FIRST_PORT + number % PORTS) as u16,
+        dst_port: 443,
+    }
+}
+
+const FULL_BYTES: usize = 1408;
+const SMALL_BYTES: usize = 52;
+/// IPv4 and TCP without options.
+const HEADER_BYTES: usize = 40;
+/// As many packets of that size as 64 KiB hold.
+const SEGMENTS: usize = 40;
+const PACKETS: usize = 64;
+const PORTS: usize = 50_000;
+const FIRST_PORT: usize = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_that_is_counted_does_its_work() {
+        for hot in ALL {
+            (hot.work)(100);
+            if let Some(but) = hot.but {
+                but(100);
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_told_apart() {
+        let mut names: Vec<&str> = ALL.iter().map(|hot| hot.name).collect();
+        names.sort_unstable();
+        names.dedup();
+
+        assert_eq!(names.len(), ALL.len());
+    }
+}
