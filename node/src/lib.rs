@@ -18,6 +18,8 @@ mod clock;
 mod command;
 mod confinement;
 mod control;
+#[doc(hidden)]
+pub mod doors;
 mod echo;
 mod enroll;
 mod failure;

@@ -9,7 +9,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::io::{AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufRead, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 
@@ -116,8 +116,8 @@ async fn answer(stream: UnixStream, interface: &str, reporter: &Reporter) -> io:
     }
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Request {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Request {
     Get,
     Set,
     Unknown,
@@ -125,7 +125,7 @@ enum Request {
 }
 
 /// A request is lines up to an empty one; the first says what it is.
-async fn read_request(reader: &mut BufReader<tokio::net::unix::OwnedReadHalf>) -> io::Result<Request> {
+pub(crate) async fn read_request(reader: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Request> {
     let request = match read_line(reader, LINE_BYTES_MAX).await? {
         Line::Text(line) => match line.as_str() {
             "get=1" => Request::Get,

@@ -7,8 +7,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
-use tokio::net::unix::OwnedReadHalf;
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _};
 use tokio::net::{UnixListener, UnixStream};
 
 /// A listening socket whose file goes with it.
@@ -70,7 +69,10 @@ impl Drop for Listener {
 }
 
 /// Reads one line of at most `bytes_max` bytes.
-pub(crate) async fn read_line(reader: &mut BufReader<OwnedReadHalf>, bytes_max: usize) -> io::Result<Line> {
+pub(crate) async fn read_line(
+    reader: &mut (impl AsyncBufRead + Unpin),
+    bytes_max: usize,
+) -> io::Result<Line> {
     let mut bytes = Vec::new();
     let bound = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
     (&mut *reader).take(bound).read_until(b'\n', &mut bytes).await?;
@@ -107,7 +109,7 @@ const DIRECTORY_MODE: u32 = 0o755;
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncWriteExt as _;
+    use tokio::io::{AsyncWriteExt as _, BufReader};
 
     use super::*;
 

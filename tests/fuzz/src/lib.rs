@@ -20,8 +20,11 @@ mod packet;
 mod policy;
 mod rest;
 mod rogue;
+mod routes;
+mod saved;
 mod script;
 mod token;
+mod uapi;
 
 /// One door.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +55,10 @@ pub const TARGETS: &[Target] = &[
     target("enrollment", enrollment::run, enrollment::seeds),
     target("policy", policy::run, policy::seeds),
     target("rest", rest::run, rest::seeds),
+    target("routes", routes::run, routes::seeds),
     target("local", local::run, local::seeds),
+    target("uapi", uapi::run, uapi::seeds),
+    target("saved", saved::run, saved::seeds),
     target("log", log::run, log::seeds),
 ];
 

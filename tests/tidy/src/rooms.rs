@@ -95,6 +95,7 @@ pub const ROOMS: &[Room] = &[
             "controlplane",
             "transport",
             "controller",
+            "node",
         ],
     ),
     test(
