@@ -25,7 +25,7 @@ fn a_row_shows_the_middle_the_spread_and_the_ratio_to_the_best_other() {
 fn a_goal_is_met_only_by_what_was_measured() {
     let goal = |run: &Run| {
         let text = page::page(run);
-        line(&text, "| TCP throughput, at least 3 ×").to_owned()
+        line(&text, "| TCP, 1 stream, →: at least 3 ×").to_owned()
     };
     assert!(goal(&run()).ends_with("| 3.00 | met |"));
 
@@ -107,6 +107,16 @@ fn the_published_page_is_written_from_the_published_figures() {
         same("performance.md", &text);
         same("performance.svg", &svg);
     }
+}
+
+#[test]
+fn a_run_on_a_busy_machine_says_so() {
+    let mut run = run();
+    assert!(!page::page(&run).contains("do not rely on"));
+
+    run.machine.load_before = 1.5;
+
+    assert!(page::page(&run).contains("do not rely on"));
 }
 
 /// Two rounds and a half; gotatun's figures are short of some, nebula is absent.

@@ -61,12 +61,17 @@ fn plan(arguments: &Arguments) -> Result<Plan> {
     } else {
         (arguments.rounds, arguments.seconds)
     };
+    // It is started from other folders than this one.
+    let null_node = arguments.null_node.as_ref().map(|path| {
+        let absolute = path.canonicalize();
+        absolute.with_context(|| path.display().to_string())
+    });
     Ok(Plan {
         kinds: kinds(arguments)?,
         measurements: Measurement::ALL.to_vec(),
         rounds,
         seconds: Seconds { iperf },
-        null_node: arguments.null_node.clone(),
+        null_node: null_node.transpose()?,
         note: arguments.note.clone(),
     })
 }
