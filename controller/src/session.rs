@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use ringfence_control::{
-    ControllerSession, Goodbye, Hello, ProbeReport, Refused, RegisterKey, Renew, Renewed, SeenAnswer,
-    ToController, ToNode, registration_bytes,
+    ControllerSession, Goodbye, Hello, PeerCandidates, ProbeReport, Refused, RegisterKey, Renew, Renewed,
+    SeenAnswer, ToController, ToNode, registration_bytes,
 };
 use ringfence_controlplane::{Actor, Command, Connection, Push, PushKind, Refusal};
-use ringfence_model::{Candidate, Name, NodeId};
+use ringfence_model::{Name, NodeId};
 use ringfence_transport::{CloseReason, ControlRequest, PeerIdentity, Receiver, Sender, verify_signature};
 use tokio::sync::{broadcast, oneshot};
 
@@ -50,7 +50,7 @@ struct Session {
     /// How often it was refused something, or refused something itself.
     refusals: u32,
     /// What the node was told of its peers' candidates.
-    told: BTreeMap<NodeId, Vec<Candidate>>,
+    told: BTreeMap<NodeId, PeerCandidates>,
     probes: BTreeMap<u64, oneshot::Sender<ProbeReport>>,
     questions: BTreeMap<u64, oneshot::Sender<SeenAnswer>>,
 }
@@ -108,9 +108,12 @@ async fn run(context: SessionContext, request: ControlRequest) -> Result<()> {
         remote,
         since: wall_now(),
     };
-    let version = hello.version.clone();
+    let (version, epoch) = (hello.version.clone(), hello.epoch);
     let noted = session.context.core.with(move |core| {
-        core.note(|controller| controller.connected(node, connection, &version));
+        core.note(|controller| {
+            controller.connected(node, connection, &version);
+            controller.begin_epoch(node, connection.id, epoch);
+        });
     });
     noted.await?;
     tracing::info!(%node, %remote, version = hello.version, "node connected");

@@ -174,6 +174,7 @@ mod tests {
         let peer = PeerCandidates {
             peer: NodeId(2),
             candidates: Vec::new(),
+            epoch: 0,
         };
         sessions.tell_candidates(NodeId(1), peer);
         assert!(matches!(

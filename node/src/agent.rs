@@ -164,6 +164,7 @@ impl Parts<'_> {
             changing,
             configured: self.arguments.endpoints.clone(),
             listen_port: self.listen_port,
+            epoch: epoch()?,
             memory: Memory::default(),
         };
         Ok(Assembled {
@@ -195,6 +196,12 @@ fn seed() -> Result<[u8; 32], Failure> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|error| anyhow!("the kernel gives no randomness: {error}"))?;
     Ok(seed)
+}
+
+/// A number that no earlier run of this node had.
+fn epoch() -> Result<u64, Failure> {
+    let [a, b, c, d, e, f, g, h, ..] = seed()?;
+    Ok(u64::from_le_bytes([a, b, c, d, e, f, g, h]))
 }
 
 /// Says at once what would otherwise be an error for each segment.

@@ -6,11 +6,11 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use ringfence_control::local::SegmentStatus;
-use ringfence_control::{Netmap, SeenFlow};
+use ringfence_control::{Netmap, PeerCandidates, SeenFlow};
 use ringfence_dataplane::{
     Dataplane, Event, Flow, NetmapRefused, PingError, Protocol, Restored, SegmentFacts,
 };
-use ringfence_model::{Candidate, Name, NodeId, PrivateKey};
+use ringfence_model::{Name, NodeId, PrivateKey};
 
 /// One thing to do between packets.
 pub(crate) enum Command {
@@ -35,12 +35,7 @@ pub(crate) enum Command {
     /// The controller disowned this node: leases end.
     EndLeases,
     /// Where a peer may be reached.
-    PeerCandidates {
-        /// Which.
-        peer: NodeId,
-        /// Its candidates, best first.
-        candidates: Vec<Candidate>,
-    },
+    PeerCandidates(PeerCandidates),
     /// The key pair of a segment.
     Key {
         /// The perimeter it is for.
@@ -119,8 +114,9 @@ impl Command {
             }
             Self::EndLeases => dataplane.end_leases(now),
             Self::Lease => dataplane.handle_lease(now),
-            Self::PeerCandidates { peer, candidates } => {
-                dataplane.handle_peer_candidates(peer, &candidates, now);
+            Self::PeerCandidates(told) => {
+                dataplane.handle_peer_candidates(told.peer, &told.candidates, now);
+                dataplane.handle_peer_epoch(told.peer, told.epoch, now);
             }
             Self::Key { perimeter, key } => dataplane.set_key(&perimeter, key, now),
             Self::Ping {

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use ringfence_control::saved::Peers;
-use ringfence_control::{HelloFacts, Netmap, NodeAction, NodeSession, ToController, ToNode};
+use ringfence_control::{HelloFacts, Netmap, NodeAction, NodeSession, PeerCandidates, ToController, ToNode};
 use ringfence_dataplane::{Restored, SegmentFacts};
 use ringfence_model::{Candidate, Name, NodeId, PublicKey};
 
@@ -53,6 +53,8 @@ pub(crate) struct Control {
     /// `--endpoint`.
     pub(crate) configured: Vec<SocketAddr>,
     pub(crate) listen_port: u16,
+    /// Drawn at the start; another whenever sessions with peers are lost after it.
+    pub(crate) epoch: u64,
     pub(crate) memory: Memory,
 }
 
@@ -175,6 +177,7 @@ impl Control {
         let hello = self.session.hello(HelloFacts {
             version,
             listen_port: self.listen_port,
+            epoch: self.epoch,
         });
         self.say(hello);
         for (perimeter, public_key) in self.memory.unregistered.clone() {
@@ -197,9 +200,7 @@ impl Control {
                 NodeAction::Send(message) => self.say(message),
                 NodeAction::Enforce(netmap) => self.enforce(*netmap, arrived).await?,
                 NodeAction::ExtendLeases => self.extend_leases().await?,
-                NodeAction::SetCandidates { peer, candidates } => {
-                    self.set_candidates(peer, candidates).await?;
-                }
+                NodeAction::SetCandidates(told) => self.set_candidates(told).await?,
                 NodeAction::StoreCertificate { chain_pem } => self.store_certificate(&chain_pem),
                 NodeAction::Probe(order) => self.probe(order),
                 NodeAction::AnswerSeen(question) => self.answer_seen(question).await?,
@@ -239,11 +240,10 @@ impl Control {
         }
     }
 
-    async fn set_candidates(&mut self, peer: NodeId, candidates: Vec<Candidate>) -> Result<(), LoopEnded> {
-        self.memory.peers.candidates.insert(peer, candidates.clone());
-        self.packets
-            .send(Command::PeerCandidates { peer, candidates })
-            .await
+    async fn set_candidates(&mut self, told: PeerCandidates) -> Result<(), LoopEnded> {
+        let candidates = told.candidates.clone();
+        self.memory.peers.candidates.insert(told.peer, candidates);
+        self.packets.send(Command::PeerCandidates(told)).await
     }
 
     fn store_certificate(&mut self, chain_pem: &str) {
@@ -368,7 +368,7 @@ impl Control {
         let peers = saved::load_peers(&self.state);
         self.memory.former_sessions = peers.sessions;
         for (peer, candidates) in peers.candidates {
-            self.set_candidates(peer, candidates).await?;
+            self.set_candidates(of_earlier_run(peer, candidates)).await?;
         }
         Ok(())
     }
@@ -383,6 +383,15 @@ impl Control {
             facts.name.clone_from(name);
             renamed
         });
+    }
+}
+
+/// What is on disk of a peer's candidates. Sessions of that run are gone, whatever the peer says of its own.
+fn of_earlier_run(peer: NodeId, candidates: Vec<Candidate>) -> PeerCandidates {
+    PeerCandidates {
+        peer,
+        candidates,
+        epoch: 0,
     }
 }
 

@@ -69,15 +69,13 @@ impl Session {
         }
         candidates.sort_by_key(|candidate| candidate.kind);
         let node = self.node;
-        let (listeners, kept) = self
+        let (listeners, (kept, epoch)) = self
             .context
             .core
             .with(move |core| {
                 let listeners = core.note(|controller| controller.set_candidates(node, &candidates));
-                let kept = core
-                    .controller()
-                    .presence(node)
-                    .map(|presence| presence.candidates.clone());
+                let presence = core.controller().presence(node);
+                let kept = presence.map(|presence| (presence.candidates.clone(), presence.epoch));
                 (listeners, kept.unwrap_or_default())
             })
             .await?;
@@ -85,6 +83,7 @@ impl Session {
             let message = PeerCandidates {
                 peer: node,
                 candidates: kept.clone(),
+                epoch,
             };
             self.context.sessions.tell_candidates(listener, message);
         }
@@ -100,17 +99,17 @@ impl Session {
             .with(move |core| core.controller().candidates_for(node))
             .await?;
         self.told.retain(|peer, _| all.contains_key(peer));
-        for (peer, candidates) in all {
-            self.tell_peer(PeerCandidates { peer, candidates }).await?;
+        for news in all.into_values() {
+            self.tell_peer(news).await?;
         }
         Ok(())
     }
 
     pub(super) async fn tell_peer(&mut self, news: PeerCandidates) -> Result<()> {
-        if self.told.get(&news.peer) == Some(&news.candidates) {
+        if self.told.get(&news.peer) == Some(&news) {
             return Ok(());
         }
-        self.told.insert(news.peer, news.candidates.clone());
+        self.told.insert(news.peer, news.clone());
         self.sender.send(&ToNode::PeerCandidates(news)).await?;
         Ok(())
     }

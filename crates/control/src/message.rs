@@ -145,6 +145,9 @@ pub struct Hello {
     pub netmap_hash: Option<[u8; 32]>,
     /// The UDP port of its tunnels, to make a candidate with the address its connection comes from.
     pub listen_port: u16,
+    /// Another number than before: the node has lost its sessions with its peers. Zero says nothing.
+    #[serde(default)]
+    pub epoch: u64,
 }
 
 /// Gives the public key of a segment, proved to come from the node itself.
@@ -201,6 +204,9 @@ pub struct PeerCandidates {
     pub peer: NodeId,
     /// Best first; empty if it is gone.
     pub candidates: Vec<Candidate>,
+    /// Its [`Hello::epoch`].
+    #[serde(default)]
+    pub epoch: u64,
 }
 
 /// Extends leases, if the node stands where the controller believes it does.

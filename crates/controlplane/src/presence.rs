@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
+use ringfence_control::PeerCandidates;
 use ringfence_model::{Candidate, NodeId, Revision, UnixMillis};
 
 use crate::Controller;
@@ -24,6 +25,8 @@ pub struct NodePresence {
     pub version: Option<String>,
     /// Where its peers may reach it, best first.
     pub candidates: Vec<Candidate>,
+    /// Another number than before: it has lost its sessions with its peers. Zero says nothing.
+    pub epoch: u64,
     /// The newest revision it enforces.
     pub enforced: Option<Enforcement>,
     /// The newest revision that may have changed its netmap.
@@ -74,6 +77,20 @@ impl Controller {
         presence.enforced = None;
     }
 
+    /// What a connected node says of its sessions with its peers. If it has lost them, whoever is told of its next
+    /// candidates is told of that: it may be unable to reach them by itself, and they would not know to reach it.
+    pub fn begin_epoch(&mut self, node: NodeId, connection_id: u64, epoch: u64) {
+        if let Some(presence) = self.presence.by_node.get_mut(&node)
+            && presence
+                .connection
+                .is_some_and(|connection| connection.id == connection_id)
+            && presence.epoch != epoch
+        {
+            presence.epoch = epoch;
+            presence.candidates.clear();
+        }
+    }
+
     /// A node's control connection is gone. One that was replaced already is nobody's loss.
     pub fn disconnected(&mut self, node: NodeId, connection_id: u64, wall: UnixMillis) {
         let Some(presence) = self.presence.by_node.get_mut(&node) else {
@@ -118,10 +135,15 @@ impl Controller {
     }
 
     /// Where everyone on `node`'s allowlist may be reached, as far as it is known.
-    pub fn candidates_for(&self, node: NodeId) -> BTreeMap<NodeId, Vec<Candidate>> {
+    pub fn candidates_for(&self, node: NodeId) -> BTreeMap<NodeId, PeerCandidates> {
         let known = |peer: NodeId| {
-            let candidates = &self.presence.by_node.get(&peer)?.candidates;
-            (!candidates.is_empty()).then(|| (peer, candidates.clone()))
+            let presence = self.presence.by_node.get(&peer)?;
+            let news = PeerCandidates {
+                peer,
+                candidates: presence.candidates.clone(),
+                epoch: presence.epoch,
+            };
+            (!news.candidates.is_empty()).then_some((peer, news))
         };
         self.listing(node).into_iter().filter_map(known).collect()
     }

@@ -69,6 +69,28 @@ impl Dataplane {
         self.drain_wireguard(now);
     }
 
+    /// A peer's word, by way of the controller, on whether it still has its sessions with us: not if `epoch` is another
+    /// than before (zero says nothing). Then each session is made anew at once. We would find out by ourselves only
+    /// after sending into it for fifteen seconds, and until then, if we are behind a NAT, nobody may be able to reach us.
+    pub fn handle_peer_epoch(&mut self, peer: NodeId, epoch: u64, now: Instant) {
+        let room = self.epochs.len() < CANDIDATE_LISTS_MAX || self.epochs.contains_key(&peer);
+        if epoch == 0 || !room {
+            return;
+        }
+        let before = self.epochs.insert(peer, epoch);
+        if before.is_none_or(|before| before == epoch) {
+            return;
+        }
+        let known = self
+            .segments
+            .values()
+            .filter_map(|segment| segment.peers.get(&peer));
+        for slot in known.filter_map(|known| known.slot) {
+            self.wireguard.renew_session(slot, now);
+        }
+        self.drain_wireguard(now);
+    }
+
     /// Those candidates that are not overlay addresses: a peer that lists those of its TUN devices would have us send
     /// the tunnel through itself.
     pub(crate) fn underlay(&self, candidates: &[Candidate]) -> Vec<Candidate> {

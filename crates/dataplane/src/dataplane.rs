@@ -34,6 +34,8 @@ pub struct Dataplane {
     pub(crate) slots: BTreeMap<PeerSlot, PeerKey>,
     pub(crate) keys: BTreeMap<Name, PrivateKey>,
     pub(crate) candidates: BTreeMap<NodeId, Vec<Candidate>>,
+    /// Of each peer, a number that changes when it loses its sessions.
+    pub(crate) epochs: BTreeMap<NodeId, u64>,
     pub(crate) pending: Pending,
     pub(crate) pings: Pings,
     pub(crate) outbox: Outbox,
@@ -58,6 +60,7 @@ impl Dataplane {
             slots: BTreeMap::new(),
             keys: BTreeMap::new(),
             candidates: BTreeMap::new(),
+            epochs: BTreeMap::new(),
             pending: Pending::default(),
             pings: Pings::default(),
             outbox: Outbox::default(),

@@ -234,10 +234,12 @@ impl Dataplane {
             .collect()
     }
 
-    /// Forgets candidates of strangers: only members of some segment are worth the memory.
+    /// Forgets candidates and epochs of strangers: only members of some segment are worth the memory.
     fn prune_candidates(&mut self) {
         let segments = &self.segments;
         self.candidates
+            .retain(|node, _| segments.values().any(|segment| segment.peers.contains_key(node)));
+        self.epochs
             .retain(|node, _| segments.values().any(|segment| segment.peers.contains_key(node)));
     }
 

@@ -21,6 +21,7 @@ impl Dataplane {
             slots,
             keys,
             candidates,
+            epochs,
             pending,
             pings,
             outbox,
@@ -37,6 +38,7 @@ impl Dataplane {
             TableSize::new("peers with a place", slots.len(), peers),
             TableSize::new("peers with keys in memory", wireguard.peers_len(), slots.len()),
             TableSize::new("peers with candidates", candidates.len(), CANDIDATE_LISTS_MAX),
+            TableSize::new("peers with epochs", epochs.len(), CANDIDATE_LISTS_MAX),
         ];
         let of_segments = segments.values().flat_map(Segment::tables);
         tables.extend(TableSize::fullest(of_segments));

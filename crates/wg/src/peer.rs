@@ -67,6 +67,8 @@ pub(crate) struct Peer {
     initiated_at: Option<Instant>,
     responses_left: u8,
     cookie: Cookie,
+    /// The peer has lost the session: a handshake starts as soon as one may.
+    renewal_due: bool,
     /// The session we answered with, not confirmed yet by data from the initiator.
     unconfirmed: Option<ReceiverIndex>,
     established_at: Option<Instant>,
@@ -122,6 +124,7 @@ impl Peer {
             initiated_at: None,
             responses_left: 0,
             cookie: Cookie::Used,
+            renewal_due: false,
             unconfirmed: None,
             established_at: None,
             sent_at: None,
@@ -166,7 +169,19 @@ impl Peer {
             self.session = Session::None;
             call.outbox.tell(WgEvent::SessionExpired { slot: self.slot });
         }
+        if self.renewal_due {
+            self.initiate(call);
+        }
         self.keep_alive(call);
+    }
+
+    /// Starts a handshake although there is a session, or as soon as one may be started.
+    pub(crate) fn renew_session(&mut self, call: &mut Call<'_>) {
+        self.refresh(call);
+        if self.has_session() {
+            self.renewal_due = true;
+            self.initiate(call);
+        }
     }
 
     /// Starts a handshake, unless one was started within [`REKEY_TIMEOUT`].
@@ -361,6 +376,7 @@ impl Peer {
                 self.attempt_began.get_or_insert(now);
                 self.responses_left = RESPONSES_MAX;
                 self.cookie = Cookie::Awaited;
+                self.renewal_due = false;
             }
             MessageKind::HandshakeResponse => self.awake_until = Some(now + UNCONFIRMED_MAX),
             MessageKind::Data if demux::counter(&datagram) >= Some(self.limits.refuse_from) => return,

@@ -179,6 +179,13 @@ impl WireGuard {
         self.wake(slot, now);
     }
 
+    /// Makes a session anew, if there is one: the peer has lost its end of it. As with any cause, a handshake starts at
+    /// most once in 5 s; within that time it waits.
+    pub fn renew_session(&mut self, slot: PeerSlot, now: Instant) {
+        self.with_peer(slot, now, Peer::renew_session);
+        self.wake(slot, now);
+    }
+
     /// The next datagram to send.
     pub fn poll_transmit(&mut self) -> Option<WgTransmit> {
         self.outbox.poll_transmit()

@@ -363,3 +363,32 @@ fn segments_are_bounded() {
 
     assert_eq!(hub.add_segment(&key(bound)), Err(TooManySegments));
 }
+
+#[test]
+fn a_session_that_the_peer_lost_is_made_anew_at_once_and_once_in_five_seconds() {
+    let mut pair = Pair::connected();
+    pair.b = Pair::new().b;
+    let told = |pair: &mut Pair| {
+        let initiations = (0..100).map(|_| {
+            pair.a.wg.renew_session(pair.a.slot, pair.now);
+            pair.a.transmits().len()
+        });
+        initiations.sum::<usize>()
+    };
+    assert_eq!(told(&mut pair), 0, "a handshake was started a moment ago");
+
+    pair.advance(Duration::from_secs(5));
+    assert_eq!(pair.a_to_b(&packet(84)), Ok(Arrival::Packet(packet(84))));
+
+    pair.advance(Duration::from_secs(4));
+    assert_eq!(told(&mut pair), 0);
+}
+
+#[test]
+fn a_peer_without_a_session_has_none_to_make_anew() {
+    let mut pair = Pair::new();
+
+    pair.a.wg.renew_session(pair.a.slot, pair.now);
+
+    assert_eq!(pair.a.transmits().len(), 0);
+}

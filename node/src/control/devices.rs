@@ -94,7 +94,10 @@ impl Control {
                 tracing::info!(%perimeter, "segment open");
                 self.revive_sessions(&perimeter);
             }
-            Event::SegmentClosed { perimeter, .. } => tracing::warn!(%perimeter, "segment closed"),
+            Event::SegmentClosed { perimeter, .. } => {
+                tracing::warn!(%perimeter, "segment closed");
+                self.epoch = self.epoch.wrapping_add(1);
+            }
             Event::SessionEstablished { perimeter, peer } => {
                 tracing::debug!(%perimeter, %peer, "session established");
                 self.memory

@@ -10,7 +10,7 @@ use ringfence_control::saved::Peers;
 use ringfence_dataplane::Event;
 use ringfence_model::{NodeId, Revision};
 
-use super::Control;
+use super::{Control, of_earlier_run};
 use crate::command::{Command, LoopEvent};
 use crate::packet_loop::LoopEnded;
 use crate::saved;
@@ -65,10 +65,7 @@ impl Control {
         for peer in wanted.difference(&known) {
             if let Some(candidates) = self.memory.peers.candidates.get(peer).cloned() {
                 self.packets
-                    .send(Command::PeerCandidates {
-                        peer: *peer,
-                        candidates,
-                    })
+                    .send(Command::PeerCandidates(of_earlier_run(*peer, candidates)))
                     .await?;
             }
         }

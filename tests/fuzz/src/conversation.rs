@@ -61,6 +61,7 @@ pub(crate) fn to_node(input: &[u8]) {
     let facts = HelloFacts {
         version: "0.1.0".to_owned(),
         listen_port: 51820,
+        epoch: 1,
     };
     session.hello(facts);
     let mut newest = None;
@@ -80,8 +81,9 @@ pub(crate) fn to_node(input: &[u8]) {
                         Err(refused) => session.handle_not_enforced(revision, refused.to_string()),
                     }
                 }
-                NodeAction::SetCandidates { peer, candidates } => {
-                    node.handle_peer_candidates(peer, &candidates, now);
+                NodeAction::SetCandidates(told) => {
+                    node.handle_peer_candidates(told.peer, &told.candidates, now);
+                    node.handle_peer_epoch(told.peer, told.epoch, now);
                 }
                 NodeAction::ExtendLeases => node.handle_lease(now),
                 NodeAction::Send(answer) => assert!(answer.encode().is_ok(), "what a node says can be sent"),
@@ -148,7 +150,7 @@ pub(crate) fn to_controller(input: &[u8]) {
             ToController::Candidates(candidates) => {
                 controller.set_candidates(node, &candidates);
                 for (_, known) in controller.candidates_for(ids[1]) {
-                    assert!(known.len() <= ringfence_controlplane::CANDIDATES_MAX);
+                    assert!(known.candidates.len() <= ringfence_controlplane::CANDIDATES_MAX);
                 }
             }
             ToController::Enforced(enforced) => {
@@ -191,6 +193,7 @@ pub(crate) fn to_node_seeds() -> Vec<(&'static str, Vec<u8>)> {
     let candidates = ToNode::PeerCandidates(PeerCandidates {
         peer: ROGUE_ID,
         candidates: vec![candidate()],
+        epoch: 1,
     });
     let rest = [
         ToNode::Renewed(Renewed {
@@ -232,6 +235,7 @@ pub(crate) fn to_controller_seeds() -> Vec<(&'static str, Vec<u8>)> {
         revision: None,
         netmap_hash: None,
         listen_port: 51820,
+        epoch: 1,
     });
     let words = [
         ToController::RegisterKey(ringfence_control::RegisterKey {

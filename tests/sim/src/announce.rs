@@ -14,9 +14,11 @@ impl World {
         let agent = self.agent(machine);
         agent.link = Some(link);
         agent.told = None;
+        let epoch = agent.epoch();
         let hello = agent.session.hello(HelloFacts {
             version: "sim".to_owned(),
             listen_port: PORT,
+            epoch,
         });
         let unregistered = agent.unregistered.clone();
         self.tell_controller(link, &hello);

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use ringfence_control::ControllerSession;
+use ringfence_control::{ControllerSession, PeerCandidates};
 use ringfence_controlplane::{Actor, Change, Command, Controller, PushKind, Refusal, TokenHash};
-use ringfence_model::{Candidate, Name, NodeId, PublicKey, UnixMillis};
+use ringfence_model::{Name, NodeId, PublicKey, UnixMillis};
 
 use crate::backup::Backup;
 use crate::clock::WALL_START;
@@ -54,7 +54,7 @@ pub(crate) struct Seat {
     /// A hash of the netmap that the node was sent last, whatever its revision.
     pub(crate) has: [u8; 32],
     /// What the node was told of its peers' candidates.
-    pub(crate) told: BTreeMap<NodeId, Vec<Candidate>>,
+    pub(crate) told: BTreeMap<NodeId, PeerCandidates>,
 }
 
 /// What a request means, in the oracle's terms.

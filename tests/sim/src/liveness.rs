@@ -130,7 +130,7 @@ impl World {
         let sound = self.sound();
         let spec = std::rc::Rc::clone(&self.current);
         // A rule that expires meanwhile owes nothing.
-        let late = self.wall().0 + 2 * TALK_BEHIND_NAT_MAX.as_millis() as u64;
+        let late = self.wall().0 + 2 * TALK_MAX.as_millis() as u64;
         let mut debts = Vec::new();
         for (perimeter, policy) in &spec.perimeters {
             let services: Vec<Service> = policy
@@ -184,18 +184,7 @@ impl World {
                 return Ok(());
             }
             let waited = self.now.saturating_sub(start);
-            let overdue = |debt: &&Debt| {
-                let is_behind_nat = [debt.from, debt.to]
-                    .iter()
-                    .any(|place| self.network.nat(*place).is_some());
-                waited
-                    >= if is_behind_nat {
-                        TALK_BEHIND_NAT_MAX
-                    } else {
-                        TALK_MAX
-                    }
-            };
-            if let Some(first) = debts.iter().find(overdue) {
+            if let Some(first) = debts.first().filter(|_| waited >= TALK_MAX) {
                 let what = format!(
                     "{waited:?} after all agreed, m{} gets no answer from m{} in {} to {:?} ({} pairs do not talk)",
                     first.from,
@@ -244,6 +233,3 @@ fn owed_service(
 pub(crate) const CONVERGENCE_MAX: Duration = Duration::from_mins(1);
 /// From then until every pair that policy lets talk, and that has a path, has talked.
 pub(crate) const TALK_MAX: Duration = Duration::from_mins(1);
-/// The same where one is behind a NAT: it alone can begin, and has no reason to before its session with a peer that
-/// has lost it, by a crash, is over (`REJECT_AFTER_TIME`, 180 s).
-pub(crate) const TALK_BEHIND_NAT_MAX: Duration = Duration::from_secs(200);

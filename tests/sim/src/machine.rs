@@ -42,6 +42,8 @@ pub(crate) struct Machine {
 pub(crate) struct Agent {
     /// Which process it is.
     pub boot: u64,
+    /// How often it lost its sessions since it started, because a lease ended.
+    pub leases_lost: u64,
     /// The shipped node.
     pub dataplane: Dataplane,
     /// The shipped end of the control protocol.
@@ -60,6 +62,13 @@ pub(crate) struct Agent {
     timer: Option<Duration>,
     /// Peers whose candidates it was told.
     pub candidates: BTreeMap<NodeId, Vec<Candidate>>,
+}
+
+impl Agent {
+    /// Another number whenever it has lost its sessions.
+    pub(crate) fn epoch(&self) -> u64 {
+        (self.boot << 32) + self.leases_lost
+    }
 }
 
 impl Machine {
@@ -138,6 +147,7 @@ impl World {
         let restored = saved.as_ref().map(|(netmap, _)| netmap.clone());
         place.agent = Some(Agent {
             boot,
+            leases_lost: 0,
             dataplane: Dataplane::new(config, self.dice.bytes()),
             session: NodeSession::new(self.mesh.clone(), identity.node, None),
             link: None,
@@ -367,6 +377,7 @@ impl World {
             }
             Event::FlowClosed(closed) => self.stats.flow_closed(closed.why),
             Event::SegmentClosed { perimeter, .. } => {
+                agent.leases_lost += 1;
                 let line = format!("m{machine} closes {perimeter}");
                 self.say(line);
             }

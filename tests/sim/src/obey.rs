@@ -37,10 +37,14 @@ impl World {
                 self.drain(machine)?;
                 self.save_word(machine, false);
             }
-            NodeAction::SetCandidates { peer, candidates } => {
+            NodeAction::SetCandidates(told) => {
                 let agent = self.agent(machine);
-                agent.dataplane.handle_peer_candidates(peer, &candidates, now);
-                agent.candidates.insert(peer, candidates);
+                let peer = told.peer;
+                agent
+                    .dataplane
+                    .handle_peer_candidates(peer, &told.candidates, now);
+                agent.dataplane.handle_peer_epoch(peer, told.epoch, now);
+                agent.candidates.insert(peer, told.candidates);
                 let all = agent.candidates.clone();
                 self.machines[machine].disk.candidates = all;
                 self.drain(machine)?;

@@ -6,9 +6,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ringfence_control::{
-    ControllerSession, Goodbye, Hello, PeerCandidates, Refused, RegisterKey, ToController, ToNode,
-};
+use ringfence_control::{ControllerSession, Goodbye, Hello, Refused, RegisterKey, ToController, ToNode};
 use ringfence_controlplane::{Actor, Command, Connection, Refusal};
 use ringfence_model::{Candidate, CandidateKind, NodeId, Revision};
 
@@ -106,6 +104,7 @@ impl World {
             since: wall,
         };
         core.controller.connected(node, connection, &hello.version);
+        core.controller.begin_epoch(node, link, hello.epoch);
         let mut session = ControllerSession::new(node);
         let messages = session
             .handle_hello(hello, &mesh, &netmap, wall, now)
@@ -205,8 +204,8 @@ impl World {
             .filter(|(peer, list)| seat.told.get(peer) != Some(list))
             .collect();
         seat.told.extend(news.clone());
-        for (peer, candidates) in news {
-            self.tell_node(link, &ToNode::PeerCandidates(PeerCandidates { peer, candidates }));
+        for (_, told) in news {
+            self.tell_node(link, &ToNode::PeerCandidates(told));
         }
     }
 

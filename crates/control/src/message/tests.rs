@@ -22,6 +22,7 @@ fn to_controller() -> Vec<ToController> {
             revision: Some(revision(7)),
             netmap_hash: Some([9; 32]),
             listen_port: 51820,
+            epoch: 5,
         }),
         ToController::RegisterKey(RegisterKey {
             perimeter: name("a"),
@@ -69,6 +70,7 @@ fn to_node() -> Vec<ToNode> {
         ToNode::PeerCandidates(PeerCandidates {
             peer: NodeId(2),
             candidates: vec![candidate()],
+            epoch: 5,
         }),
         ToNode::Lease(Lease {
             revision: revision(2),

@@ -6,11 +6,12 @@
 use std::collections::VecDeque;
 
 use ringfence_model::sabotage::{Safeguard, is_off};
-use ringfence_model::{Candidate, Name, NodeId, Revision};
+use ringfence_model::{Name, NodeId, Revision};
 
 use crate::probe::{ProbeOrder, SeenQuestion};
 use crate::{
-    CAPABILITY, Delta, Enforced, Hello, Lease, Netmap, NetmapRefused, ToController, ToNode, Welcome,
+    CAPABILITY, Delta, Enforced, Hello, Lease, Netmap, NetmapRefused, PeerCandidates, ToController, ToNode,
+    Welcome,
 };
 
 /// A node's end. Lives as long as the process; connections come and go.
@@ -31,6 +32,8 @@ pub struct HelloFacts {
     pub version: String,
     /// The UDP port of its tunnels.
     pub listen_port: u16,
+    /// Another number whenever it has lost its sessions with its peers.
+    pub epoch: u64,
 }
 
 /// What the shell has to do, in order.
@@ -45,12 +48,7 @@ pub enum NodeAction {
     /// Extend every lease.
     ExtendLeases,
     /// Tell the dataplane where a peer may be reached.
-    SetCandidates {
-        /// Which.
-        peer: NodeId,
-        /// Best first.
-        candidates: Vec<Candidate>,
-    },
+    SetCandidates(PeerCandidates),
     /// Take this certificate from the next connection on.
     StoreCertificate {
         /// Leaf first.
@@ -107,6 +105,7 @@ impl NodeSession {
             revision: self.revision(),
             netmap_hash: self.in_force.as_ref().map(Netmap::content_hash),
             listen_port: facts.listen_port,
+            epoch: facts.epoch,
         })
     }
 
@@ -119,10 +118,7 @@ impl NodeSession {
             ToNode::Welcome(welcome) => self.handle_welcome(&welcome)?,
             ToNode::Full(netmap) => self.handle_full(netmap),
             ToNode::Delta(delta) => self.handle_delta(&delta),
-            ToNode::PeerCandidates(peer) => self.actions.push_back(NodeAction::SetCandidates {
-                peer: peer.peer,
-                candidates: peer.candidates,
-            }),
+            ToNode::PeerCandidates(peer) => self.actions.push_back(NodeAction::SetCandidates(peer)),
             ToNode::Lease(lease) => self.handle_lease(lease),
             ToNode::Renewed(renewed) => self.actions.push_back(NodeAction::StoreCertificate {
                 chain_pem: renewed.certificate_chain_pem,

@@ -95,6 +95,7 @@ fn hello(node: &mut NodeSession) -> Hello {
     let facts = HelloFacts {
         version: "0.1.0".into(),
         listen_port: 51820,
+        epoch: 5,
     };
     let ToController::Hello(hello) = node.hello(facts) else {
         panic!("a hello is a hello");

@@ -174,10 +174,27 @@ fn candidates_reach_those_who_may_talk_to_the_node_and_nobody_else() {
     assert_eq!(told.into_iter().collect::<Vec<_>>(), [app]);
     assert!(again.is_empty(), "nothing new is told to nobody");
     assert_eq!(
-        world.controller.candidates_for(app)[&db],
+        world.controller.candidates_for(app)[&db].candidates,
         [host("10.0.0.5:51820")]
     );
     assert!(world.controller.candidates_for(stranger).is_empty());
+}
+
+#[test]
+fn a_node_that_has_lost_its_sessions_is_told_of_again() {
+    let (mut world, db, app) = World::with_database();
+    let at = [host("10.0.0.5:51820")];
+    let mut told = Vec::new();
+    for (connection, epoch) in [(1, 7), (2, 7), (3, 8)] {
+        connect(&mut world, db, connection);
+        world.controller.begin_epoch(db, connection, epoch);
+        told.push(world.controller.set_candidates(db, &at).len());
+    }
+    world.controller.begin_epoch(db, 2, 7);
+
+    assert_eq!(told, [1, 0, 1], "a connection alone loses no session");
+    let news = &world.controller.candidates_for(app)[&db];
+    assert_eq!((news.epoch, &news.candidates[..]), (8, &at[..]));
 }
 
 #[test]
@@ -196,7 +213,7 @@ fn candidates_are_told_once_both_have_a_key() {
         early.is_empty() && before.is_empty(),
         "app would forget them: db is no peer yet"
     );
-    assert_eq!(after[&db], [host("10.0.0.5:51820")]);
+    assert_eq!(after[&db].candidates, [host("10.0.0.5:51820")]);
 }
 
 #[test]
@@ -217,7 +234,7 @@ fn candidates_are_bounded_and_aim_at_one_machine() {
 
     world.controller.set_candidates(db, &many);
 
-    let kept = &world.controller.candidates_for(app)[&db];
+    let kept = &world.controller.candidates_for(app)[&db].candidates;
     assert_eq!((kept.len(), kept[0]), (CANDIDATES_MAX, host("10.0.0.1:51820")));
 }
 

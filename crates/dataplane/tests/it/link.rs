@@ -102,6 +102,34 @@ fn candidates_that_come_late_start_the_handshake() {
 }
 
 #[test]
+fn a_session_that_the_peer_lost_is_made_anew_as_soon_as_the_controller_tells_of_it() {
+    let mut mesh = pair();
+    assert!(mesh.udp_arrives("db", 0, 1, 53));
+    let peer = mesh.hosts[1].id;
+    let tell = |mesh: &mut Mesh, epoch| {
+        let now = mesh.now;
+        mesh.log.clear();
+        mesh.hosts[0].dataplane.handle_peer_epoch(peer, epoch, now);
+        mesh.settle();
+        mesh.log.len()
+    };
+    let first = tell(&mut mesh, 7);
+    // It comes back, and knows nothing of where we are.
+    mesh.restart(1);
+    let (netmap, now) = (mesh.netmap(1), mesh.now);
+    mesh.hosts[1].dataplane.handle_netmap(netmap, now).unwrap();
+    mesh.settle();
+    mesh.pass(Duration::from_secs(5));
+    let again = tell(&mut mesh, 7);
+
+    tell(&mut mesh, 8);
+
+    assert_eq!((first, again), (0, 0), "no news, no handshake");
+    assert_eq!(mesh.log[0].bytes[0], 1);
+    assert!(mesh.has_event(1, |event| matches!(event, Event::SessionEstablished { .. })));
+}
+
+#[test]
 fn a_packet_too_big_for_the_tunnel_is_answered_with_its_size() {
     let mut mesh = pair();
     let mtu = usize::from(MTU_BYTES_DEFAULT);
