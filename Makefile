@@ -28,7 +28,7 @@ BENCH ?=
 bench: setup ## measure side by side with other tunnels, and write docs/performance.md (root; 15 minutes): make bench BENCH=--quick
 	@scripts/bench-peers.sh
 	cargo build --release --workspace --bins
-	cargo run --release -p ringfence-bench --bin ringfence-bench -- $(BENCH)
+	@"$${CARGO_TARGET_DIR:-target}/release/ringfence-bench" $(BENCH)
 
 bench-instructions: setup ## count the instructions of hot functions; 5 % more than stored fails: make bench-instructions STORE=1
 	cargo run --release -p ringfence-instructions -- $(if $(STORE),store,check)

@@ -1,5 +1,6 @@
 //! What the data plane set out to reach against the others, and whether this run shows it.
 
+use crate::aead::PACKET_BYTES;
 use crate::contender::Kind;
 use crate::metric::{Better, Metric, Unit};
 use crate::run::Run;
@@ -75,6 +76,7 @@ pub(crate) fn goals(run: &Run) -> Vec<Goal> {
     let what = "ping p99 under a TCP stream: no worse than boringtun's";
     goals.push(against(run, what, LoadedP99, 1.0, boringtun));
     goals.push(without_cipher(run));
+    goals.push(filter_full(run));
     goals.into_iter().flatten().collect()
 }
 
@@ -109,6 +111,27 @@ fn without_cipher(run: &Run) -> Option<Goal> {
 
 fn measured(unit: Unit, ours: f64, theirs: &str) -> String {
     format!("{} against {theirs}, {}", unit.show(ours), unit.symbol())
+}
+
+/// What a full filter adds to the time that a packet takes on its way, at the throughput that was measured.
+fn filter_full(run: &Run) -> Option<Goal> {
+    let [empty, full] = run.filter.as_slice() else {
+        return None;
+    };
+    let gigabits = run.spread(Kind::Ringfence, Metric::TcpOneForward)?.median;
+    let packet_ns = PACKET_BYTES as f64 * 8.0 / gigabits;
+    // Judged at both ends, on one CPU each at worst, so the slower end sets the pace.
+    let added_ns = full.judge_ns - empty.judge_ns;
+    Some(Goal {
+        what: format!(
+            "{} rules and {} flows: at most 1.05 × the time of a full-size packet with 1 and 1",
+            full.rules, full.flows
+        ),
+        measured: format!("{added_ns:.0} ns more in {packet_ns:.0} ns, if each packet is judged by itself"),
+        ratio: 1.0 + added_ns / packet_ns,
+        bound: 1.05,
+        better: Better::Less,
+    })
 }
 
 const TCP: [Metric; 4] = [

@@ -12,6 +12,7 @@ pub mod aead;
 pub mod chart;
 mod contender;
 mod counters;
+pub mod filter;
 mod goals;
 mod machine;
 mod measure;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::aead::AeadSpeed;
 use crate::contender::Kind;
+use crate::filter::FilterSpeed;
 use crate::machine::Machine;
 use crate::metric::Metric;
 use crate::summary::Spread;
@@ -37,6 +38,9 @@ pub struct Run {
     /// The ciphers by themselves.
     #[serde(default)]
     pub aead: Vec<AeadSpeed>,
+    /// The filter by itself: empty first, then full.
+    #[serde(default)]
+    pub filter: Vec<FilterSpeed>,
 }
 
 /// Who takes part, or was to.

@@ -66,6 +66,7 @@ pub fn carry_out(plan: &Plan, say: impl Fn(&str)) -> Result<Run> {
         readings: Vec::new(),
         failures: Vec::new(),
         aead: Vec::new(),
+        filter: Vec::new(),
     };
     for round in 1..=plan.rounds {
         for &measurement in &plan.measurements {

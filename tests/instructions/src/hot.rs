@@ -1,14 +1,15 @@
 //! The hot functions, each with the surroundings it has on a busy node.
 
 use std::hint::black_box;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Instant;
 
-use ringfence_model::{NodeId, Revision, RuleId, UnixMillis};
+use ringfence_model::{NodeId, UnixMillis};
 use ringfence_packet::offload::{Run, SuperPacket, VNET_HEADER_BYTES, VnetHeader};
-use ringfence_packet::{Flow, Packet, Protocol, TcpFlags, TcpSegment, tcp_segment};
-use ringfence_policy::{Direction, FLOWS_MAX, FLOWS_PER_PEER_MAX, FlowTable, Rule, RuleSet};
+use ringfence_packet::{Packet, Protocol, TcpFlags};
+use ringfence_policy::{Direction, FLOWS_MAX};
 
+use crate::filter::{Filter, HEADER_BYTES, data_packet, flow, rules, segment};
 use crate::tunnel::{Tunnel, crowd};
 
 /// A function to count, and how.
@@ -54,12 +55,16 @@ pub const ALL: [Hot; 12] = [
         demux,
     ),
     hot("parse", "checks a TCP packet that fills the MTU", parse),
-    hot("flow-one", "judges a packet of the only flow", |times| {
-        judge(1, times);
-    }),
+    hot(
+        "flow-one",
+        "checks and judges a packet of the only flow",
+        |times| {
+            judge(1, times);
+        },
+    ),
     hot(
         "flow-full",
-        "judges a packet of one of as many flows as a table holds",
+        "checks and judges a packet of one of as many flows as a table holds",
         |times| judge(FLOWS_MAX, times),
     ),
     hot(
@@ -124,37 +129,7 @@ fn parse(times: u32) {
 }
 
 fn judge(flows: usize, times: u32) {
-    let (now, wall) = (Instant::now(), UnixMillis(1_000_000));
-    let peers = flows.div_ceil(FLOWS_PER_PEER_MAX / 2);
-    let rules = rules(1, peers as u64);
-    let mut table = FlowTable::new([7; 16]);
-    let peer_of = |flow: usize| NodeId(1 + (flow % peers) as u64);
-    for flow in 0..flows {
-        let bytes = opening_packet(flow);
-        let packet = Packet::parse(&bytes).expect("built here");
-        let judged = table.judge(&packet, Direction::Egress, peer_of(flow), &rules, now, wall);
-        judged.expect("a rule allows it");
-    }
-    assert_eq!(table.len(), flows, "nothing had to give way");
-    // Far apart, and always the same ones.
-    let chosen: Vec<usize> = (0..PACKETS).map(|place| place * flows / PACKETS).collect();
-    let bytes: Vec<Vec<u8>> = chosen.iter().map(|&flow| data_packet(flow, FULL_BYTES)).collect();
-    let packets: Vec<Packet<'_>> = bytes
-        .iter()
-        .map(|b| Packet::parse(b).expect("built here"))
-        .collect();
-    for place in (0..PACKETS).cycle().take(times as usize) {
-        let peer = peer_of(chosen[place]);
-        let judged = table.judge(
-            black_box(&packets[place]),
-            Direction::Egress,
-            peer,
-            &rules,
-            now,
-            wall,
-        );
-        assert!(black_box(judged).is_ok());
-    }
+    Filter::new(1, flows, PACKETS).judge(times);
 }
 
 fn verdict(count: u64, times: u32) {
@@ -215,65 +190,11 @@ fn coalesce(times: u32) {
     }
 }
 
-/// `count` rules that open tcp/443 towards peers 1 to `peers`, each rule to its share of them.
-fn rules(count: u64, peers: u64) -> RuleSet {
-    let rules: Vec<Rule> = (0..count)
-        .map(|number| Rule {
-            id: RuleId(number as u32),
-            direction: Direction::Egress,
-            peers: (1..=peers)
-                .filter(|peer| peer % count == number)
-                .map(NodeId)
-                .collect(),
-            services: vec!["tcp/443".parse().expect("a service")],
-            expires: None,
-        })
-        .collect();
-    RuleSet::new(&rules, Revision { term: 1, n: 1 })
-}
-
-fn opening_packet(number: usize) -> Vec<u8> {
-    segment(flow(number), 0, TcpFlags::SYN, &[])
-}
-
-/// A packet of a flow, `bytes` long.
-fn data_packet(number: usize, bytes: usize) -> Vec<u8> {
-    let payload = vec![0x5a; bytes - HEADER_BYTES];
-    segment(flow(number), 1, TcpFlags::ACK, &payload)
-}
-
-fn segment(flow: Flow, seq: u32, flags: TcpFlags, payload: &[u8]) -> Vec<u8> {
-    tcp_segment(&TcpSegment {
-        flow,
-        seq,
-        ack: 1,
-        flags,
-        window: 1024,
-        payload,
-    })
-}
-
-/// Told apart by the sender's port, and by the receiver's address where the ports do not suffice.
-fn flow(number: usize) -> Flow {
-    let [high, low] = ((number / PORTS) as u16).to_be_bytes();
-    Flow {
-        src: IpAddr::from([100, 64, 0, 1]),
-        dst: IpAddr::from([100, 65, high, low]),
-        protocol: Protocol::TCP,
-        src_port: (FIRST_PORT + number % PORTS) as u16,
-        dst_port: 443,
-    }
-}
-
 const FULL_BYTES: usize = 1408;
 const SMALL_BYTES: usize = 52;
-/// IPv4 and TCP without options.
-const HEADER_BYTES: usize = 40;
 /// As many packets of that size as 64 KiB hold.
 const SEGMENTS: usize = 40;
 const PACKETS: usize = 64;
-const PORTS: usize = 50_000;
-const FIRST_PORT: usize = 10_000;
 
 #[cfg(test)]
 mod tests {

@@ -6,5 +6,8 @@
 
 pub mod baseline;
 pub mod callgrind;
+mod filter;
 pub mod hot;
 mod tunnel;
+
+pub use filter::Filter;

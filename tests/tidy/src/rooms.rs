@@ -75,12 +75,12 @@ pub const ROOMS: &[Room] = &[
     ),
     test("lab", "tests/lab", &[]),
     test("e2e", "tests/e2e", &["lab", "model"]),
-    test("bench", "tests/bench", &["lab", "e2e"]),
     test(
         "instructions",
         "tests/instructions",
         &["model", "packet", "policy", "wg"],
     ),
+    test("bench", "tests/bench", &["policy", "lab", "e2e", "instructions"]),
     test("tidy", "tests/tidy", &[]),
     test(
         "fuzz",

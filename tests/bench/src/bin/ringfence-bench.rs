@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use ringfence_bench::{Kind, Measurement, Plan, Run, Seconds, aead, carry_out, chart, page};
+use ringfence_bench::{Kind, Measurement, Plan, Run, Seconds, aead, carry_out, chart, filter, page};
 
 /// Measures Ringfence side by side with other tunnels, in network namespaces of its own. Needs root.
 #[derive(Parser)]
@@ -46,6 +46,8 @@ fn main() -> Result<()> {
         let mut run = carry_out(&plan(&arguments)?, say)?;
         say("the ciphers by themselves");
         run.aead = aead::speeds()?;
+        say("the filter by itself");
+        run.filter = filter::speeds();
         fs::create_dir_all(&arguments.out)?;
         fs::write(&stored, serde_json::to_string_pretty(&run)? + "\n")?;
         run
