@@ -76,6 +76,12 @@ impl Apps {
         all.map(|(.., tuple)| *tuple).collect()
     }
 
+    /// Whether an application of a machine holds a connection, as it sends.
+    pub(crate) fn is_connected(&self, machine: usize, perimeter: &Name, tuple: Tuple) -> bool {
+        self.connections
+            .contains_key(&(machine, perimeter.clone(), tuple))
+    }
+
     /// Whether a question was answered.
     pub(crate) fn is_answered(&self, question: u64) -> bool {
         self.answered.contains(&question)
@@ -272,7 +278,12 @@ impl World {
                 }
             }
             Some(connection) if seen.is_reset() => {
-                if connection.role == Role::Calling || segment.seq == connection.expects {
+                // RFC 9293 section 3.10.7.3: who has only called believes what acknowledges the call.
+                let is_believed = match connection.role {
+                    Role::Calling => segment.ack == connection.next,
+                    Role::Client | Role::Server => segment.seq == connection.expects,
+                };
+                if is_believed {
                     self.apps.connections.remove(&key);
                     self.stats.resets += 1;
                 } else {

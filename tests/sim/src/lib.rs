@@ -20,6 +20,7 @@
 //! - *lease, age*: never past the lease, and never by a policy that was replaced longer ago than the lease bound.
 //! - *allowlist, revocation, silence*: a node knows exactly the peers that a rule joins with it; who is none any more
 //!   is gone from the data plane and gets no answer; strangers get none at all.
+//! - *cut*: a connection that policy ends is reset at once, at a number that its application believes.
 //! - *told*: whoever is connected has been sent every change of its netmap.
 //! - *upwards, acknowledgement*: revisions only go up, and none that was acknowledged is forgotten by a restart.
 //! - *audit, log*: a request that was answered with success is in the log once, and the log brings the same controller
@@ -43,6 +44,7 @@ mod backup;
 mod bounds;
 pub mod clock;
 mod controller;
+mod cut;
 mod dice;
 mod disk;
 mod faults;

@@ -320,7 +320,7 @@ impl World {
             let Some(event) = agent.dataplane.poll_event() else {
                 break;
             };
-            self.event(machine, event);
+            self.event(machine, event)?;
         }
         self.plan_timer(machine);
         Ok(())
@@ -342,7 +342,7 @@ impl World {
         }
     }
 
-    fn event(&mut self, machine: usize, event: Event) {
+    fn event(&mut self, machine: usize, event: Event) -> Result<(), Violation> {
         let agent = self.machines[machine]
             .agent
             .as_mut()
@@ -375,7 +375,10 @@ impl World {
                 agent.unregistered.insert(perimeter.clone(), public_key);
                 self.register(machine, perimeter, public_key);
             }
-            Event::FlowClosed(closed) => self.stats.flow_closed(closed.why),
+            Event::FlowClosed(closed) => {
+                self.stats.flow_closed(closed.why);
+                self.check_cut(machine, &closed)?;
+            }
             Event::SegmentClosed { perimeter, .. } => {
                 agent.leases_lost += 1;
                 let line = format!("m{machine} closes {perimeter}");
@@ -388,6 +391,7 @@ impl World {
             | Event::Pong(_)
             | Event::PingTimedOut { .. } => {}
         }
+        Ok(())
     }
 
     /// Loads or makes a segment's key.

@@ -73,12 +73,13 @@ fn main() -> ExitCode {
         slowest.as_secs_f64()
     );
     println!(
-        "{} packets sent, {} delivered, {} notices, {} resets ({} astray), {} attacks, {} datagrams, {} changes, {} pairs",
+        "{} packets sent, {} delivered, {} notices, {} resets ({} astray), {} cuts, {} attacks, {} datagrams, {} changes, {} pairs",
         stats.sent,
         stats.delivered,
         stats.notices,
         stats.resets,
         stats.resets_astray,
+        stats.cuts,
         stats.attacks,
         stats.datagrams,
         stats.revisions,

@@ -78,8 +78,10 @@ pub struct Stats {
     pub notices: u64,
     /// Resets that ended a connection.
     pub resets: u64,
-    /// Resets that did not land on the next byte expected.
+    /// Resets that did not land on the next byte expected: of two that were sent, or overtaken (`cut.rs`).
     pub resets_astray: u64,
+    /// TCP connections that policy cut at one end.
+    pub cuts: u64,
     /// Attackers' packets.
     pub attacks: u64,
     /// Datagrams.
@@ -112,6 +114,7 @@ impl Stats {
         self.notices += other.notices;
         self.resets += other.resets;
         self.resets_astray += other.resets_astray;
+        self.cuts += other.cuts;
         self.attacks += other.attacks;
         self.datagrams += other.datagrams;
         self.revisions += other.revisions;
