@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use ringfence_model::sabotage::{Safeguard, is_off};
 use ringfence_model::{Name, NodeId, Revision, UnixMillis};
 
 use crate::apply::ApplyError;
@@ -80,6 +81,9 @@ impl Controller {
         advance(&mut next, change)?;
         let touched = Touched::by(change, &self.state);
         let mut concerned = self.views.concerned(&self.state, &touched);
+        if is_off(Safeguard::Telling) {
+            concerned.clear();
+        }
         if !touched.recompiled().is_empty() {
             self.views.update(&next, &touched);
             concerned.extend(self.views.concerned(&next, &touched));

@@ -12,12 +12,18 @@ pub enum Safeguard {
     Allowlist,
     /// A packet is for the address of the node that takes it.
     DestinationCheck,
+    /// Each echo request needs a rule of its own.
+    EchoDirection,
     /// The sender's rules refuse early (wall 3).
     EgressRules,
     /// Rules end when they say.
     Expiry,
+    /// A peer has at most so many flows.
+    FlowBound,
     /// Later fragments follow their first one.
     Fragments,
+    /// Handshakes with strangers are computed within a budget.
+    HandshakeAdmission,
     /// The receiver's rules decide (wall 2).
     IngressRules,
     /// An ICMP error quotes a live flow of its receiver.
@@ -28,14 +34,24 @@ pub enum Safeguard {
     Lease,
     /// A netmap older than the one in force is refused.
     Monotony,
+    /// A netmap is for the node that takes it.
+    NetmapOwner,
     /// A new revision judges live flows again.
     Rejudging,
     /// A peer that left has no keys here.
     Removal,
+    /// A datagram opens once.
+    ReplayWindow,
+    /// A reset lands on the next byte that its receiver expects.
+    ResetNumbers,
     /// A restart does not lengthen a lease.
     RestoredLease,
+    /// Sources of handshakes are forgotten to make room.
+    SourceBound,
     /// A packet's source is an address of the peer that sent it.
     SourceCheck,
+    /// Whoever a change takes something from is told of it.
+    Telling,
     /// A token makes as many nodes as it is for.
     TokenUses,
     /// The secret of a token is checked.
@@ -46,22 +62,30 @@ pub enum Safeguard {
 
 impl Safeguard {
     /// Every one.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 26] = [
         Self::AcknowledgementOrder,
         Self::Allowlist,
         Self::DestinationCheck,
+        Self::EchoDirection,
         Self::EgressRules,
         Self::Expiry,
+        Self::FlowBound,
         Self::Fragments,
+        Self::HandshakeAdmission,
         Self::IngressRules,
         Self::IcmpQuotes,
         Self::KeyOwnership,
         Self::Lease,
         Self::Monotony,
+        Self::NetmapOwner,
         Self::Rejudging,
         Self::Removal,
+        Self::ReplayWindow,
+        Self::ResetNumbers,
         Self::RestoredLease,
+        Self::SourceBound,
         Self::SourceCheck,
+        Self::Telling,
         Self::TokenUses,
         Self::TokenSecret,
         Self::TurnAround,

@@ -12,6 +12,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use hashbrown::HashTable;
+use ringfence_model::sabotage::{Safeguard, is_off};
 use ringfence_model::{NodeId, TableSize};
 use ringfence_packet::{Flow, Protocol};
 use siphasher::sip::SipHasher13;
@@ -100,7 +101,8 @@ impl FlowKey {
     /// flow of a request that came the other way.
     pub(crate) fn of(flow: Flow) -> Self {
         let reversed = flow.reversed();
-        let directed = matches!(flow.protocol, Protocol::ICMP | Protocol::ICMPV6);
+        let directed =
+            matches!(flow.protocol, Protocol::ICMP | Protocol::ICMPV6) && !is_off(Safeguard::EchoDirection);
         if directed || flow <= reversed {
             Self(flow)
         } else {
@@ -161,7 +163,7 @@ impl FlowStore {
     /// Who must give way before `peer` can have one more flow.
     pub(crate) fn victim_for(&self, peer: NodeId) -> Option<u32> {
         let own = self.peers.get(&peer);
-        if own.is_some_and(|flows| flows.count >= FLOWS_PER_PEER_MAX) {
+        if own.is_some_and(|flows| flows.count >= FLOWS_PER_PEER_MAX) && !is_off(Safeguard::FlowBound) {
             return own.and_then(PeerFlows::first_to_go);
         }
         if self.len() < FLOWS_MAX {

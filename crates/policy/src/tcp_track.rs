@@ -6,6 +6,7 @@
 //!
 //! **Invariant:** nothing here decides whether a packet passes, only what is known of the connection.
 
+use ringfence_model::sabotage::{Safeguard, is_off};
 use ringfence_packet::{TcpFlags, TcpView};
 
 /// One connection.
@@ -273,11 +274,18 @@ impl End {
     }
 
     fn reset_from(&self, other: &Self) -> ResetNumbers {
-        let seq = other.next.or(self.acked).unwrap_or(0);
+        let start = if is_off(Safeguard::ResetNumbers) {
+            other.isn
+        } else {
+            other.next
+        };
+        let seq = start.or(self.acked).unwrap_or(0);
         ResetNumbers {
             seq,
             ack: self.next.unwrap_or(0),
-            stated_seq: self.acked.filter(|acked| *acked != seq),
+            stated_seq: self
+                .acked
+                .filter(|acked| *acked != seq && !is_off(Safeguard::ResetNumbers)),
         }
     }
 }

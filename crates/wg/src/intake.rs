@@ -5,6 +5,8 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use ringfence_model::sabotage::{Safeguard, is_off};
+
 use crate::bucket::Allowance;
 use crate::clock::GateVerdict;
 use crate::demux::{Claim, ReceiverIndex};
@@ -87,6 +89,7 @@ impl WireGuard {
         let segment = self.segment_for(datagram).ok_or(WgDrop::NoSegment)?;
         match taken {
             Ok(Standing::Proven) => {}
+            Ok(Standing::Stranger) if is_off(Safeguard::HandshakeAdmission) => {}
             Ok(Standing::Stranger) => self.admit_stranger(segment, src, datagram, now)?,
             Err(dry) => self.admit_returned(dry, segment, src, datagram, now)?,
         }

@@ -12,6 +12,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use ringfence_model::TableSize;
+use ringfence_model::sabotage::{Safeguard, is_off};
 
 use crate::bucket::{Allowance, Bucket};
 use crate::slots::PeerSlot;
@@ -176,7 +177,7 @@ impl Generations {
     }
 
     fn add(&mut self, source: Source, bucket: Bucket) {
-        if self.young.len() == GENERATION_MAX {
+        if self.young.len() == GENERATION_MAX && !is_off(Safeguard::SourceBound) {
             self.old = std::mem::take(&mut self.young);
         }
         self.young.insert(source, bucket);

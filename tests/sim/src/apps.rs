@@ -76,6 +76,15 @@ impl Apps {
         all.map(|(.., tuple)| *tuple).collect()
     }
 
+    /// Identifiers of echoes that a machine asks someone for, and has not got.
+    pub(crate) fn echoes(&self, machine: usize, perimeter: &Name, dst: IpAddr) -> Vec<u16> {
+        let mine = self
+            .asked
+            .keys()
+            .filter(|(place, name, tuple)| *place == machine && name == perimeter && tuple.1 == dst);
+        mine.map(|(.., tuple)| tuple.3).collect()
+    }
+
     /// Whether an application of a machine holds a connection, as it sends.
     pub(crate) fn is_connected(&self, machine: usize, perimeter: &Name, tuple: Tuple) -> bool {
         self.connections

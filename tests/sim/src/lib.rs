@@ -9,7 +9,7 @@
 //!                        │ disk.rs                              disk.rs ─ restart.rs     │
 //!                        ▼                                                                ▼ datagrams
 //!                     reading.rs ──▶ oracle.rs ◀── every packet taken and delivered   network.rs ─ nat.rs
-//!                                    spec.rs, inspect.rs, allowlist.rs                faults.rs, rogue.rs
+//!                                    spec.rs, inspect.rs, allowlist.rs                faults.rs, rogue.rs, flood.rs
 //! ```
 //!
 //! # What is promised
@@ -48,6 +48,7 @@ mod cut;
 mod dice;
 mod disk;
 mod faults;
+mod flood;
 mod inspect;
 mod link;
 mod liveness;
@@ -57,6 +58,7 @@ mod network;
 mod obey;
 mod oracle;
 mod reading;
+mod replay;
 mod restart;
 mod rogue;
 pub mod run;

@@ -229,6 +229,7 @@ impl World {
             return Ok(());
         }
         let now = self.instant();
+        self.note_opening(bytes);
         let result = self.agent(machine).dataplane.handle_datagram(src, bytes, now);
         if let Err(reason) = result {
             self.stats.drop(reason);
@@ -241,7 +242,8 @@ impl World {
                 ));
             }
         }
-        self.drain(machine)
+        self.drain(machine)?;
+        self.open_again(machine, bytes, result.err())
     }
 
     /// An application sends a packet.
@@ -312,6 +314,7 @@ impl World {
             }
             if let Some(packet) = agent.dataplane.poll_tun() {
                 if let Some(perimeter) = agent.devices.get(&packet.segment).cloned() {
+                    self.note_opened(machine, &perimeter, &packet.packet);
                     self.deliver(machine, &perimeter, &packet.packet)?;
                 }
                 self.agent(machine).dataplane.recycle(packet.packet);
@@ -427,7 +430,12 @@ impl World {
     }
 
     /// A packet appears on a device: the oracle looks at it, then the application gets it.
-    fn deliver(&mut self, machine: usize, perimeter: &Name, packet: &[u8]) -> Result<(), Violation> {
+    pub(crate) fn deliver(
+        &mut self,
+        machine: usize,
+        perimeter: &Name,
+        packet: &[u8],
+    ) -> Result<(), Violation> {
         let now = self.now;
         let what = self.oracle.delivered(machine, perimeter, packet, now)?;
         match what {

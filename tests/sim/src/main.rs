@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use ringfence_sim::run::{Outcome, run};
+use ringfence_sim::sabotage::Safeguard;
 use ringfence_sim::{Scale, Stats};
 
 /// Simulates whole meshes, with everything that can go wrong.
@@ -21,6 +22,9 @@ struct Arguments {
     /// How many machines; drawn from the seed if not given.
     #[arg(long)]
     nodes: Option<usize>,
+    /// A safeguard to do without, as `Safeguard` in crates/model calls it: the run should break a promise.
+    #[arg(long, value_parser = parse_safeguard)]
+    without: Option<Safeguard>,
     /// Threads, each with a seed of its own.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
@@ -37,11 +41,19 @@ fn parse_seeds(text: &str) -> Result<(u64, u64), String> {
     }
 }
 
+fn parse_safeguard(text: &str) -> Result<Safeguard, String> {
+    let known = Safeguard::ALL
+        .into_iter()
+        .find(|safeguard| format!("{safeguard:?}") == text);
+    known.ok_or_else(|| format!("there is no such safeguard; these are: {:?}", Safeguard::ALL))
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let scale = Scale {
         seconds: arguments.seconds,
         machines: arguments.nodes,
+        without: arguments.without,
     };
     let next = AtomicU64::new(arguments.seeds.0);
     let sum = Mutex::new((Stats::default(), 0_u64, 0_usize, Duration::ZERO));

@@ -89,6 +89,11 @@ impl World {
             let what = format!("m{machine} went back from {before:?} to {revision}");
             return Err(Violation::new("upwards", what).of(machine));
         }
+        let identity = self.machines[machine].disk.identity.as_ref();
+        if identity.is_none_or(|identity| identity.node != netmap.node) {
+            let what = format!("m{machine} took the netmap of node {}", netmap.node);
+            return Err(Violation::new("netmap", what).of(machine));
+        }
         self.oracle.enforced(
             machine,
             View {
@@ -188,7 +193,7 @@ impl World {
         Ok(())
     }
 
-    /// A word of the controller that is older than what is in force comes once more: it changes nothing.
+    /// A word of the controller comes once more, older than what is in force or for someone else: it changes nothing.
     pub(crate) fn stale_word(&mut self) -> Result<(), Violation> {
         let machine = self.dice.place(self.machines.len());
         let Some(agent) = self.machines[machine].agent.as_ref() else {
@@ -201,14 +206,17 @@ impl World {
         let old: Vec<Netmap> = self
             .words
             .iter()
-            .filter(|netmap| Some(netmap.node) == node && netmap.revision < in_force)
+            .filter(|netmap| Some(netmap.node) != node || netmap.revision < in_force)
             .cloned()
             .collect();
         if old.is_empty() || self.machines[machine].stalled_until > self.now {
             return Ok(());
         }
         let netmap = old[self.dice.place(old.len())].clone();
-        self.say(format!("m{machine} hears {} once more", netmap.revision));
+        self.say(format!(
+            "m{machine} hears {} for node {} once more",
+            netmap.revision, netmap.node
+        ));
         self.hear_controller(machine, ToNode::Full(netmap))
     }
 }

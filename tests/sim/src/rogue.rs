@@ -20,17 +20,22 @@ pub(crate) struct Rogue {
     /// Who it was.
     pub node: NodeId,
     wireguard: WireGuard,
-    peers: Vec<Victim>,
+    /// Who knows it.
+    pub peers: Vec<Victim>,
     /// Own addresses, by perimeter.
-    addresses: Vec<(Name, OverlayAddresses)>,
+    pub addresses: Vec<(Name, OverlayAddresses)>,
 }
 
+/// A peer of a member that turned bad.
 #[derive(Clone)]
-struct Victim {
-    perimeter: Name,
-    machine: usize,
+pub(crate) struct Victim {
+    /// In this perimeter.
+    pub perimeter: Name,
+    /// Where it runs.
+    pub machine: usize,
     slot: PeerSlot,
-    addresses: OverlayAddresses,
+    /// What it is called there.
+    pub addresses: OverlayAddresses,
 }
 
 impl World {
@@ -144,23 +149,41 @@ impl World {
         rogue.wireguard.handle_timeout(now);
         let victim = rogue.peers[self.dice.place(rogue.peers.len())].clone();
         for packet in self.craft(machine, &victim) {
-            let Some(rogue) = self.machines[machine].rogue.as_mut() else {
-                break;
-            };
-            let mut datagram = Vec::new();
-            let node = rogue.node;
-            if rogue
-                .wireguard
-                .seal(victim.slot, &packet, &mut datagram, now)
-                .is_ok()
-            {
-                self.oracle.sent(node, &victim.perimeter, &packet);
+            if let Some(datagram) = self.seal_as(machine, &victim, &packet) {
                 self.stats.attacks += 1;
                 let dst = self.network.host_address(victim.machine);
                 self.carry(machine, dst, &datagram);
             } else {
-                rogue.wireguard.start_handshake(victim.slot, now);
+                self.reach_out(machine, &victim);
             }
+        }
+        self.flush_rogue(machine);
+    }
+
+    /// Seals what a bad member sends. `None` without a session.
+    pub(crate) fn seal_as(&mut self, machine: usize, victim: &Victim, packet: &[u8]) -> Option<Vec<u8>> {
+        let now = self.instant();
+        let rogue = self.machines[machine].rogue.as_mut()?;
+        let mut datagram = Vec::new();
+        rogue
+            .wireguard
+            .seal(victim.slot, packet, &mut datagram, now)
+            .ok()?;
+        self.oracle.sent(rogue.node, &victim.perimeter, packet);
+        Some(datagram)
+    }
+
+    /// Whether a bad member has a session with one of its peers.
+    pub(crate) fn has_session(&self, machine: usize, victim: &Victim) -> bool {
+        let rogue = self.machines[machine].rogue.as_ref();
+        rogue.is_some_and(|rogue| rogue.wireguard.has_session(victim.slot))
+    }
+
+    /// A bad member asks for a session.
+    pub(crate) fn reach_out(&mut self, machine: usize, victim: &Victim) {
+        let now = self.instant();
+        if let Some(rogue) = self.machines[machine].rogue.as_mut() {
+            rogue.wireguard.start_handshake(victim.slot, now);
         }
         self.flush_rogue(machine);
     }
@@ -225,7 +248,7 @@ impl World {
             _ => vec![echo_request(
                 own,
                 victims,
-                high,
+                self.echo_of(victim, own).unwrap_or(high),
                 serial as u16,
                 &serial.to_be_bytes(),
             )],
@@ -241,6 +264,12 @@ impl World {
         } else {
             Some(reversed(self.dice.pick(&ours)))
         }
+    }
+
+    /// The identifier of an echo that the victim asks this member for: to ask one back in its guise.
+    fn echo_of(&mut self, victim: &Victim, own: IpAddr) -> Option<u16> {
+        let asked = self.apps.echoes(victim.machine, &victim.perimeter, own);
+        (!asked.is_empty()).then(|| self.dice.pick(&asked))
     }
 
     /// Whether this address is of a member that turned bad, and whose rights a machine has seen end.

@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use crate::clock;
+use crate::sabotage::switch_off;
 use crate::swarm::Scale;
 use crate::violation::Violation;
 use crate::world::{Stats, World};
@@ -28,6 +29,7 @@ pub struct Outcome {
 pub fn run(seed: u64, scale: Scale) -> Outcome {
     let started = Instant::now();
     let mut world = None;
+    switch_off(scale.without);
     let result = catch_unwind(AssertUnwindSafe(|| {
         let world = world.insert(World::new(seed, scale)?);
         world.run()
@@ -50,6 +52,7 @@ pub fn run(seed: u64, scale: Scale) -> Outcome {
     // What a core does as it is dropped needs no clock.
     drop(world);
     clock::release();
+    switch_off(None);
     Outcome {
         seed,
         stats,
@@ -76,8 +79,12 @@ impl Outcome {
             .machines
             .map(|machines| format!(" --nodes {machines}"))
             .unwrap_or_default();
+        let without = scale
+            .without
+            .map(|safeguard| format!(" --without {safeguard:?}"))
+            .unwrap_or_default();
         format!(
-            "seed {} breaks a promise\n{}\n  {broken}\nagain: cargo run --release -- --seeds {} --seconds {}{machines}\n",
+            "seed {} breaks a promise\n{}\n  {broken}\nagain: cd tests/sim && cargo run --release -- --seeds {} --seconds {}{machines}{without}\n",
             self.seed, self.trace, self.seed, scale.seconds
         )
     }

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::dice::Dice;
+use crate::sabotage::Safeguard;
 
 /// What the command line asks of every run.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +15,8 @@ pub struct Scale {
     pub seconds: u64,
     /// How many machines; drawn from the seed if not given.
     pub machines: Option<usize>,
+    /// What the run does without, to see that it is missed.
+    pub without: Option<Safeguard>,
 }
 
 /// One run.

@@ -46,7 +46,9 @@ impl Trace {
         let lines: Vec<_> = self.lines.iter().filter(|(_, line)| concerns(line)).collect();
         let mut text = String::new();
         for (at, line) in &lines[lines.len().saturating_sub(LINES_SHOWN)..] {
-            let _ = writeln!(text, "  {:>10.3} s  {line}", at.as_secs_f64());
+            let cut = line.floor_char_boundary(LINE_BYTES_SHOWN);
+            let more = if cut < line.len() { "…" } else { "" };
+            let _ = writeln!(text, "  {:>10.3} s  {}{more}", at.as_secs_f64(), &line[..cut]);
         }
         text
     }
@@ -55,4 +57,6 @@ impl Trace {
 /// Lines kept.
 const LINES_MAX: usize = 4_000;
 /// Lines printed.
-const LINES_SHOWN: usize = 60;
+const LINES_SHOWN: usize = 40;
+/// Bytes printed of each.
+const LINE_BYTES_SHOWN: usize = 180;

@@ -14,11 +14,13 @@ use crate::apps::Apps;
 use crate::clock;
 use crate::controller::Host;
 use crate::dice::Dice;
+use crate::flood::Floods;
 use crate::link::Link;
 use crate::machine::Machine;
 use crate::network::{Network, Place, STRANGER};
 use crate::obey::SLACK;
 use crate::oracle::Oracle;
+use crate::replay::Opened;
 use crate::schedule::{Happening, Schedule};
 use crate::spec::Spec;
 use crate::swarm::{Scale, Swarm};
@@ -50,6 +52,8 @@ pub struct World {
     pub(crate) acked: BTreeMap<(usize, NodeId), Revision>,
     pub(crate) mesh: Name,
     pub(crate) phase: Phase,
+    pub(crate) floods: Floods,
+    pub(crate) opened: Opened,
     /// Things that happened in this second.
     steps: u64,
     /// The latest happenings.
@@ -156,6 +160,8 @@ impl World {
             acked: BTreeMap::new(),
             mesh: name_of("acme"),
             phase: Phase::Faults,
+            floods: Floods::draw(seed),
+            opened: Opened::default(),
             steps: 0,
             trace: Trace::default(),
             stats: Stats::default(),
@@ -300,6 +306,7 @@ impl World {
                 format!("{} happenings are planned", self.queue.len()),
             ));
         }
+        self.flood()?;
         self.check_bounds()
     }
 

@@ -5,19 +5,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ringfence_sim::Scale;
 use ringfence_sim::run::run;
-use ringfence_sim::sabotage::{Safeguard, switch_off};
+use ringfence_sim::sabotage::Safeguard;
 
 /// The first seed at which the simulation misses `safeguard`, and what it says.
 fn missed(safeguard: Safeguard) -> Option<(u64, String)> {
     let scale = Scale {
         seconds: 200,
         machines: None,
+        without: Some(safeguard),
     };
-    switch_off(Some(safeguard));
     let mut outcomes = (0..SEEDS_MAX).map(|seed| run(seed, scale));
-    let found = outcomes.find_map(|outcome| Some((outcome.seed, outcome.broken?.to_string())));
-    switch_off(None);
-    found
+    outcomes.find_map(|outcome| Some((outcome.seed, outcome.broken?.to_string())))
 }
 
 #[test]

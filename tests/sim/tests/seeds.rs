@@ -8,6 +8,7 @@ fn a_fixed_set_of_seeds_is_clean() {
     let scale = Scale {
         seconds: 200,
         machines: None,
+        without: None,
     };
     let broken: Vec<String> = (0..200)
         .map(|seed| run(seed, scale))
@@ -24,6 +25,7 @@ fn what_was_found_stays_mended() {
     let scale = Scale {
         seconds: 300,
         machines: None,
+        without: None,
     };
     let cases = [
         (30, "a key that met a full log was never offered again"),
@@ -44,6 +46,7 @@ fn a_large_mesh_is_clean() {
     let scale = Scale {
         seconds: 300,
         machines: Some(20),
+        without: None,
     };
 
     for seed in 0..3 {
@@ -58,6 +61,7 @@ fn a_seed_gives_the_same_history_every_time() {
     let scale = Scale {
         seconds: 100,
         machines: None,
+        without: None,
     };
 
     for seed in 0..20 {
