@@ -20,8 +20,8 @@ use crate::{Actor, Change, Event, TokenState, address};
 /// A controller. Contract: [`Self::propose`], store the change durably, [`Self::apply`], tell the nodes it names.
 #[derive(Clone, Debug)]
 pub struct Controller {
-    state: State,
-    views: Views,
+    pub(crate) state: State,
+    pub(crate) views: Views,
     pub(crate) presence: Presence,
     pub(crate) receipts: Receipts,
     pub(crate) pace: Pace,
@@ -91,7 +91,9 @@ impl Controller {
         let removed = std::mem::replace(&mut self.state, next);
         let pushes = self.pushes(&removed, &concerned);
         self.receipts.applied(change.revision, change.at);
-        self.pace.spend(&change.actor, &change.events, change.at);
+        let is_known = |node| self.state.nodes.contains_key(&node);
+        self.pace
+            .spend(&change.actor, &change.events, change.at, is_known);
         for push in &pushes {
             match push.kind {
                 PushKind::Netmap => self.presence.touch(push.node, change.revision),

@@ -33,12 +33,24 @@ impl Pace {
         Ok(())
     }
 
-    /// They were recorded.
-    pub(crate) fn spend(&mut self, actor: &Actor, events: &[Event], wall: UnixMillis) {
-        for node in events.iter().filter_map(|event| brought_about_by(actor, event)) {
+    /// They were recorded. A node that is gone by now has no allowance to keep account of.
+    pub(crate) fn spend(
+        &mut self,
+        actor: &Actor,
+        events: &[Event],
+        wall: UnixMillis,
+        is_known: impl Fn(NodeId) -> bool,
+    ) {
+        let nodes = events.iter().filter_map(|event| brought_about_by(actor, event));
+        for node in nodes.filter(|node| is_known(*node)) {
             let spent = self.spent_until(node, wall).saturating_add(OWN_ENTRY_EVERY);
             self.spent_until.insert(node, spent);
         }
+    }
+
+    /// Of how many nodes account is kept.
+    pub(crate) fn len(&self) -> usize {
+        self.spent_until.len()
     }
 
     pub(crate) fn forget(&mut self, node: NodeId) {

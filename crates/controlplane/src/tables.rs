@@ -11,12 +11,21 @@ use crate::state::State;
 impl Controller {
     /// How full each table is; of those that each perimeter has, the fullest.
     pub fn tables(&self) -> Vec<TableSize> {
-        let state = self.state();
+        // A new field must say here whether it is a table.
+        let Self {
+            state,
+            views,
+            presence,
+            receipts,
+            pace,
+        } = self;
+        let nodes = state.nodes.len();
         let mut tables = vec![
-            TableSize::new("compiled perimeters", self.views().len(), state.perimeters.len()),
-            TableSize::new("nodes heard of", self.presence.len(), state.nodes.len()),
+            TableSize::new("compiled perimeters", views.len(), state.perimeters.len()),
+            TableSize::new("nodes heard of", presence.len(), nodes),
+            TableSize::new("nodes that made entries of the log", pace.len(), nodes),
         ];
-        tables.extend(self.receipts.tables());
+        tables.extend(receipts.tables());
         tables.extend(state.tables());
         tables
     }

@@ -12,8 +12,6 @@ pub enum Safeguard {
     Allowlist,
     /// A packet is for the address of the node that takes it.
     DestinationCheck,
-    /// Each echo request needs a rule of its own.
-    EchoDirection,
     /// The sender's rules refuse early (wall 3).
     EgressRules,
     /// Rules end when they say.
@@ -62,11 +60,10 @@ pub enum Safeguard {
 
 impl Safeguard {
     /// Every one.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 25] = [
         Self::AcknowledgementOrder,
         Self::Allowlist,
         Self::DestinationCheck,
-        Self::EchoDirection,
         Self::EgressRules,
         Self::Expiry,
         Self::FlowBound,

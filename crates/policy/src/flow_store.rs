@@ -101,8 +101,7 @@ impl FlowKey {
     /// flow of a request that came the other way.
     pub(crate) fn of(flow: Flow) -> Self {
         let reversed = flow.reversed();
-        let directed =
-            matches!(flow.protocol, Protocol::ICMP | Protocol::ICMPV6) && !is_off(Safeguard::EchoDirection);
+        let directed = matches!(flow.protocol, Protocol::ICMP | Protocol::ICMPV6);
         if directed || flow <= reversed {
             Self(flow)
         } else {

@@ -1,6 +1,6 @@
 //! WireGuard keys: one for each segment, and only keyed members appear on allowlists.
 
-use ringfence_model::{NodeId, PublicKey};
+use ringfence_model::{NodeId, PublicKey, TableSize};
 
 use super::world::*;
 use crate::limit::{OWN_ENTRIES_BURST, OWN_ENTRY_EVERY};
@@ -169,6 +169,20 @@ fn a_clock_that_is_set_back_keeps_no_node_waiting() {
     world.wall = early;
 
     world.register(db, "ledger").unwrap();
+}
+
+#[test]
+fn no_account_is_kept_of_a_node_that_is_gone() {
+    let (mut world, db, app) = World::with_database();
+    for node in [db, app] {
+        world.admin(Command::RemoveNode { node }).unwrap();
+    }
+
+    let late = Refusal::NoNode(db).record("key.register", "ledger");
+    world.ask(&Actor::node(db, "r"), late).unwrap();
+
+    let tables = world.controller.tables();
+    assert!(tables.iter().all(TableSize::is_bounded), "{tables:?}");
 }
 
 fn renew(world: &mut World, node: NodeId) -> Result<Change, Refusal> {
