@@ -94,7 +94,7 @@ impl DataDir {
             return Err(DataDirError::Missing(path.to_owned()));
         }
         check_private(path, DIRECTORY_MODE)?;
-        for secret in [CA_KEY_FILE, STORE_FILE, ADMIN_FILE] {
+        for secret in [CA_KEY_FILE, STORE_FILE, FLOWS_FILE, ADMIN_FILE] {
             let file = path.join(secret);
             if file.exists() {
                 check_private(&file, SECRET_MODE)?;
@@ -192,6 +192,8 @@ fn at(path: &Path) -> impl Fn(io::Error) -> DataDirError + '_ {
 
 /// The log.
 pub const STORE_FILE: &str = "store.sqlite";
+/// Flow records: what nodes told of conversations that ended.
+pub const FLOWS_FILE: &str = "flows.sqlite";
 /// The authority's certificate.
 pub const CA_FILE: &str = "ca.pem";
 /// The authority's key.

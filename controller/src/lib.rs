@@ -14,6 +14,7 @@ pub mod confinement;
 pub mod core;
 pub mod data_dir;
 pub mod enroll;
+pub mod flows;
 pub mod https;
 pub mod init;
 pub mod run;

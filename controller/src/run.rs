@@ -15,8 +15,9 @@ use tokio::sync::watch;
 use crate::api::{self, ApiState, Gate, JoinFacts};
 use crate::ca::{CertificateAuthority, SERVER_VALIDITY, ServerCertificate};
 use crate::core::{self, CommitError, Core, CoreHandle, wall_now};
-use crate::data_dir::{CA_FILE, CA_KEY_FILE, CONFIG_FILE, DataDir, STORE_FILE};
+use crate::data_dir::{CA_FILE, CA_KEY_FILE, CONFIG_FILE, DataDir, FLOWS_FILE, STORE_FILE};
 use crate::enroll::{self, EnrollContext};
+use crate::flows::Flows;
 use crate::https;
 use crate::init::{Config, host_of, port_of};
 use crate::session::{self, SessionContext};
@@ -30,6 +31,7 @@ struct Opened {
     config: Config,
     authority: Arc<CertificateAuthority>,
     core: CoreHandle,
+    flows: Flows,
     admin_token_hash: [u8; 32],
 }
 
@@ -72,6 +74,7 @@ pub async fn run(path: &Path) -> Result<()> {
     let sessions = Sessions::default();
     let state = ApiState {
         core: opened.core.clone(),
+        flows: opened.flows.clone(),
         sessions: sessions.clone(),
         gate: Arc::new(Gate::new(opened.admin_token_hash, hosts.clone())),
         join: Arc::new(JoinFacts {
@@ -115,11 +118,13 @@ fn open(path: &Path) -> Result<Opened> {
         .admin_token_hash()?
         .context("the store has no admin token: `init` did not finish")?;
     let core = Core::spawn(controller, Box::new(log)).context("the core's thread does not start")?;
+    let flows = Flows::spawn(dir.file(FLOWS_FILE)).context("the flow records' thread does not start")?;
     Ok(Opened {
         _dir: dir,
         config,
         authority: Arc::new(authority),
         core,
+        flows,
         admin_token_hash,
     })
 }
@@ -134,6 +139,7 @@ async fn serve(
 ) -> Result<()> {
     let context = SessionContext {
         core: opened.core.clone(),
+        flows: opened.flows.clone(),
         sessions,
         authority: Arc::clone(&opened.authority),
         mesh: opened.config.mesh.clone(),

@@ -7,22 +7,24 @@
 
 mod candidates;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use ringfence_control::{
-    ControllerSession, Goodbye, Hello, PeerCandidates, ProbeReport, Refused, RegisterKey, Renew, Renewed,
-    SeenAnswer, ToController, ToNode, registration_bytes,
+    ControllerSession, FlowRecords, FlowRecordsTaken, Goodbye, Hello, Netmap, PeerCandidates, ProbeReport,
+    Refused, RegisterKey, Renew, Renewed, SeenAnswer, ToController, ToNode, registration_bytes,
 };
 use ringfence_controlplane::{Actor, Command, Connection, Push, PushKind, Refusal};
 use ringfence_model::{Name, NodeId};
 use ringfence_transport::{CloseReason, ControlRequest, PeerIdentity, Receiver, Sender, verify_signature};
 use tokio::sync::{broadcast, oneshot};
+use tokio::task::JoinSet;
 
 use crate::ca::{CertificateAuthority, SigningRequest};
 use crate::core::{CommitError, CoreHandle, wall_now};
+use crate::flows::Flows;
 use crate::sessions::{SessionRequest, SessionSeat, Sessions};
 
 /// What every connection needs.
@@ -30,6 +32,8 @@ use crate::sessions::{SessionRequest, SessionSeat, Sessions};
 pub struct SessionContext {
     /// State and log.
     pub core: CoreHandle,
+    /// What nodes tell of ended flows.
+    pub flows: Flows,
     /// The nodes connected now.
     pub sessions: Sessions,
     /// Signs certificates.
@@ -53,6 +57,10 @@ struct Session {
     told: BTreeMap<NodeId, PeerCandidates>,
     probes: BTreeMap<u64, oneshot::Sender<ProbeReport>>,
     questions: BTreeMap<u64, oneshot::Sender<SeenAnswer>>,
+    /// The perimeters that the flow records know this node for.
+    noted: BTreeSet<Name>,
+    /// A batch of flow records on its way to the disk.
+    storing: JoinSet<Option<FlowRecordsTaken>>,
 }
 
 /// How a session goes on after a message.
@@ -98,6 +106,8 @@ async fn run(context: SessionContext, request: ControlRequest) -> Result<()> {
         told: BTreeMap::new(),
         probes: BTreeMap::new(),
         questions: BTreeMap::new(),
+        noted: BTreeSet::new(),
+        storing: JoinSet::new(),
         context,
         node,
         identity,
@@ -156,6 +166,7 @@ impl Session {
                 bail!(error);
             }
         };
+        self.note_membership(&netmap);
         for message in messages {
             self.sender.send(&message).await?;
         }
@@ -181,6 +192,7 @@ impl Session {
                     Some(message) => self.handle_message(message).await?,
                     None => Next::End,
                 },
+                Some(stored) = self.storing.join_next() => self.acknowledge_flows(stored.ok().flatten()).await?,
                 () = sleep_until(lease_due) => self.extend_lease().await?,
                 () = sleep_until(announcement_due) => self.announce_late().await?,
             };
@@ -211,6 +223,7 @@ impl Session {
         let Some(netmap) = self.context.core.netmap(self.node).await? else {
             return self.say_goodbye().await;
         };
+        self.note_membership(&netmap);
         if let Some(message) = self.state.push(&netmap, Instant::now()) {
             self.sender.send(&message).await?;
             self.tell_candidates().await?;
@@ -308,6 +321,7 @@ impl Session {
                     let _ = waiting.send(answer);
                 }
             }
+            ToController::FlowRecords(batch) => self.store_flows(batch),
             ToController::Pong(_) => {
                 let node = self.node;
                 let seen = self
@@ -318,6 +332,36 @@ impl Session {
             }
         }
         Ok(Next::Continue)
+    }
+
+    /// Hands a batch to the flow records and goes on: a slow disk must not hold up the node's next netmap. A second
+    /// batch before the answer is not taken, and comes again if it is an honest node's.
+    fn store_flows(&mut self, batch: FlowRecords) {
+        if self.storing.is_empty() {
+            let (flows, node) = (self.context.flows.clone(), self.node);
+            self.storing
+                .spawn(async move { flows.take(node, batch, wall_now()).await });
+        }
+    }
+
+    async fn acknowledge_flows(&mut self, taken: Option<FlowRecordsTaken>) -> Result<Next> {
+        if let Some(taken) = taken {
+            self.sender.send(&ToNode::FlowRecordsTaken(taken)).await?;
+        }
+        Ok(Next::Continue)
+    }
+
+    fn note_membership(&mut self, netmap: &Netmap) {
+        let news: Vec<Name> = netmap
+            .segments
+            .keys()
+            .filter(|perimeter| !self.noted.contains(*perimeter))
+            .cloned()
+            .collect();
+        if !news.is_empty() {
+            self.noted.extend(news.iter().cloned());
+            self.context.flows.note_member(self.node, news);
+        }
     }
 
     async fn register_key(&mut self, registration: RegisterKey) -> Result<()> {

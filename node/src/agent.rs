@@ -2,12 +2,13 @@
 
 use std::io;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use rustix::thread::CapabilitySet;
 use sd_notify::NotifyState;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use ringfence_control::NodeSession;
@@ -18,6 +19,8 @@ use crate::arguments::AgentArguments;
 use crate::command::{Command, LoopEvent};
 use crate::control::{Control, Ended, Memory};
 use crate::failure::Failure;
+use crate::flow_files::FlowFiles;
+use crate::flows::{Flows, FlowsInput};
 use crate::guard::Guard;
 use crate::identity::Identity;
 use crate::link::{self, LinkEvent, Target};
@@ -46,11 +49,14 @@ pub(crate) async fn run(state: StateDir, arguments: &AgentArguments) -> Result<(
     let udp =
         Udp::bind(arguments.listen_port).with_context(|| format!("UDP port {}", arguments.listen_port))?;
     let listen_port = udp.port();
+    let (flows, flows_thread) =
+        Flows::spawn(FlowFiles::new(state.path()), stream()?).context("starting the flow records")?;
     let Running {
         handle,
         events,
         thread,
-    } = packet_loop::spawn(udp, config(arguments), seed()?).context("starting the packet loop")?;
+    } = packet_loop::spawn(udp, config(arguments), seed()?, flows.clone())
+        .context("starting the packet loop")?;
     let parts = Parts {
         state,
         node,
@@ -58,6 +64,7 @@ pub(crate) async fn run(state: StateDir, arguments: &AgentArguments) -> Result<(
         arguments,
         listen_port,
         packets: handle.clone(),
+        flows: flows.clone(),
     };
     let Assembled {
         mut control,
@@ -70,12 +77,7 @@ pub(crate) async fn run(state: StateDir, arguments: &AgentArguments) -> Result<(
     control.restore().await.map_err(anyhow::Error::new)?;
     tell_systemd(&[NotifyState::Ready]);
     tracing::info!(node = %control.node.name, mesh = %control.node.mesh, listen_port, "running");
-    let stop = async {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    };
+    let stop = either(&mut terminate, &mut interrupt);
     let ended = tokio::select! {
         ended = control.run(stop) => ended,
         () = link => Err(LoopEnded),
@@ -89,6 +91,8 @@ pub(crate) async fn run(state: StateDir, arguments: &AgentArguments) -> Result<(
     // Fails only if the loop has ended already.
     let _ = handle.send(Command::Shutdown).await;
     let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+    // After the last packet: what ended until then is written down.
+    finish(&flows, flows_thread).await;
     // Only now: the devices took their routes with them.
     control.release_all().await;
     // The connection's last word leaves meanwhile: the controller need not wait for its idle timeout.
@@ -107,6 +111,22 @@ pub(crate) async fn run(state: StateDir, arguments: &AgentArguments) -> Result<(
     }
 }
 
+async fn either(one: &mut Signal, other: &mut Signal) {
+    tokio::select! {
+        _ = one.recv() => {}
+        _ = other.recv() => {}
+    }
+}
+
+/// Has the flow records written down.
+async fn finish(flows: &Flows, thread: JoinHandle<()>) {
+    flows.tell(FlowsInput::Stop);
+    let ended = tokio::task::spawn_blocking(move || thread.join()).await;
+    if !matches!(ended, Ok(Ok(()))) {
+        tracing::error!("the flow records' thread panicked");
+    }
+}
+
 struct Parts<'a> {
     state: StateDir,
     node: NodeFile,
@@ -114,6 +134,7 @@ struct Parts<'a> {
     arguments: &'a AgentArguments,
     listen_port: u16,
     packets: LoopHandle,
+    flows: Flows,
 }
 
 /// The parts, wired to each other.
@@ -155,6 +176,7 @@ impl Parts<'_> {
             node,
             identity,
             packets: self.packets,
+            flows: self.flows,
             loop_events,
             link_events,
             netlink: Netlink::connect().context("connecting to netlink")?,
@@ -190,6 +212,12 @@ fn config(arguments: &AgentArguments) -> DataplaneConfig {
         mtu_bytes: arguments.mtu.unwrap_or(default.mtu_bytes),
         ..default
     }
+}
+
+/// Names the flow records of this run.
+fn stream() -> Result<u64, Failure> {
+    let [a, b, c, d, e, f, g, h, ..] = seed()?;
+    Ok(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
 }
 
 fn seed() -> Result<[u8; 32], Failure> {

@@ -18,6 +18,7 @@ use ringfence_model::{Candidate, Name, NodeId, PublicKey};
 
 use crate::candidates::Sources;
 use crate::command::{Command, LoopEvent};
+use crate::flows::{Flows, FlowsInput};
 use crate::guard::Guard;
 use crate::identity::Identity;
 use crate::link::LinkEvent;
@@ -42,6 +43,7 @@ pub(crate) struct Control {
     pub(crate) identity: watch::Sender<Arc<Identity>>,
     pub(crate) session: NodeSession,
     pub(crate) packets: LoopHandle,
+    pub(crate) flows: Flows,
     pub(crate) loop_events: mpsc::Receiver<LoopEvent>,
     pub(crate) link_events: mpsc::Receiver<LinkEvent>,
     pub(crate) netlink: Netlink,
@@ -150,6 +152,7 @@ impl Control {
             LinkEvent::Disowned => self.close_all().await?,
             LinkEvent::Lost { why } => {
                 self.memory.link = None;
+                self.flows.tell(FlowsInput::Disconnected);
                 self.memory.told = None;
                 if self.changing.borrow().controller.error.as_ref() != Some(&why) {
                     tracing::warn!(%why, "no connection to the controller");
@@ -204,6 +207,12 @@ impl Control {
                 NodeAction::StoreCertificate { chain_pem } => self.store_certificate(&chain_pem),
                 NodeAction::Probe(order) => self.probe(order),
                 NodeAction::AnswerSeen(question) => self.answer_seen(question).await?,
+                NodeAction::OfferFlowRecords => {
+                    if let Some(link) = &self.memory.link {
+                        self.flows.tell(FlowsInput::Connected(link.downgrade()));
+                    }
+                }
+                NodeAction::ForgetFlowRecords(taken) => self.flows.tell(FlowsInput::Taken(taken)),
                 NodeAction::Refused { reason } => tracing::warn!(reason, "the controller refused a request"),
                 NodeAction::Leave { reason } => return Ok(Some(reason)),
             }

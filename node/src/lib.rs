@@ -5,6 +5,7 @@
 //!      ▲ command.rs ▼
 //! control side     control.rs       owns the session; link.rs ⇄ controller, netlink.rs, state.rs, saved.rs
 //!      ▲ report.rs, pings.rs
+//! flows thread    flows.rs         owes the controller flow records; flow_files.rs keeps them on disk
 //! local askers     local.rs (ringfence status), uapi.rs (wg show)
 //! ```
 //!
@@ -23,6 +24,8 @@ pub mod doors;
 mod echo;
 mod enroll;
 mod failure;
+mod flow_files;
+mod flows;
 mod guard;
 mod identity;
 mod link;

@@ -20,6 +20,7 @@ use ringfence_dataplane::{Dataplane, DataplaneConfig, Event, SegmentFacts, Segme
 
 use crate::clock;
 use crate::command::{Command, LoopEvent};
+use crate::flows::{ClosedFlows, Flows, NotTaken};
 use crate::tun::Tun;
 use crate::udp::Udp;
 
@@ -59,7 +60,7 @@ impl LoopHandle {
 ///
 /// # Errors
 /// If the kernel gives no thread, epoll or eventfd.
-pub(crate) fn spawn(udp: Udp, config: DataplaneConfig, seed: [u8; 32]) -> io::Result<Running> {
+pub(crate) fn spawn(udp: Udp, config: DataplaneConfig, seed: [u8; 32], flows: Flows) -> io::Result<Running> {
     let waker = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
     let (commands, command_queue) = mpsc::channel(COMMANDS_MAX);
     let (event_queue, events) = mpsc::channel(EVENTS_MAX);
@@ -76,6 +77,10 @@ pub(crate) fn spawn(udp: Udp, config: DataplaneConfig, seed: [u8; 32]) -> io::Re
         waker: Arc::clone(&waker),
         commands: command_queue,
         events: event_queue,
+        flows,
+        closed: ClosedFlows::default(),
+        hand_over_at: None,
+        unreported: 0,
         buffer: vec![0; PACKET_BYTES_MAX],
         unsendable: 0,
     };
@@ -99,6 +104,12 @@ struct PacketLoop {
     waker: Arc<OwnedFd>,
     commands: mpsc::Receiver<Command>,
     events: mpsc::Sender<LoopEvent>,
+    flows: Flows,
+    /// Ended flows that wait to be handed over.
+    closed: ClosedFlows,
+    hand_over_at: Option<Instant>,
+    /// How many the data plane had not told when last asked.
+    unreported: u64,
     buffer: Vec<u8>,
     unsendable: u64,
 }
@@ -128,6 +139,7 @@ impl PacketLoop {
                 }
             }
             if self.take_commands().is_break() {
+                self.hand_over();
                 return;
             }
             for event in &ready {
@@ -138,10 +150,14 @@ impl PacketLoop {
     }
 
     fn time_to_wake(&self, now: Instant) -> Timespec {
-        let due = [self.dataplane.poll_timeout(), self.device_retry]
-            .into_iter()
-            .flatten()
-            .min();
+        let due = [
+            self.dataplane.poll_timeout(),
+            self.device_retry,
+            self.hand_over_at,
+        ]
+        .into_iter()
+        .flatten()
+        .min();
         let wait = due.map_or(IDLE_WAIT, |due| due.saturating_duration_since(now).min(IDLE_WAIT));
         Timespec {
             tv_sec: wait.as_secs().cast_signed(),
@@ -242,6 +258,27 @@ impl PacketLoop {
             self.dataplane.handle_timeout(now);
         }
         self.drain();
+        if self.hand_over_at.is_some_and(|due| due <= now) || self.closed.flows.len() >= HANDED_OVER_AT_ONCE {
+            self.hand_over();
+        }
+    }
+
+    /// Gives ended flows to their thread, many at once. While that is behind they wait here, the newest of them.
+    fn hand_over(&mut self) {
+        let unreported = self.dataplane.flows_unreported();
+        self.closed.lost += unreported - self.unreported;
+        self.unreported = unreported;
+        self.hand_over_at = None;
+        if self.closed.flows.is_empty() {
+            return;
+        }
+        if let Err(NotTaken(mut closed)) = self.flows.hand_over(std::mem::take(&mut self.closed)) {
+            let excess = closed.flows.len().saturating_sub(CLOSED_WAITING_MAX);
+            closed.flows.drain(..excess);
+            closed.lost += excess as u64;
+            self.closed = closed;
+            self.hand_over_at = Some(clock::now() + HAND_OVER_EVERY);
+        }
     }
 
     /// Empties every queue of the data plane. Packets go before events: the resets of a segment that is removed
@@ -303,6 +340,9 @@ impl PacketLoop {
             Event::FlowClosed(closed) => {
                 tracing::debug!(perimeter = %closed.perimeter, peer = %closed.peer, rule = %closed.rule,
                     why = ?closed.why, "flow closed");
+                self.closed.flows.push(closed);
+                self.hand_over_at
+                    .get_or_insert_with(|| clock::now() + HAND_OVER_EVERY);
             }
             other => self.tell(LoopEvent::Dataplane(other)),
         }
@@ -370,6 +410,15 @@ const READY_MAX: usize = ringfence_model::SEGMENTS_PER_NODE_MAX + 2;
 
 /// The longest IP packet, and the longest datagram.
 const PACKET_BYTES_MAX: usize = 65_536;
+
+/// How long an ended flow waits for others to be handed over with: waking another thread costs a system call.
+const HAND_OVER_EVERY: Duration = Duration::from_millis(100);
+
+/// So many wait no longer.
+const HANDED_OVER_AT_ONCE: usize = 1024;
+
+/// Ended flows that wait while their thread is behind; past it the oldest go, and are counted.
+const CLOSED_WAITING_MAX: usize = 8192;
 
 /// How long to sleep when nothing is due; also how long events may wait after the control side caught up.
 const IDLE_WAIT: Duration = Duration::from_millis(500);

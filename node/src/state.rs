@@ -141,6 +141,11 @@ impl StateDir {
         Self::open(path)
     }
 
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Who this node is.
     pub(crate) fn node(&self) -> Result<NodeFile, StateError> {
         let path = self.path.join(NODE);

@@ -4,6 +4,7 @@
 //! `ringfence_control::api`. A change is answered 2xx only once it is on the disk (red line 10).
 
 mod audit;
+mod flows;
 mod nodes;
 mod openapi;
 mod peers;
@@ -26,6 +27,7 @@ use ringfence_control::api::{BODY_BYTES_MAX, PREFIX};
 use tower_http::timeout::TimeoutLayer;
 
 use crate::core::CoreHandle;
+use crate::flows::Flows;
 use crate::sessions::Sessions;
 
 pub use problem::ApiProblem;
@@ -36,6 +38,8 @@ pub use request::Gate;
 pub struct ApiState {
     /// State and log.
     pub core: CoreHandle,
+    /// What nodes told of ended flows.
+    pub flows: Flows,
     /// The nodes connected now.
     pub sessions: Sessions,
     /// Who may ask.
@@ -76,6 +80,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/verify", post(policy::verify))
         .route("/audit", get(audit::list))
         .route("/audit/verify", get(audit::verify))
+        .route("/flows", get(flows::list))
         .route("/revisions/latest", get(revisions::latest))
         .route("/revisions/{revision}/wait", get(revisions::wait));
     Router::new()

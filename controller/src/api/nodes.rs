@@ -65,7 +65,7 @@ pub(super) async fn remove(
 }
 
 impl ApiState {
-    async fn find_node(&self, text: &str) -> Result<NodeId, ApiProblem> {
+    pub(super) async fn find_node(&self, text: &str) -> Result<NodeId, ApiProblem> {
         let asked = text.to_owned();
         let found = self
             .core

@@ -11,6 +11,7 @@ use utoipa::{Modify, OpenApi};
     paths(
         super::audit::list,
         super::audit::verify,
+        super::flows::list,
         super::nodes::list,
         super::nodes::remove,
         super::nodes::show,
@@ -68,7 +69,7 @@ mod tests {
 
         assert_eq!(document["openapi"], "3.1.0");
         let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
-        assert_eq!(paths.len(), 15, "{paths:?}");
+        assert_eq!(paths.len(), 16, "{paths:?}");
         assert_eq!(
             document["components"]["securitySchemes"]["admin"]["scheme"],
             "bearer"

@@ -34,7 +34,10 @@ impl Api {
         log.append(ringfence_model::Revision::ZERO, &entry).unwrap();
         let core = Core::spawn(controller, Box::new(log)).unwrap();
         Self {
-            router: router(state_of(core.clone())),
+            router: router(state_of(
+                core.clone(),
+                Flows::spawn(dir.path().join("flows.sqlite")).unwrap(),
+            )),
             core,
             store: dir.path().join("store.sqlite"),
             _dir: dir,
@@ -52,9 +55,10 @@ impl Api {
     }
 }
 
-fn state_of(core: CoreHandle) -> ApiState {
+fn state_of(core: CoreHandle, flows: Flows) -> ApiState {
     ApiState {
         core,
+        flows,
         sessions: Sessions::default(),
         gate: Arc::new(Gate::new(Sha256::digest(TOKEN).into(), Vec::new())),
         join: Arc::new(JoinFacts {
@@ -208,7 +212,10 @@ async fn the_audit_is_whole_until_somebody_rewrites_an_entry_or_forges_a_snapsho
     let forged = Controller::load(Some(forged), []).unwrap();
     let log = SqliteLog::open(&api.store).unwrap();
     let other = Api {
-        router: router(state_of(Core::spawn(forged, Box::new(log)).unwrap())),
+        router: router(state_of(
+            Core::spawn(forged, Box::new(log)).unwrap(),
+            Flows::spawn(api.store.with_file_name("flows.sqlite")).unwrap(),
+        )),
         ..Api::new()
     };
     let (_, _, answer) = other.send(verify()).await;

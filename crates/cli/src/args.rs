@@ -42,6 +42,8 @@ pub(crate) enum Command {
     Explain(ExplainArgs),
     /// Read the log of changes, or prove that it was not rewritten
     Audit(AuditArgs),
+    /// List conversations that ended: who, with whom, by which rule, how much, and why they ended
+    Flows(FlowsArgs),
     /// Show this node: segments, peers, endpoints, traffic, lease
     Status(StatusArgs),
     /// Have the nodes try every pair and port over the real network, and compare with policy
@@ -302,6 +304,26 @@ pub(crate) enum AuditCommand {
     /// Check that every entry follows from the one before by hash; exit code 1 if not
     #[command(after_help = "Example:\n  ringfence audit verify")]
     Verify,
+}
+
+/// `ringfence flows`
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  ringfence flows --perimeter payments-db --since 24h\n  ringfence flows --node api-1 --json | jq '.flows[] | select(.end == \"revoked\")'"
+)]
+pub(crate) struct FlowsArgs {
+    /// Only in this perimeter
+    #[arg(long, value_name = "P")]
+    pub perimeter: Option<Name>,
+    /// Only those with this node at either end: its name or id
+    #[arg(long, value_name = "NODE")]
+    pub node: Option<String>,
+    /// How far back
+    #[arg(long, default_value = "1h", value_parser = duration)]
+    pub since: Duration,
+    /// How many at the most, the newest
+    #[arg(long, default_value_t = 1000)]
+    pub limit: u32,
 }
 
 /// Where this machine's node answers.

@@ -6,6 +6,7 @@
 mod audit;
 mod device;
 mod explain;
+mod flow;
 mod node;
 mod perimeter;
 mod problem;
@@ -15,6 +16,7 @@ mod token;
 pub use audit::{AuditActor, AuditEntry, AuditList, AuditVerification, BrokenEntry};
 pub use device::{AddPeerRequest, PeerConfig, PeerList, PeerView};
 pub use explain::{ExplainReport, ExplainRequest, Explained, VerifyReport, VerifyRequest, VerifyRow};
+pub use flow::{FlowList, FlowView, MissingFlows};
 pub use node::{NodeList, NodeView, PatchNodeRequest};
 pub use perimeter::{
     ApplyReport, ApplyRequest, FlowChangeKind, FlowChangeView, GroupView, MemberView, PerimeterDetail,

@@ -6,6 +6,9 @@
 
 pub mod api;
 mod delta;
+mod flow_journal;
+mod flow_report;
+mod flow_spool;
 mod frame;
 pub mod local;
 mod message;
@@ -16,6 +19,9 @@ mod session;
 pub mod text;
 
 pub use delta::{Delta, DeltaError, PublicKeyEdit, RuleKey, RulePeersEdit, RulesEdit, SegmentDelta};
+pub use flow_journal::FlowEntry;
+pub use flow_report::{FLOW_RECORDS_SINCE, FlowEnd, FlowRecords, FlowRecordsTaken, FlowReport, FlowTraffic};
+pub use flow_spool::{FLOW_ANSWER_WAIT, FLOW_SPOOL_MAX, FlowSpool, Spooled};
 pub use frame::{
     FRAME_BYTES_MAX, FRAME_HEADER_BYTES, Frame, FrameDecoder, FrameError, encode_frame, parse_header,
 };

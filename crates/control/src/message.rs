@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::frame::encode_frame;
 use crate::probe::{ProbeOrder, ProbeReport, SeenAnswer, SeenQuestion};
-use crate::{Delta, Frame, FrameError, Netmap};
+use crate::{Delta, FlowRecords, FlowRecordsTaken, Frame, FrameError, Netmap};
 
 /// Everything one end may say, as frames.
 pub trait Message: Sized {
@@ -101,6 +101,8 @@ messages! {
         8 => Seen(SeenAnswer),
         /// Answers [`ToNode::Ping`].
         9 => Pong(Ping),
+        /// Conversations that ended; sent again until [`ToNode::FlowRecordsTaken`] answers.
+        10 => FlowRecords(FlowRecords),
     }
 }
 
@@ -129,6 +131,8 @@ messages! {
         110 => Goodbye(Goodbye),
         /// Asks for a sign of life.
         111 => Ping(Ping),
+        /// Answers [`ToController::FlowRecords`].
+        112 => FlowRecordsTaken(FlowRecordsTaken),
     }
 }
 
@@ -278,7 +282,9 @@ fn decode_body<T: DeserializeOwned>(kind: &'static str, mut body: &[u8]) -> Resu
 
 /// What this build can do. Goes up when a new kind or field needs the other end to understand it; each end uses what
 /// both can.
-pub const CAPABILITY: u32 = 1;
+///
+/// 1: the first. 2: flow records.
+pub const CAPABILITY: u32 = 2;
 
 #[cfg(test)]
 mod tests;

@@ -159,6 +159,11 @@ impl Dataplane {
         &self.drops
     }
 
+    /// How many ends of flows were never told, because too many waited for a shell that did not fetch them.
+    pub fn flows_unreported(&self) -> u64 {
+        self.outbox.flows_unreported
+    }
+
     /// Whether a conversation is live; either end's view of it will do.
     pub fn has_flow(&self, perimeter: &Name, flow: Flow) -> bool {
         self.segment_of(perimeter)

@@ -3,9 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ringfence_model::{Name, NodeId, OverlayAddresses, PerimeterPrefixes, PublicKey, Revision, RuleId};
+use ringfence_control::{FlowReport, FlowTraffic};
+use ringfence_model::{
+    Name, NodeId, OverlayAddresses, PerimeterPrefixes, PublicKey, Revision, RuleId, UnixMillis,
+};
 use ringfence_packet::Flow;
-use ringfence_policy::{CloseReason, FlowCounters};
+use ringfence_policy::{CloseReason, Direction, FlowCounters, Traffic};
 
 /// Names one segment for as long as this process runs. Never used twice, so a packet from a TUN device that is about
 /// to go cannot be taken for one of its successor.
@@ -114,12 +117,46 @@ pub struct FlowClosed {
     pub peer: NodeId,
     /// From the one who opened it.
     pub flow: Flow,
+    /// Which way its opener's packets went.
+    pub opened_by: Direction,
     /// The rule that last allowed it.
     pub rule: RuleId,
+    /// The revision whose rules last allowed it.
+    pub revision: Revision,
+    /// When its first packet passed, by the controller's clock.
+    pub opened_at: UnixMillis,
+    /// When it was found to have ended, by the controller's clock.
+    pub closed_at: UnixMillis,
     /// Why it ended.
     pub why: CloseReason,
     /// What passed.
     pub counters: FlowCounters,
+}
+
+impl From<FlowClosed> for FlowReport {
+    fn from(closed: FlowClosed) -> Self {
+        let traffic = |traffic: Traffic| FlowTraffic {
+            packets: traffic.packets,
+            bytes: traffic.bytes,
+        };
+        Self {
+            perimeter: closed.perimeter,
+            peer: closed.peer,
+            direction: closed.opened_by,
+            protocol: closed.flow.protocol.0,
+            src: closed.flow.src,
+            dst: closed.flow.dst,
+            src_port: closed.flow.src_port,
+            dst_port: closed.flow.dst_port,
+            rule: closed.rule,
+            revision: closed.revision,
+            opened_at: closed.opened_at,
+            closed_at: closed.closed_at,
+            end: closed.why.into(),
+            to_responder: traffic(closed.counters.to_responder),
+            to_initiator: traffic(closed.counters.to_initiator),
+        }
+    }
 }
 
 /// The answer to a ping.

@@ -23,6 +23,8 @@ pub(crate) struct Outbox {
     flows_closed: usize,
     /// Whose new sessions are among them.
     sessions: BTreeSet<(Name, NodeId)>,
+    /// How many ends of flows found no room.
+    pub(crate) flows_unreported: u64,
     pool: Vec<Vec<u8>>,
 }
 
@@ -35,11 +37,14 @@ impl Outbox {
         self.tun.push_back(TunPacket { segment, packet });
     }
 
-    /// Queues an event. The end of a flow that finds no room is left out: it is the oldest that tell how an attack
-    /// began. A session that was made anew before the shell heard of it is told once.
+    /// Queues an event. The end of a flow that finds no room is left out and counted: it is the oldest that
+    /// tell how an attack began. A session that was made anew before the shell heard of it is told once.
     pub(crate) fn event(&mut self, event: Event) {
         match &event {
-            Event::FlowClosed(_) if self.flows_closed >= FLOWS_CLOSED_MAX => return,
+            Event::FlowClosed(_) if self.flows_closed >= FLOWS_CLOSED_MAX => {
+                self.flows_unreported += 1;
+                return;
+            }
             Event::FlowClosed(_) => self.flows_closed += 1,
             Event::SessionEstablished { perimeter, peer } => {
                 if !self.sessions.insert((perimeter.clone(), *peer)) {
@@ -119,9 +124,9 @@ const BUFFER_BYTES_MAX: usize = 65_536;
 
 #[cfg(test)]
 mod tests {
-    use ringfence_model::{Name, NodeId, RuleId};
+    use ringfence_model::{Name, NodeId, Revision, RuleId, UnixMillis};
     use ringfence_packet::{Flow, Protocol};
-    use ringfence_policy::{CloseReason, FlowCounters};
+    use ringfence_policy::{CloseReason, Direction, FlowCounters};
 
     use super::*;
     use crate::FlowClosed;
@@ -139,7 +144,11 @@ mod tests {
                 src_port: 1,
                 dst_port: 2,
             },
+            opened_by: Direction::Egress,
             rule: RuleId(1),
+            revision: Revision::ZERO,
+            opened_at: UnixMillis(1),
+            closed_at: UnixMillis(2),
             why: CloseReason::Idle,
             counters: FlowCounters::default(),
         };
@@ -151,6 +160,7 @@ mod tests {
 
         let events: Vec<Event> = std::iter::from_fn(|| outbox.poll_event()).collect();
         assert_eq!(events.len(), FLOWS_CLOSED_MAX + 1);
+        assert_eq!(outbox.flows_unreported, FLOWS_CLOSED_MAX as u64);
         assert_eq!(events.last(), Some(&Event::PingTimedOut { id: 7 }));
         outbox.event(Event::FlowClosed(closed));
         assert!(outbox.poll_event().is_some());

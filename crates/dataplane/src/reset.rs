@@ -32,13 +32,18 @@ impl Dataplane {
         let Some(segment) = self.segments.get(&id) else {
             return;
         };
+        let (_, wall) = self.revision_and_wall(now);
         let peer = segment.peers.get(&closed.peer);
         let slot = peer.and_then(|peer| peer.slot);
         self.outbox.event(Event::FlowClosed(FlowClosed {
             perimeter: segment.perimeter.clone(),
             peer: closed.peer,
             flow: closed.flow,
+            opened_by: closed.opened_by,
             rule: closed.rule,
+            revision: closed.revision,
+            opened_at: closed.opened_at,
+            closed_at: wall,
             why: closed.why,
             counters: closed.counters,
         }));

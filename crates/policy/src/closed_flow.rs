@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ringfence_model::{NodeId, RuleId};
+use ringfence_model::{NodeId, Revision, RuleId, UnixMillis};
 use ringfence_packet::{Flow, Protocol, administratively_prohibited_flow, tcp_reset};
 
 use crate::tcp_track::{ResetNumbers, TcpResets};
@@ -19,6 +19,10 @@ pub struct ClosedFlow {
     pub peer: NodeId,
     /// The rule that last allowed it.
     pub rule: RuleId,
+    /// The revision whose rules last allowed it.
+    pub revision: Revision,
+    /// When its first packet passed, by the controller's clock.
+    pub opened_at: UnixMillis,
     /// Why it ended.
     pub why: CloseReason,
     /// What resets it, if it was TCP and not closed yet.

@@ -27,6 +27,8 @@ pub struct FlowRecord {
     pub revision: Revision,
     /// What has passed.
     pub counters: FlowCounters,
+    /// When its first packet passed, by the controller's clock.
+    pub opened_at: UnixMillis,
     expires: Option<UnixMillis>,
     track: Track,
 }
@@ -57,6 +59,7 @@ pub(crate) struct FlowOpening {
     pub(crate) peer: NodeId,
     pub(crate) grant: Grant,
     pub(crate) revision: Revision,
+    pub(crate) wall: UnixMillis,
 }
 
 /// What is remembered of a conversation's course.
@@ -84,6 +87,7 @@ impl FlowRecord {
             rule: opening.grant.rule,
             revision: opening.revision,
             counters: FlowCounters::default(),
+            opened_at: opening.wall,
             expires: opening.grant.expires,
             track,
         };
@@ -121,6 +125,8 @@ impl FlowRecord {
             opened_by: self.opened_by,
             peer: self.peer,
             rule: self.rule,
+            revision: self.revision,
+            opened_at: self.opened_at,
             why,
             resets,
             counters: self.counters,

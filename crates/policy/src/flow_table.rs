@@ -321,6 +321,7 @@ impl FlowTable {
             peer: question.peer,
             grant,
             revision: question.rules.revision(),
+            wall: question.wall,
         };
         let record = FlowRecord::new(opening, track, packet);
         let phase = record.phase();

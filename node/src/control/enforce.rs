@@ -12,6 +12,7 @@ use ringfence_model::{NodeId, Revision};
 
 use super::{Control, of_earlier_run};
 use crate::command::{Command, LoopEvent};
+use crate::flows::FlowsInput;
 use crate::packet_loop::LoopEnded;
 use crate::saved;
 
@@ -93,6 +94,7 @@ impl Control {
         }
         self.memory.peers = Peers::default();
         self.memory.peers_saved = Peers::default();
+        self.flows.tell(FlowsInput::Forget);
         let forgotten = saved::forget(&self.state)
             .and_then(|()| self.state.retain_keys(|_| false))
             .and_then(|()| self.state.forget_identity());

@@ -90,6 +90,8 @@ pub(crate) fn to_node(input: &[u8]) {
                 NodeAction::StoreCertificate { .. }
                 | NodeAction::Probe(_)
                 | NodeAction::AnswerSeen(_)
+                | NodeAction::OfferFlowRecords
+                | NodeAction::ForgetFlowRecords(_)
                 | NodeAction::Refused { .. }
                 | NodeAction::Leave { .. } => {}
             }
@@ -163,7 +165,10 @@ pub(crate) fn to_controller(input: &[u8]) {
             ToController::Renew(renew) => {
                 let _ = ringfence_controller::ca::SigningRequest::from_der(&renew.csr_der);
             }
-            ToController::ProbeResult(_) | ToController::Seen(_) | ToController::Pong(_) => {}
+            ToController::ProbeResult(_)
+            | ToController::Seen(_)
+            | ToController::FlowRecords(_)
+            | ToController::Pong(_) => {}
         }
         assert!(
             session.enforced() <= session.sent(),

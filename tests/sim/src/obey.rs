@@ -51,7 +51,11 @@ impl World {
             }
             NodeAction::Leave { .. } => self.leave(machine)?,
             NodeAction::Refused { reason } => self.say(format!("m{machine} is refused: {reason}")),
-            NodeAction::StoreCertificate { .. } | NodeAction::Probe(_) | NodeAction::AnswerSeen(_) => {}
+            NodeAction::StoreCertificate { .. }
+            | NodeAction::Probe(_)
+            | NodeAction::AnswerSeen(_)
+            | NodeAction::OfferFlowRecords
+            | NodeAction::ForgetFlowRecords(_) => {}
         }
         Ok(())
     }

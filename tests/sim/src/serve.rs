@@ -67,6 +67,7 @@ impl World {
             ToController::Renew(_)
             | ToController::ProbeResult(_)
             | ToController::Seen(_)
+            | ToController::FlowRecords(_)
             | ToController::Pong(_) => {}
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 mod audit;
 mod explain;
+mod flows;
 mod node;
 mod peer;
 mod perimeter;
@@ -31,6 +32,7 @@ pub(crate) fn run(cli: Cli, output: &mut Output) -> Result<(), Failure> {
         Command::Peer(command) => peer::run(command, &connect()?, output),
         Command::Explain(args) => explain::run(args, &connect()?, output),
         Command::Audit(args) => audit::run(&args, &connect()?, output),
+        Command::Flows(args) => flows::run(&args, &connect()?, output),
         Command::Verify(args) => verify::run(&args, &connect()?, output),
         Command::Wait(args) => wait::run(&args, &connect()?, output),
         Command::Status(args) => status::status(&args, output),

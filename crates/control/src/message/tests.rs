@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use ringfence_model::CandidateKind;
 
 use super::*;
+use crate::flow_spool::tests::flow_report;
 use crate::netmap::tests::{any_netmap, name, netmap, revision, segment};
 use crate::{FRAME_BYTES_MAX, FrameDecoder, Probe, ProbeOutcome, ProbeVerdict, SeenFlow};
 
@@ -53,6 +54,11 @@ fn to_controller() -> Vec<ToController> {
             seen: vec![true, false],
         }),
         ToController::Pong(Ping { id: 3 }),
+        ToController::FlowRecords(FlowRecords {
+            stream: 7,
+            first: 3,
+            records: vec![flow_report(1), flow_report(2)],
+        }),
     ]
 }
 
@@ -106,6 +112,10 @@ fn to_node() -> Vec<ToNode> {
             reason: "removed".into(),
         }),
         ToNode::Ping(Ping { id: 3 }),
+        ToNode::FlowRecordsTaken(FlowRecordsTaken {
+            stream: 7,
+            through: 5,
+        }),
     ]
 }
 

@@ -10,8 +10,8 @@ use ringfence_model::{Name, NodeId, Revision};
 
 use crate::probe::{ProbeOrder, SeenQuestion};
 use crate::{
-    CAPABILITY, Delta, Enforced, Hello, Lease, Netmap, NetmapRefused, PeerCandidates, ToController, ToNode,
-    Welcome,
+    CAPABILITY, Delta, Enforced, FLOW_RECORDS_SINCE, FlowRecordsTaken, Hello, Lease, Netmap, NetmapRefused,
+    PeerCandidates, ToController, ToNode, Welcome,
 };
 
 /// A node's end. Lives as long as the process; connections come and go.
@@ -58,6 +58,10 @@ pub enum NodeAction {
     Probe(ProbeOrder),
     /// Look these up and send [`ToController::Seen`].
     AnswerSeen(SeenQuestion),
+    /// The controller takes flow records from now on, until the connection ends.
+    OfferFlowRecords,
+    /// The controller has stored these.
+    ForgetFlowRecords(FlowRecordsTaken),
     /// Something asked for was refused: log it.
     Refused {
         /// For people.
@@ -132,6 +136,7 @@ impl NodeSession {
                 reason: goodbye.reason,
             }),
             ToNode::Ping(ping) => self.send(ToController::Pong(ping)),
+            ToNode::FlowRecordsTaken(taken) => self.actions.push_back(NodeAction::ForgetFlowRecords(taken)),
         }
         Ok(())
     }
@@ -171,6 +176,9 @@ impl NodeSession {
                 ours: self.mesh.clone(),
                 theirs: welcome.mesh.clone(),
             });
+        }
+        if welcome.capability >= FLOW_RECORDS_SINCE {
+            self.actions.push_back(NodeAction::OfferFlowRecords);
         }
         Ok(())
     }

@@ -120,7 +120,7 @@ fn expect(code: i32, output: &Output, told: &str) {
 }
 
 /// What is asked, and a field of the answer.
-const LISTINGS: [(&str, &str); 16] = [
+const LISTINGS: [(&str, &str); 17] = [
     (
         "peer add laptop --perimeter shop --label role=device --public-key k0LW1lJpQSbVGqzZyyUkfN4KdJcYLzMGIxeWkfWGVWY=",
         "wg_quick",
@@ -138,6 +138,7 @@ const LISTINGS: [(&str, &str); 16] = [
     ("explain --from node:api --to node:db --port tcp/5432", "verdict"),
     ("audit", "entries"),
     ("audit verify", "ok"),
+    ("flows", "flows"),
     ("wait", "complete"),
     ("peer rm laptop", "changes"),
 ];

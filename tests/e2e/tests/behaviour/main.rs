@@ -18,6 +18,7 @@ mod memory;
 mod node;
 mod noise;
 mod openapi;
+mod records;
 mod reviewing;
 mod revocation;
 mod secrets;

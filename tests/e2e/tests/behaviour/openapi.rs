@@ -29,6 +29,7 @@ DELETE /api/v1/peers/{name}               laptop
 POST   /api/v1/explain                    -      {"from":"api","to":"db","service":"tcp/5432"}
 POST   /api/v1/verify                     -      {"perimeter":"shop","wait_ms":300}
 GET    /api/v1/audit                      -
+GET    /api/v1/flows                      -
 GET    /api/v1/audit/verify               -
 DELETE /api/v1/nodes/{node}               web
 DELETE /api/v1/perimeters/{name}          shop
