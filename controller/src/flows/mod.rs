@@ -40,13 +40,26 @@ impl Flows {
     /// # Errors
     /// If the system gives no thread.
     pub fn spawn(path: PathBuf) -> std::io::Result<Self> {
+        Self::over(move || FlowStore::open(&path))
+    }
+
+    /// The same in memory, for a controller without a disk.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn in_memory() -> std::io::Result<Self> {
+        Self::over(FlowStore::in_memory)
+    }
+
+    fn over(open: impl FnOnce() -> anyhow::Result<FlowStore> + Send + 'static) -> std::io::Result<Self> {
         let (jobs, queue) = mpsc::sync_channel::<Job>(JOBS_MAX);
         std::thread::Builder::new()
             .name("flows".to_owned())
             .spawn(move || {
-                let mut store = FlowStore::open(&path).map_err(|error| {
+                let mut store = open().map_err(|error| {
+                    let error = format!("{error:#}");
                     tracing::error!(%error, "no flow records are taken");
-                    Arc::from(error.to_string())
+                    Arc::from(error)
                 });
                 while let Ok(job) = queue.recv() {
                     job(&mut store);

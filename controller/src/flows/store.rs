@@ -108,31 +108,42 @@ impl FlowStore {
                 .create(true)
                 .mode(0o600)
                 .open(path)?;
-            let connection = Connection::open(path)?;
-            connection.pragma_update(None, "journal_mode", "WAL")?;
-            // FULL: what was acknowledged survives a power cut.
-            connection.pragma_update(None, "synchronous", "FULL")?;
-            let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-            match version {
-                0 => {
-                    connection.execute_batch(SCHEMA)?;
-                    connection.pragma_update(None, "user_version", FORMAT_VERSION)?;
-                }
-                FORMAT_VERSION => {}
-                other => anyhow::bail!("it has format {other}, this version reads {FORMAT_VERSION}"),
-            }
-            let mut store = Self {
-                connection,
-                path: path.to_owned(),
-                members: BTreeSet::new(),
-                held: BTreeMap::new(),
-                kept_max: RECORDS_KEPT_MAX,
-                allowance: BTreeMap::new(),
-            };
-            store.read_facts()?;
-            Ok(store)
+            Self::over(Connection::open(path)?, path)
         };
         open().with_context(|| path.display().to_string())
+    }
+
+    /// Records that end with the process.
+    ///
+    /// # Errors
+    /// If the database says no.
+    pub fn in_memory() -> anyhow::Result<Self> {
+        Self::over(Connection::open_in_memory()?, Path::new("."))
+    }
+
+    fn over(connection: Connection, path: &Path) -> anyhow::Result<Self> {
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        // FULL: what was acknowledged survives a power cut.
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        match version {
+            0 => {
+                connection.execute_batch(SCHEMA)?;
+                connection.pragma_update(None, "user_version", FORMAT_VERSION)?;
+            }
+            FORMAT_VERSION => {}
+            other => anyhow::bail!("it has format {other}, this version reads {FORMAT_VERSION}"),
+        }
+        let mut store = Self {
+            connection,
+            path: path.to_owned(),
+            members: BTreeSet::new(),
+            held: BTreeMap::new(),
+            kept_max: RECORDS_KEPT_MAX,
+            allowance: BTreeMap::new(),
+        };
+        store.read_facts()?;
+        Ok(store)
     }
 
     /// Stores the records of a batch that are not here yet. Gives the number up to which all of the stream's are here,

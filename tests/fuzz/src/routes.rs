@@ -10,6 +10,7 @@ use http_body_util::BodyExt as _;
 use ringfence_control::api::{PREFIX, PROBLEM_CONTENT_TYPE};
 use ringfence_controller::api::{ApiState, Gate, JoinFacts, router};
 use ringfence_controller::core::{Core, CoreHandle, entry_of};
+use ringfence_controller::flows::Flows;
 use ringfence_controller::sessions::Sessions;
 use ringfence_controller::store::{Entry, Loaded, Log, StoreError, StoredSnapshot};
 use ringfence_model::{Revision, UnixMillis};
@@ -104,6 +105,7 @@ fn is_admin(how: u8) -> bool {
 fn state(core: CoreHandle) -> ApiState {
     ApiState {
         core,
+        flows: Flows::in_memory().expect("a thread"),
         sessions: Sessions::default(),
         gate: Arc::new(Gate::new(Sha256::digest(TOKEN).into(), Vec::new())),
         join: Arc::new(JoinFacts {
