@@ -65,6 +65,14 @@ impl Claim {
     }
 }
 
+/// The peer that a datagram claims to be a data message of. If it opens, it is.
+pub fn data_slot(datagram: &[u8]) -> Option<PeerSlot> {
+    match Claim::read(datagram)? {
+        Claim::Data { receiver, .. } => Some(receiver.slot()),
+        Claim::Initiation | Claim::Response { .. } | Claim::CookieReply { .. } => None,
+    }
+}
+
 /// The message type: one byte, then three that are zero.
 pub(crate) fn kind(datagram: &[u8]) -> Option<MessageKind> {
     match datagram.first_chunk::<4>()? {

@@ -46,7 +46,7 @@ impl WireGuard {
                 if counter >= REJECT_AFTER_MESSAGES {
                     return Err(WgDrop::CounterTooHigh);
                 }
-                self.open_data(receiver, datagram, buf, now)?
+                return self.open_data(src, receiver, datagram, buf, now);
             }
         };
         self.learn_source(opened.slot, src, now);
@@ -55,6 +55,7 @@ impl WireGuard {
 
     fn open_data<'b>(
         &mut self,
+        src: SocketAddr,
         receiver: ReceiverIndex,
         datagram: &[u8],
         buf: &'b mut [u8],
@@ -67,11 +68,16 @@ impl WireGuard {
         } else {
             OpenedKind::Data(packet)
         };
-        Ok(Opened {
+        let opened = Opened {
             segment: peer.segment,
             slot: peer.slot,
             kind,
-        })
+        };
+        // Once in a while, and not a lookup for each packet.
+        if peer.src != Some(src) {
+            self.learn_source(opened.slot, src, now);
+        }
+        Ok(opened)
     }
 
     fn open_initiation(

@@ -66,6 +66,8 @@ mod drop;
 mod initiation;
 mod intake;
 mod mac1;
+#[cfg(feature = "null-cipher")]
+mod null_cipher;
 mod output;
 mod peer;
 mod segment;
@@ -73,10 +75,11 @@ mod slots;
 mod source_bucket;
 mod wireguard;
 
+pub use demux::data_slot;
 pub use drop::WgDrop;
 pub use initiation::{initiation_to, is_answer};
 pub use output::{Destination, MessageKind, Opened, OpenedKind, WgEvent, WgTransmit};
 pub use peer::{PADDING_BYTES, PeerStats, SEALED_OVERHEAD_BYTES, SealError};
 pub use segment::{SEGMENTS_MAX, SegmentHandle};
 pub use slots::{PeerSlot, SLOT_REST};
-pub use wireguard::{AddPeerError, TooManySegments, WireGuard};
+pub use wireguard::{AddPeerError, Sealer, TooManySegments, WireGuard, sealed_bytes};

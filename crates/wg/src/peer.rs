@@ -190,15 +190,27 @@ impl Peer {
         self.initiate(call);
     }
 
-    /// Seals one packet, which the caller has padded.
+    /// Seals one packet, which the caller has padded, into `out`, which has room; how long it became. The clock was
+    /// shown to the tunnel before: once for a batch.
     pub(crate) fn seal(
         &mut self,
         padded: &[u8],
-        out: &mut Vec<u8>,
+        out: &mut [u8],
         call: &mut Call<'_>,
-    ) -> Result<(), SealError> {
-        self.refresh(call);
-        self.seal_now(padded, out, call)
+    ) -> Result<usize, SealError> {
+        let sealed = self.tunnel.as_mut().and_then(|tunnel| tunnel.seal(padded, out));
+        let sealed_bytes = sealed.ok_or(SealError::NoSession)?;
+        let counter = demux::counter(out).unwrap_or(u64::MAX);
+        if counter >= self.limits.rekey_after {
+            self.initiate(call);
+        }
+        if counter >= self.limits.refuse_from {
+            out[..sealed_bytes].fill(0);
+            return Err(SealError::CounterExhausted);
+        }
+        self.tx_bytes += sealed_bytes as u64;
+        self.sent_at = Some(call.now);
+        Ok(sealed_bytes)
     }
 
     /// Opens a data message.
@@ -316,22 +328,6 @@ impl Peer {
         }
     }
 
-    fn seal_now(&mut self, padded: &[u8], out: &mut Vec<u8>, call: &mut Call<'_>) -> Result<(), SealError> {
-        let sealed = self.tunnel.as_mut().and_then(|tunnel| tunnel.seal(padded, out));
-        sealed.ok_or(SealError::NoSession)?;
-        let counter = demux::counter(out).unwrap_or(u64::MAX);
-        if counter >= self.limits.rekey_after {
-            self.initiate(call);
-        }
-        if counter >= self.limits.refuse_from {
-            out.clear();
-            return Err(SealError::CounterExhausted);
-        }
-        self.tx_bytes += out.len() as u64;
-        self.sent_at = Some(call.now);
-        Ok(())
-    }
-
     fn establish(&mut self, call: &mut Call<'_>) {
         self.session = Session::Live;
         self.cookie = Cookie::Used;
@@ -355,9 +351,9 @@ impl Peer {
         if self.sent_at.is_some_and(|at| since(call.now, at) < interval) {
             return;
         }
-        let mut keepalive = Vec::with_capacity(DATA_OVERHEAD_BYTES);
-        match self.seal_now(&[], &mut keepalive, call) {
-            Ok(()) => self.send(keepalive, MessageKind::Data, Destination::Peer, call),
+        let mut keepalive = vec![0; DATA_OVERHEAD_BYTES];
+        match self.seal(&[], &mut keepalive, call) {
+            Ok(_) => self.send(keepalive, MessageKind::Data, Destination::Peer, call),
             Err(SealError::NoSession) => self.initiate(call),
             Err(SealError::CounterExhausted | SealError::NoPeer | SealError::TooLong) => {}
         }

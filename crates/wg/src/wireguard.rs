@@ -58,6 +58,33 @@ pub enum AddPeerError {
     NoSlot,
 }
 
+/// Seals for one peer. See [`WireGuard::sealer`].
+pub struct Sealer<'a> {
+    peer: &'a mut Peer,
+    call: Call<'a>,
+}
+
+impl Sealer<'_> {
+    /// Seals a packet that is padded to a multiple of [`PADDING_BYTES`] into the start of `out`, which has room for
+    /// [`sealed_bytes`]; how long the datagram is.
+    ///
+    /// # Errors
+    /// [`SealError::CounterExhausted`] when this session has sent all it may, [`SealError::TooLong`] when `out` has
+    /// no room.
+    pub fn seal(&mut self, padded: &[u8], out: &mut [u8]) -> Result<usize, SealError> {
+        debug_assert!(padded.len().is_multiple_of(PADDING_BYTES));
+        if out.len() < sealed_bytes(padded.len()) {
+            return Err(SealError::TooLong);
+        }
+        self.peer.seal(padded, out, &mut self.call)
+    }
+}
+
+/// How long the datagram is that a packet of so many bytes becomes.
+pub const fn sealed_bytes(packet_bytes: usize) -> usize {
+    packet_bytes.next_multiple_of(PADDING_BYTES) + SEALED_OVERHEAD_BYTES
+}
+
 impl WireGuard {
     /// Makes one without segments. The seed decides which slots peers get; draw it anew for each process.
     pub fn new(seed: [u8; 32]) -> Self {
@@ -139,7 +166,8 @@ impl WireGuard {
         self.forget(slot, now);
     }
 
-    /// Seals one IP packet, padded, into `out` (cleared first): a datagram ready to send.
+    /// Seals one IP packet, padded, into `out` (cleared first): a datagram ready to send. For many use
+    /// [`Self::sealer`].
     ///
     /// An empty packet makes a keepalive.
     ///
@@ -156,6 +184,24 @@ impl WireGuard {
         if packet.len() > PACKET_BYTES_MAX {
             return Err(SealError::TooLong);
         }
+        let mut padded = std::mem::take(&mut self.padded);
+        padded.clear();
+        padded.extend_from_slice(packet);
+        padded.resize(packet.len().next_multiple_of(PADDING_BYTES), 0);
+        out.resize(sealed_bytes(packet.len()), 0);
+        let sealed = self
+            .sealer(slot, now)
+            .and_then(|mut sealer| sealer.seal(&padded, out));
+        self.padded = padded;
+        out.truncate(*sealed.as_ref().unwrap_or(&0));
+        sealed.map(|_| ())
+    }
+
+    /// Seals one packet after another for one peer: what they have in common is looked up once.
+    ///
+    /// # Errors
+    /// [`SealError::NoSession`] if there is none yet, [`SealError::NoPeer`] if the slot names none.
+    pub fn sealer(&mut self, slot: PeerSlot, now: Instant) -> Result<Sealer<'_>, SealError> {
         let peer = self.peers.get_mut(&slot).ok_or(SealError::NoPeer)?;
         let noise = &self.segments.get(&peer.segment).ok_or(SealError::NoPeer)?.noise;
         let mut call = Call {
@@ -163,14 +209,11 @@ impl WireGuard {
             outbox: &mut self.outbox,
             now,
         };
-        if packet.len().is_multiple_of(PADDING_BYTES) {
-            return peer.seal(packet, out, &mut call);
+        peer.refresh(&mut call);
+        if !peer.has_session() {
+            return Err(SealError::NoSession);
         }
-        self.padded.clear();
-        self.padded.extend_from_slice(packet);
-        self.padded
-            .resize(packet.len().next_multiple_of(PADDING_BYTES), 0);
-        peer.seal(&self.padded, out, &mut call)
+        Ok(Sealer { peer, call })
     }
 
     /// Starts a handshake with a peer, unless one was started in the last 5 s. Retries by itself for 90 s.

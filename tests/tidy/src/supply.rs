@@ -33,6 +33,7 @@ const FORBIDDEN_FEATURES: &[(&str, &str, &str)] = &[
         "sabotage",
         "with it safeguards can be switched off",
     ),
+    ("ringfence-wg", "null-cipher", "with it nothing is encrypted"),
 ];
 
 /// Dependencies of the workspace without a sentence that says why they are here.
