@@ -12,6 +12,7 @@ use ringfence_model::{Candidate, Name, NodeId, PrivateKey, PublicKey, Revision, 
 use ringfence_packet::Flow;
 use ringfence_wg::{PeerSlot, WireGuard};
 
+use crate::gathering::Gathering;
 use crate::netmap::InForce;
 use crate::outbox::Outbox;
 use crate::pending::{PeerKey, Pending};
@@ -39,6 +40,10 @@ pub struct Dataplane {
     pub(crate) pending: Pending,
     pub(crate) pings: Pings,
     pub(crate) outbox: Outbox,
+    /// What was opened and may still grow before it goes to a TUN device.
+    pub(crate) gathering: Gathering,
+    /// Where a packet is made ready to be sealed.
+    pub(crate) scratch: Vec<u8>,
     pub(crate) drops: DropCounters,
     pub(crate) rng: ChaCha20Rng,
     pub(crate) segments_made: u32,
@@ -64,6 +69,8 @@ impl Dataplane {
             pending: Pending::default(),
             pings: Pings::default(),
             outbox: Outbox::default(),
+            gathering: Gathering::default(),
+            scratch: Vec::new(),
             drops: DropCounters::default(),
             rng,
             segments_made: 0,
@@ -137,6 +144,11 @@ impl Dataplane {
     /// The next datagram for the socket.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
         self.outbox.poll_transmit()
+    }
+
+    /// How many bytes wait in [`Self::poll_transmit`]: a shell that reads on may let small ones gather.
+    pub fn transmit_bytes_waiting(&self) -> usize {
+        self.outbox.transmit_bytes()
     }
 
     /// The next packet for a TUN device.

@@ -10,14 +10,15 @@
 //!
 //! An RST to a SYN would read as the third; an ICMP error in mid-connection is only advice to TCP (RFC 5461).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use ringfence_model::NodeId;
 use ringfence_model::sabotage::{Safeguard, is_off};
+use ringfence_packet::offload::SuperPacket;
 use ringfence_packet::{Flow, Packet, administratively_prohibited, packet_too_big, tcp_reset_answering};
 use ringfence_policy::Direction;
-use ringfence_wg::{PeerSlot, SealError};
+use ringfence_wg::{PADDING_BYTES, PeerSlot, SealError, sealed_bytes};
 
 use crate::segment::{Gate, Segment};
 use crate::{Dataplane, DropReason, SegmentId};
@@ -28,8 +29,31 @@ impl Dataplane {
     /// # Errors
     /// Why it was refused. It is counted already, and the sender was told where that is right.
     pub fn handle_tun(&mut self, segment: SegmentId, packet: &[u8], now: Instant) -> Result<(), DropReason> {
+        self.handle_egress(segment, Outgoing::Packet(packet), now)
+    }
+
+    /// What the kernel's segmentation offload wrote to a segment's TUN device: many packets of one conversation in
+    /// the shape of one. It is judged once, and goes out as one run of datagrams.
+    ///
+    /// # Errors
+    /// As [`Self::handle_tun`].
+    pub fn handle_super_packet(
+        &mut self,
+        segment: SegmentId,
+        packet: &SuperPacket<'_>,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        self.handle_egress(segment, Outgoing::Super(packet), now)
+    }
+
+    fn handle_egress(
+        &mut self,
+        segment: SegmentId,
+        outgoing: Outgoing<'_>,
+        now: Instant,
+    ) -> Result<(), DropReason> {
         self.close_what_has_ended(now);
-        let result = self.egress(segment, packet, now);
+        let result = self.egress(segment, outgoing, now);
         if let Err(reason) = result {
             self.drops.count(reason);
         }
@@ -37,8 +61,9 @@ impl Dataplane {
         result
     }
 
-    fn egress(&mut self, id: SegmentId, bytes: &[u8], now: Instant) -> Result<(), DropReason> {
-        let packet = Packet::parse(bytes).map_err(DropReason::Malformed)?;
+    fn egress(&mut self, id: SegmentId, outgoing: Outgoing<'_>, now: Instant) -> Result<(), DropReason> {
+        let packet = Packet::parse(outgoing.bytes()).map_err(DropReason::Malformed)?;
+        let packet = packet.standing_for(outgoing.segments());
         let (_, wall) = self.revision_and_wall(now);
         let segment = self.segments.get_mut(&id).ok_or(DropReason::NoSegment)?;
         let owner = addressee(segment, packet.flow);
@@ -58,19 +83,20 @@ impl Dataplane {
                 return Err(reason);
             }
         };
-        if packet.bytes.len() > usize::from(self.config.mtu_bytes) {
+        if outgoing.segment_bytes_max(&packet) > usize::from(self.config.mtu_bytes) {
             let answer = packet_too_big(packet.bytes, packet.flow.dst, self.config.mtu_bytes.into());
             self.answer(id, answer);
             return Err(DropReason::TooBig);
         }
-        self.send(id, node, &packet, now)
+        self.send(id, node, outgoing, &packet, now)
     }
 
-    /// Seals a packet that passed, or holds it until there is a session.
+    /// Seals what passed, or holds it until there is a session.
     fn send(
         &mut self,
         id: SegmentId,
         node: NodeId,
+        outgoing: Outgoing<'_>,
         packet: &Packet<'_>,
         now: Instant,
     ) -> Result<(), DropReason> {
@@ -79,18 +105,66 @@ impl Dataplane {
             .get(&id)
             .and_then(|segment| segment.peers.get(&node));
         let slot = peer.and_then(|peer| peer.slot).ok_or(DropReason::NoKey)?;
-        match self.seal(slot, packet.bytes, now) {
+        let endpoint = peer.and_then(|peer| peer.path.data_endpoint());
+        let sealed = match outgoing {
+            Outgoing::Packet(_) => self.seal(slot, packet.bytes, now),
+            Outgoing::Super(super_packet) => self.seal_segments(slot, endpoint, super_packet, now),
+        };
+        match sealed {
             Ok(()) => Ok(()),
             Err(SealError::NoSession) => {
-                let mut held = self.outbox.buffer();
-                held.extend_from_slice(packet.bytes);
-                self.hold(id, node, packet.flow, held, now);
+                for index in 0..outgoing.segments() {
+                    let held = self.held(outgoing, packet, index);
+                    self.hold(id, node, packet.flow, held, now);
+                }
                 Ok(())
             }
             Err(SealError::CounterExhausted | SealError::NoPeer | SealError::TooLong) => {
                 Err(DropReason::NotSealed)
             }
         }
+    }
+
+    /// One of the packets that go out, in a buffer of its own.
+    fn held(&mut self, outgoing: Outgoing<'_>, packet: &Packet<'_>, index: usize) -> Vec<u8> {
+        let mut held = self.outbox.buffer();
+        match outgoing {
+            Outgoing::Packet(_) => held.extend_from_slice(packet.bytes),
+            Outgoing::Super(super_packet) => {
+                held.resize(super_packet.segment_bytes_max(), 0);
+                let bytes = super_packet.write_segment(index, &mut held);
+                held.truncate(bytes);
+            }
+        }
+        held
+    }
+
+    /// Splits a super-packet and seals each part where it will be sent from.
+    fn seal_segments(
+        &mut self,
+        slot: PeerSlot,
+        endpoint: Option<SocketAddr>,
+        super_packet: &SuperPacket<'_>,
+        now: Instant,
+    ) -> Result<(), SealError> {
+        let mut sealer = self.wireguard.sealer(slot, now)?;
+        let Some(endpoint) = endpoint else {
+            self.drops.count(DropReason::NoEndpoint);
+            return Ok(());
+        };
+        let room = super_packet.segment_bytes_max().next_multiple_of(PADDING_BYTES);
+        if self.scratch.len() < room {
+            self.scratch.resize(room, 0);
+        }
+        for index in 0..super_packet.segments() {
+            let bytes = super_packet.write_segment(index, &mut self.scratch);
+            let padded = bytes.next_multiple_of(PADDING_BYTES);
+            self.scratch[bytes..padded].fill(0);
+            let run = self.outbox.run(endpoint, sealed_bytes(bytes));
+            let sealed = sealer.seal(&self.scratch[..padded], run.room())?;
+            run.filled(sealed);
+        }
+        Ok(())
     }
 
     /// Holds a packet for a session that is being made.
@@ -116,18 +190,19 @@ impl Dataplane {
 
     /// Seals one packet and queues it for the socket.
     pub(crate) fn seal(&mut self, slot: PeerSlot, packet: &[u8], now: Instant) -> Result<(), SealError> {
-        let mut datagram = self.outbox.buffer();
-        if let Err(error) = self.wireguard.seal(slot, packet, &mut datagram, now) {
-            self.outbox.recycle(datagram);
-            return Err(error);
-        }
         let endpoint = self.peer_at(slot).and_then(|peer| peer.path.data_endpoint());
-        if let Some(endpoint) = endpoint {
-            self.outbox.transmit(endpoint, datagram);
-        } else {
+        let mut sealer = self.wireguard.sealer(slot, now)?;
+        let Some(endpoint) = endpoint else {
             self.drops.count(DropReason::NoEndpoint);
-            self.outbox.recycle(datagram);
-        }
+            return Ok(());
+        };
+        self.scratch.clear();
+        self.scratch.extend_from_slice(packet);
+        self.scratch
+            .resize(packet.len().next_multiple_of(PADDING_BYTES), 0);
+        let run = self.outbox.run(endpoint, sealed_bytes(packet.len()));
+        let sealed = sealer.seal(&self.scratch, run.room())?;
+        run.filled(sealed);
         Ok(())
     }
 
@@ -146,7 +221,38 @@ impl Dataplane {
 
     fn answer(&mut self, id: SegmentId, packet: Option<Vec<u8>>) {
         if let Some(packet) = packet {
-            self.outbox.tun(id, packet);
+            self.outbox.tun(id, &packet);
+        }
+    }
+}
+
+/// What a TUN device gave.
+#[derive(Clone, Copy)]
+enum Outgoing<'a> {
+    Packet(&'a [u8]),
+    Super(&'a SuperPacket<'a>),
+}
+
+impl<'a> Outgoing<'a> {
+    fn bytes(self) -> &'a [u8] {
+        match self {
+            Self::Packet(bytes) => bytes,
+            Self::Super(packet) => packet.bytes(),
+        }
+    }
+
+    fn segments(self) -> usize {
+        match self {
+            Self::Packet(_) => 1,
+            Self::Super(packet) => packet.segments(),
+        }
+    }
+
+    /// The longest packet that goes out.
+    fn segment_bytes_max(self, packet: &Packet<'_>) -> usize {
+        match self {
+            Self::Packet(_) => packet.bytes.len(),
+            Self::Super(packet) => packet.segment_bytes_max(),
         }
     }
 }

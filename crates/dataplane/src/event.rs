@@ -15,24 +15,6 @@ use ringfence_policy::{CloseReason, Direction, FlowCounters, Traffic};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SegmentId(pub(crate) u32);
 
-/// One UDP datagram to send. Hand the buffer back through [`crate::Dataplane::recycle`] when it is sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Transmit {
-    /// Where to.
-    pub dst: SocketAddr,
-    /// The whole UDP payload.
-    pub datagram: Vec<u8>,
-}
-
-/// One IP packet for a segment's TUN device. Hand the buffer back through [`crate::Dataplane::recycle`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TunPacket {
-    /// Which device.
-    pub segment: SegmentId,
-    /// The whole packet, from the first byte of the IP header.
-    pub packet: Vec<u8>,
-}
-
 /// What the shell needs to know to make a segment's TUN device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentFacts {

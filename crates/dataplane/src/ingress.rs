@@ -9,10 +9,12 @@ use std::time::Instant;
 
 use ringfence_model::NodeId;
 use ringfence_model::sabotage::{Safeguard, is_off};
-use ringfence_packet::Packet;
+use ringfence_packet::offload::VNET_HEADER_BYTES;
+use ringfence_packet::{Packet, Protocol};
 use ringfence_policy::Direction;
-use ringfence_wg::{OpenedKind, PeerSlot};
+use ringfence_wg::{OpenedKind, PADDING_BYTES, PeerSlot, WireGuard, data_slot};
 
+use crate::gathering::{Gathered, Joined};
 use crate::pending::PeerKey;
 use crate::ping;
 use crate::segment::{Gate, Segment};
@@ -30,59 +32,79 @@ impl Dataplane {
         now: Instant,
     ) -> Result<(), DropReason> {
         self.close_what_has_ended(now);
-        let mut buffer = self.outbox.buffer();
-        buffer.resize(datagram.len(), 0);
-        let result = match self.open(src, datagram, &mut buffer, now) {
-            Ok(Some(inner)) => {
-                buffer.copy_within(inner.start..inner.end, 0);
-                buffer.truncate(inner.end - inner.start);
-                self.deliver(inner.peer, buffer, now)
-            }
-            Ok(None) => {
-                self.outbox.recycle(buffer);
-                Ok(())
-            }
-            Err(reason) => {
-                self.outbox.recycle(buffer);
-                Err(reason)
-            }
-        };
-        if let Err(reason) = result {
+        let taken = self.take_in(src, datagram, now);
+        if let Err(reason) = taken {
             self.drops.count(reason);
         }
+        let delivered = self.deliver_gathered(now);
         self.drain_wireguard(now);
+        taken.and(delivered)
+    }
+
+    /// Datagrams from one address, back to back, each `stride` long but for the last, which may be shorter: what
+    /// `UDP_GRO` gives. What they hold is gathered, to go to the TUN devices in as few packets as it fits in: call
+    /// [`Self::handle_batch_end`] before waiting for more. What is refused is counted.
+    pub fn handle_datagrams(&mut self, src: SocketAddr, datagrams: &[u8], stride: usize, now: Instant) {
+        self.close_what_has_ended(now);
+        for datagram in datagrams.chunks(stride.max(1)) {
+            if let Err(reason) = self.take_in(src, datagram, now) {
+                self.drops.count(reason);
+            }
+        }
+        self.drain_wireguard(now);
+    }
+
+    /// Judges what was gathered, by the rules in force now, and passes it on.
+    pub fn handle_batch_end(&mut self, now: Instant) {
+        // What was refused is counted.
+        let _ = self.deliver_gathered(now);
+    }
+
+    /// Opens a datagram, into the packet that grows if it continues that.
+    fn take_in(&mut self, src: SocketAddr, datagram: &[u8], now: Instant) -> Result<(), DropReason> {
+        let mut stray = std::mem::take(&mut self.gathering.stray);
+        let taken = self.open(src, datagram, &mut stray, now);
+        let result = match taken {
+            Ok(Some(slot)) => self.gather(slot, &stray, now),
+            Ok(None) => Ok(()),
+            Err(reason) => Err(reason),
+        };
+        self.gathering.stray = stray;
         result
     }
 
-    /// Opens a datagram into `buffer`. `None` if it holds no packet.
+    /// Opens a datagram. A packet that joined another is done with; of one that did not, `stray` holds the bytes and
+    /// the slot is returned.
     fn open(
         &mut self,
         src: SocketAddr,
         datagram: &[u8],
-        buffer: &mut [u8],
+        stray: &mut Vec<u8>,
         now: Instant,
-    ) -> Result<Option<Inner>, DropReason> {
-        let base = buffer.as_ptr() as usize;
-        let opened = self
-            .wireguard
-            .open(src, datagram, buffer, now)
-            .map_err(DropReason::WireGuard)?;
-        let inner = match opened.kind {
-            OpenedKind::Data(packet) => {
-                let start = packet.as_ptr() as usize - base;
-                Some((start, start + packet.len()))
-            }
-            OpenedKind::Keepalive
-            | OpenedKind::HandshakeInitiation
-            | OpenedKind::HandshakeResponse
-            | OpenedKind::CookieReply => None,
+    ) -> Result<Option<PeerSlot>, DropReason> {
+        // Whose it claims to be. If it opens, it is.
+        let growing = data_slot(datagram).and_then(|slot| self.gathering.growing(slot));
+        let (opened, joined) = if let Some(run) = growing {
+            let opened = open_into(
+                &mut self.wireguard,
+                src,
+                datagram,
+                run.window(datagram.len()),
+                now,
+            );
+            let packet_bytes = opened.as_ref().map_or(0, |opened| opened.packet_bytes);
+            let joined = run.settle(packet_bytes, stray);
+            (opened?, joined)
+        } else {
+            stray.resize(datagram.len().max(stray.len()), 0);
+            let opened = open_into(&mut self.wireguard, src, datagram, stray, now)?;
+            stray.truncate(opened.packet_bytes);
+            (opened, false)
         };
-        let (slot, proves_source) = (opened.slot, opened.kind.proves_source());
-        let peer = self.slots.get(&slot).copied().ok_or(DropReason::NoSegment)?;
-        if proves_source {
-            self.learn(slot, src, now);
+        if opened.proves_source && !self.gathering.has_heard(opened.slot, src, now) {
+            self.learn(opened.slot, src, now);
         }
-        Ok(inner.map(|(start, end)| Inner { peer, start, end }))
+        Ok((!joined && opened.packet_bytes > 0).then_some(opened.slot))
     }
 
     fn learn(&mut self, slot: PeerSlot, src: SocketAddr, now: Instant) {
@@ -91,36 +113,83 @@ impl Dataplane {
         }
     }
 
-    /// Judges a packet that `peer` sent, and passes it to the segment's TUN device.
-    fn deliver(&mut self, peer: PeerKey, buffer: Vec<u8>, now: Instant) -> Result<(), DropReason> {
-        match self.judge_ingress(peer, &buffer, now) {
-            Ok(Fate::Pass { bytes }) => {
-                let mut packet = buffer;
-                packet.truncate(bytes);
-                self.outbox.tun(peer.0, packet);
-                Ok(())
+    /// Puts a packet that `slot`'s peer sent with the rest of its conversation, or starts a run with it.
+    fn gather(&mut self, slot: PeerSlot, packet: &[u8], now: Instant) -> Result<(), DropReason> {
+        let peer = self.slots.get(&slot).copied().ok_or(DropReason::NoSegment)?;
+        if let Some((src, dst)) = ping::addresses(packet) {
+            let segment = self.segments.get(&peer.0).ok_or(DropReason::NoSegment)?;
+            check_addresses(segment, peer.1, src, dst)?;
+            self.handle_ping(peer, packet, now);
+            return Ok(());
+        }
+        match self.gathering.join(slot, packet) {
+            Joined::Yes => return Ok(()),
+            // Order within a conversation is kept: what came first goes first. What is refused is counted.
+            Joined::After(place) => {
+                let earlier = self.gathering.remove(place);
+                let _ = self.deliver(earlier, now);
             }
-            Ok(Fate::Ping) => {
-                self.handle_ping(peer, &buffer, now);
-                self.outbox.recycle(buffer);
+            Joined::No => {}
+        }
+        if self.gathering.is_full() {
+            let _ = self.deliver_gathered(now);
+        }
+        let mut buffer = if may_grow(packet) {
+            self.outbox.run_buffer()
+        } else {
+            self.outbox.buffer()
+        };
+        buffer.clear();
+        buffer.resize(VNET_HEADER_BYTES, 0);
+        buffer.extend_from_slice(packet);
+        self.gathering.start(peer, slot, buffer);
+        Ok(())
+    }
+
+    /// Delivers every run. What is refused is counted; the last reason is returned.
+    fn deliver_gathered(&mut self, now: Instant) -> Result<(), DropReason> {
+        let mut result = Ok(());
+        let mut runs = self.gathering.take();
+        for gathered in runs.drain(..) {
+            result = result.and(self.deliver(gathered, now));
+        }
+        self.gathering.give_back(runs);
+        result
+    }
+
+    /// Judges what a peer sent, and passes it to the segment's TUN device.
+    fn deliver(&mut self, mut gathered: Gathered, now: Instant) -> Result<(), DropReason> {
+        let segments = gathered.run.segments();
+        match self.judge_ingress(gathered.peer, gathered.run.finish(), segments, now) {
+            Ok(packet_bytes) => {
+                let mut buffer = gathered.run.into_buffer();
+                buffer.truncate(VNET_HEADER_BYTES + packet_bytes);
+                self.outbox.tun_buffer(gathered.peer.0, buffer);
                 Ok(())
             }
             Err(reason) => {
-                self.outbox.recycle(buffer);
+                for _ in 0..segments {
+                    self.drops.count(reason);
+                }
+                self.outbox.recycle(gathered.run.into_buffer());
                 Err(reason)
             }
         }
     }
 
-    fn judge_ingress(&mut self, peer: PeerKey, bytes: &[u8], now: Instant) -> Result<Fate, DropReason> {
+    /// Whether a packet, which stands for `segments` of them, may pass; how long it is.
+    fn judge_ingress(
+        &mut self,
+        peer: PeerKey,
+        bytes: &[u8],
+        segments: usize,
+        now: Instant,
+    ) -> Result<usize, DropReason> {
         let (id, node) = peer;
         let (_, wall) = self.revision_and_wall(now);
         let segment = self.segments.get_mut(&id).ok_or(DropReason::NoSegment)?;
-        if let Some((src, dst)) = ping::addresses(bytes) {
-            check_addresses(segment, node, src, dst)?;
-            return Ok(Fate::Ping);
-        }
         let packet = Packet::parse(bytes).map_err(DropReason::Malformed)?;
+        let packet = packet.standing_for(segments);
         check_addresses(segment, node, packet.flow.src, packet.flow.dst)?;
         let (flows, rules) = (&mut segment.flows, &segment.rules);
         let verdict = flows.judge(&packet, Direction::Ingress, node, rules, now, wall);
@@ -128,9 +197,7 @@ impl Dataplane {
         if !is_off(Safeguard::IngressRules) {
             verdict.map_err(DropReason::Refused)?;
         }
-        Ok(Fate::Pass {
-            bytes: packet.bytes.len(),
-        })
+        Ok(packet.bytes.len())
     }
 }
 
@@ -148,17 +215,58 @@ fn check_addresses(segment: &Segment, peer: NodeId, src: IpAddr, dst: IpAddr) ->
     Ok(())
 }
 
-/// Where in the buffer the opened packet is, and whose.
-struct Inner {
-    peer: PeerKey,
-    start: usize,
-    end: usize,
+/// What an authentic datagram was.
+struct OpenedDatagram {
+    slot: PeerSlot,
+    proves_source: bool,
+    /// How long the packet in it is, at the start of the buffer; 0 if it holds none.
+    packet_bytes: usize,
 }
 
-/// What becomes of a packet that is not refused.
-enum Fate {
-    /// These first bytes of the buffer go to the TUN device.
-    Pass { bytes: usize },
-    /// It is for the data plane itself.
-    Ping,
+fn open_into(
+    wireguard: &mut WireGuard,
+    src: SocketAddr,
+    datagram: &[u8],
+    buffer: &mut [u8],
+    now: Instant,
+) -> Result<OpenedDatagram, DropReason> {
+    let base = buffer.as_ptr();
+    let opened = wireguard
+        .open(src, datagram, buffer, now)
+        .map_err(DropReason::WireGuard)?;
+    let packet_bytes = match opened.kind {
+        OpenedKind::Data(packet) => {
+            debug_assert_eq!(packet.as_ptr(), base, "boringtun opens in place");
+            packet.len()
+        }
+        OpenedKind::Keepalive
+        | OpenedKind::HandshakeInitiation
+        | OpenedKind::HandshakeResponse
+        | OpenedKind::CookieReply => 0,
+    };
+    Ok(OpenedDatagram {
+        slot: opened.slot,
+        proves_source: opened.kind.proves_source(),
+        packet_bytes,
+    })
 }
+
+/// Whether more of its conversation can be joined to this packet: whether it is worth a buffer of 64 KiB.
+fn may_grow(packet: &[u8]) -> bool {
+    let (protocol, header_bytes) = match packet.first().map(|first| first >> 4) {
+        Some(4) => (packet.get(9), IPV4_HEADER_BYTES),
+        Some(6) => (packet.get(6), IPV6_HEADER_BYTES),
+        Some(_) | None => return false,
+    };
+    match protocol.copied().map(Protocol) {
+        Some(Protocol::UDP) => true,
+        Some(Protocol::TCP) => {
+            let words = packet.get(header_bytes + 12).map_or(0, |byte| byte >> 4);
+            packet.len() > header_bytes + 4 * usize::from(words) + PADDING_BYTES
+        }
+        Some(_) | None => false,
+    }
+}
+
+const IPV4_HEADER_BYTES: usize = 20;
+const IPV6_HEADER_BYTES: usize = 40;

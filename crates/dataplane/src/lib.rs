@@ -24,6 +24,7 @@ mod dataplane;
 mod drop;
 mod egress;
 mod event;
+mod gathering;
 mod ingress;
 mod lease;
 mod netmap;
@@ -34,15 +35,17 @@ mod reset;
 mod segment;
 mod status;
 mod tables;
+mod transmit;
 
 pub use check::{NetmapRefused, PEERS_PER_SEGMENT_MAX};
 pub use config::{DataplaneConfig, MTU_BYTES_DEFAULT, MTU_BYTES_MIN};
 pub use dataplane::Dataplane;
 pub use drop::{DropCounters, DropReason};
-pub use event::{Event, FlowClosed, Pong, SegmentFacts, SegmentId, Transmit, TunPacket};
+pub use event::{Event, FlowClosed, Pong, SegmentFacts, SegmentId};
 pub use netmap::Restored;
 pub use ping::{PING_WAIT_MAX, PINGS_MAX, PingError, PingTarget};
+pub use transmit::{Transmit, TunPacket};
 
 // What the shell needs of the parts, so that it depends on the core alone.
-pub use ringfence_packet::{Flow, Protocol};
+pub use ringfence_packet::{Flow, Protocol, offload};
 pub use ringfence_wg::initiation_to;

@@ -10,7 +10,9 @@ use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 use ringfence_model::{Name, NodeId, SEGMENTS_PER_NODE_MAX, TableSize};
+use ringfence_packet::offload::VNET_HEADER_BYTES;
 
+use crate::transmit::RUN_BUFFER_BYTES;
 use crate::{Event, PEERS_PER_SEGMENT_MAX, SegmentId, Transmit, TunPacket};
 
 /// All queues towards the shell.
@@ -26,15 +28,45 @@ pub(crate) struct Outbox {
     /// How many ends of flows found no room.
     pub(crate) flows_unreported: u64,
     pool: Vec<Vec<u8>>,
+    /// Buffers of [`RUN_BUFFER_BYTES`], their length kept: clearing 64 KiB for each run would cost more than it sends.
+    runs: Vec<Vec<u8>>,
 }
 
 impl Outbox {
     pub(crate) fn transmit(&mut self, dst: SocketAddr, datagram: Vec<u8>) {
-        self.transmits.push_back(Transmit { dst, datagram });
+        self.transmits.push_back(Transmit::single(dst, datagram));
     }
 
-    pub(crate) fn tun(&mut self, segment: SegmentId, packet: Vec<u8>) {
-        self.tun.push_back(TunPacket { segment, packet });
+    /// The run that a datagram to `dst` of so many bytes is sealed into: the last one, if it goes there and takes it.
+    pub(crate) fn run(&mut self, dst: SocketAddr, datagram_bytes: usize) -> &mut Transmit {
+        let continues = self
+            .transmits
+            .back()
+            .is_some_and(|run| run.dst == dst && run.takes(datagram_bytes));
+        if !continues {
+            let buffer = self.run_buffer();
+            self.transmits.push_back(Transmit::empty(dst, buffer));
+        }
+        let last = self.transmits.len() - 1;
+        &mut self.transmits[last]
+    }
+
+    /// Bytes that wait for the socket.
+    pub(crate) fn transmit_bytes(&self) -> usize {
+        self.transmits.iter().map(|run| run.bytes().len()).sum()
+    }
+
+    /// Queues a packet of our own for a device.
+    pub(crate) fn tun(&mut self, segment: SegmentId, packet: &[u8]) {
+        let mut buffer = self.buffer();
+        buffer.resize(VNET_HEADER_BYTES, 0);
+        buffer.extend_from_slice(packet);
+        self.tun_buffer(segment, buffer);
+    }
+
+    /// Queues what lies behind a virtio-net header.
+    pub(crate) fn tun_buffer(&mut self, segment: SegmentId, buffer: Vec<u8>) {
+        self.tun.push_back(TunPacket { segment, buffer });
     }
 
     /// Queues an event. The end of a flow that finds no room is left out and counted: it is the oldest that
@@ -65,16 +97,24 @@ impl Outbox {
         self.events.push_back(event);
     }
 
-    pub(crate) fn tables(&self) -> [TableSize; 3] {
+    pub(crate) fn tables(&self) -> [TableSize; 4] {
         [
             TableSize::new("ends of flows to tell", self.flows_closed, FLOWS_CLOSED_MAX),
             TableSize::new("new sessions to tell", self.sessions.len(), SESSIONS_MAX),
             TableSize::new("idle buffers", self.pool.len(), POOL_BUFFERS_MAX),
+            TableSize::new("idle buffers of runs", self.runs.len(), POOL_RUNS_MAX),
         ]
     }
 
     pub(crate) fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.transmits.pop_front()
+        // A run into which nothing could be sealed is empty.
+        while let Some(run) = self.transmits.pop_front() {
+            if !run.bytes().is_empty() {
+                return Some(run);
+            }
+            self.recycle(run.into_buffer());
+        }
+        None
     }
 
     pub(crate) fn poll_tun(&mut self) -> Option<TunPacket> {
@@ -99,8 +139,20 @@ impl Outbox {
             .unwrap_or_else(|| Vec::with_capacity(BUFFER_BYTES))
     }
 
+    /// A buffer that is [`RUN_BUFFER_BYTES`] long, full of anything.
+    pub(crate) fn run_buffer(&mut self) -> Vec<u8> {
+        self.runs.pop().unwrap_or_else(|| vec![0; RUN_BUFFER_BYTES])
+    }
+
     /// Keeps a buffer for the next packet; odd sizes and what is over the bound go back to the allocator.
     pub(crate) fn recycle(&mut self, mut buffer: Vec<u8>) {
+        if buffer.capacity() >= RUN_BUFFER_BYTES {
+            if self.runs.len() < POOL_RUNS_MAX && buffer.capacity() < 2 * RUN_BUFFER_BYTES {
+                buffer.resize(RUN_BUFFER_BYTES, 0);
+                self.runs.push(buffer);
+            }
+            return;
+        }
         let fits = (BUFFER_BYTES_MIN..=BUFFER_BYTES_MAX).contains(&buffer.capacity());
         if fits && self.pool.len() < POOL_BUFFERS_MAX {
             buffer.clear();
@@ -118,9 +170,12 @@ pub(crate) const FLOWS_CLOSED_MAX: usize = 65_536;
 /// New sessions that may wait: one of each peer.
 const SESSIONS_MAX: usize = SEGMENTS_PER_NODE_MAX * PEERS_PER_SEGMENT_MAX;
 
+/// How many idle buffers of 64 KiB are kept: 4 MiB.
+pub(crate) const POOL_RUNS_MAX: usize = 64;
+
 const BUFFER_BYTES: usize = 2048;
 const BUFFER_BYTES_MIN: usize = 1536;
-const BUFFER_BYTES_MAX: usize = 65_536;
+const BUFFER_BYTES_MAX: usize = 4096;
 
 #[cfg(test)]
 mod tests {

@@ -48,7 +48,7 @@ impl Dataplane {
             counters: closed.counters,
         }));
         for notice in closed.notices_to_local() {
-            self.outbox.tun(id, notice);
+            self.outbox.tun(id, &notice);
         }
         let Some(slot) = slot else {
             return;

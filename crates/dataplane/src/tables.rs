@@ -25,6 +25,8 @@ impl Dataplane {
             pending,
             pings,
             outbox,
+            gathering,
+            scratch: _,
             drops: _,
             rng: _,
             segments_made: _,
@@ -45,6 +47,7 @@ impl Dataplane {
         tables.extend(pending.tables());
         tables.extend(pings.tables());
         tables.extend(outbox.tables());
+        tables.push(gathering.table());
         tables.extend(wireguard.tables());
         tables
     }

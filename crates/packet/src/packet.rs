@@ -23,6 +23,9 @@ pub struct Packet<'a> {
     pub icmp: Option<IcmpKind>,
     /// Where the transport header starts.
     pub header_bytes: usize,
+    /// How many packets this one stands for: more than one where the kernel's segmentation offload, or ours, holds
+    /// them together ([`crate::offload`]).
+    pub segments: usize,
 }
 
 /// Where in its original packet this one stands.
@@ -133,7 +136,23 @@ impl<'a> Packet<'a> {
             tcp: transport.tcp,
             icmp: transport.icmp,
             header_bytes: header.header_bytes,
+            segments: 1,
         })
+    }
+
+    /// This packet as one that stands for so many.
+    #[must_use]
+    pub fn standing_for(self, segments: usize) -> Self {
+        Self { segments, ..self }
+    }
+
+    /// Bytes of all the packets that this one stands for, with the headers of each.
+    pub fn wire_bytes(&self) -> usize {
+        let headers = match self.tcp {
+            Some(tcp) => self.bytes.len().saturating_sub(tcp.payload_bytes as usize),
+            None => self.header_bytes + UDP_HEADER_BYTES,
+        };
+        self.bytes.len() + self.segments.saturating_sub(1) * headers
     }
 
     /// What follows the IP headers.
@@ -277,6 +296,7 @@ impl Malformed {
 /// Reassembled packets end at 64 KiB: one that ends later is the "ping of death".
 const FRAGMENT_END_MAX: u32 = 65_535;
 const FRAGMENT_UNIT_BYTES: usize = 8;
+const UDP_HEADER_BYTES: usize = 8;
 
 #[cfg(test)]
 mod tests;

@@ -166,8 +166,8 @@ impl FlowRecord {
             Side::Initiator => &mut self.counters.to_responder,
             Side::Responder => &mut self.counters.to_initiator,
         };
-        traffic.packets += 1;
-        traffic.bytes += packet.bytes.len() as u64;
+        traffic.packets += packet.segments as u64;
+        traffic.bytes += packet.wire_bytes() as u64;
     }
 
     pub(crate) fn phase(&self) -> Phase {

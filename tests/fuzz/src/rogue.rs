@@ -109,7 +109,7 @@ impl Bench {
         let taken = self.node.handle_datagram(source(), &datagram, self.now).is_ok();
         let mut delivered = false;
         while let Some(out) = self.node.poll_tun() {
-            let passed = Packet::parse(&out.packet).expect("what reaches the kernel is well formed");
+            let passed = Packet::parse(out.packet()).expect("what reaches the kernel is well formed");
             delivered |= parsed.is_some_and(|packet| packet.bytes == passed.bytes);
         }
         assert!(taken || !delivered, "a packet was refused and delivered");
@@ -171,10 +171,10 @@ impl Bench {
             }
             while let Some(transmit) = self.node.poll_transmit() {
                 quiet = false;
-                let mut buffer = vec![0; transmit.datagram.len()];
-                let _ = self
-                    .rogue
-                    .open(node_address(), &transmit.datagram, &mut buffer, self.now);
+                for datagram in transmit.datagrams() {
+                    let mut buffer = vec![0; datagram.len()];
+                    let _ = self.rogue.open(node_address(), datagram, &mut buffer, self.now);
+                }
             }
             while self.node.poll_tun().is_some() || self.node.poll_event().is_some() {}
             while self.rogue.poll_event().is_some() {}

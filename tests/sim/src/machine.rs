@@ -308,16 +308,18 @@ impl World {
                 return Ok(());
             };
             if let Some(transmit) = agent.dataplane.poll_transmit() {
-                self.transmit(machine, transmit.dst, &transmit.datagram)?;
-                self.agent(machine).dataplane.recycle(transmit.datagram);
+                for datagram in transmit.datagrams() {
+                    self.transmit(machine, transmit.dst, datagram)?;
+                }
+                self.agent(machine).dataplane.recycle(transmit.into_buffer());
                 continue;
             }
             if let Some(packet) = agent.dataplane.poll_tun() {
                 if let Some(perimeter) = agent.devices.get(&packet.segment).cloned() {
-                    self.note_opened(machine, &perimeter, &packet.packet);
-                    self.deliver(machine, &perimeter, &packet.packet)?;
+                    self.note_opened(machine, &perimeter, packet.packet());
+                    self.deliver(machine, &perimeter, packet.packet())?;
                 }
-                self.agent(machine).dataplane.recycle(packet.packet);
+                self.agent(machine).dataplane.recycle(packet.buffer);
                 continue;
             }
             let Some(event) = agent.dataplane.poll_event() else {

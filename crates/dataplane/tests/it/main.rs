@@ -5,5 +5,6 @@ mod lease;
 mod link;
 mod mesh;
 mod netmap;
+mod offload;
 mod revocation;
 mod walls;

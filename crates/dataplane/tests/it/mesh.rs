@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use ringfence_control::{Netmap, PeerKind, PeerMap, SegmentMap};
-use ringfence_dataplane::{Dataplane, DataplaneConfig, DropReason, Event, SegmentFacts};
+use ringfence_dataplane::{Dataplane, DataplaneConfig, DropReason, Event, SegmentFacts, SegmentId};
 use ringfence_model::{
     Candidate, CandidateKind, Name, NodeId, OverlayAddresses, PerimeterPrefixes, PrivateKey, PublicKey,
     Revision, RuleId, UnixMillis,
@@ -364,16 +364,18 @@ impl Mesh {
         let host = &mut self.hosts[place];
         while let Some(packet) = host.dataplane.poll_tun() {
             let owner = host.segments.iter().find(|(_, facts)| facts.id == packet.segment);
-            host.tun.push((owner.unwrap().0.clone(), packet.packet.clone()));
-            host.dataplane.recycle(packet.packet);
+            host.tun
+                .push((owner.unwrap().0.clone(), packet.packet().to_vec()));
+            host.dataplane.recycle(packet.buffer);
         }
         while let Some(transmit) = host.dataplane.poll_transmit() {
-            self.wire.push_back(Datagram {
-                src: host.address,
-                dst: transmit.dst,
-                bytes: transmit.datagram.clone(),
-            });
-            host.dataplane.recycle(transmit.datagram);
+            let (src, dst) = (host.address, transmit.dst);
+            self.wire.extend(transmit.datagrams().map(|datagram| Datagram {
+                src,
+                dst,
+                bytes: datagram.to_vec(),
+            }));
+            host.dataplane.recycle(transmit.into_buffer());
         }
         while let Some(event) = host.dataplane.poll_event() {
             match &event {
@@ -421,6 +423,10 @@ impl Mesh {
         self.hosts[host].tun = kept;
         let taken: Vec<(Name, Vec<u8>)> = taken;
         taken.into_iter().map(|(_, packet)| packet).collect()
+    }
+
+    pub(crate) fn segment_id(&self, host: usize, perimeter: &str) -> SegmentId {
+        self.hosts[host].segments[&name(perimeter)].id
     }
 
     pub(crate) fn drops(&self, host: usize, reason: DropReason) -> u64 {
