@@ -29,6 +29,9 @@ fn main() -> ExitCode {
 
 fn start(arguments: Arguments) -> Result<(), Failure> {
     logging::start(arguments.log_level, arguments.log_format)?;
+    if cfg!(feature = "null-cipher") {
+        tracing::error!("this build does NOT ENCRYPT: it is for benchmarks alone");
+    }
     forbid_core_dumps();
     // Before the runtime: what its threads have, they keep.
     give_up(&arguments.command)?;

@@ -21,8 +21,10 @@ use ringfence_dataplane::{Dataplane, DataplaneConfig, Event, SegmentFacts, Segme
 use crate::clock;
 use crate::command::{Command, LoopEvent};
 use crate::flows::{ClosedFlows, Flows, NotTaken};
-use crate::tun::Tun;
-use crate::udp::Udp;
+use crate::tun::{self, Offload, Tun};
+use crate::udp::{Inbox, Udp};
+
+mod traffic;
 
 /// The control side's hold on the packet loop.
 #[derive(Clone)]
@@ -81,8 +83,8 @@ pub(crate) fn spawn(udp: Udp, config: DataplaneConfig, seed: [u8; 32], flows: Fl
         closed: ClosedFlows::default(),
         hand_over_at: None,
         unreported: 0,
-        buffer: vec![0; PACKET_BYTES_MAX],
-        unsendable: 0,
+        buffer: vec![0; tun::READ_BYTES_MAX],
+        inbox: Inbox::new(),
     };
     let thread = std::thread::Builder::new()
         .name("packets".into())
@@ -111,7 +113,7 @@ struct PacketLoop {
     /// How many the data plane had not told when last asked.
     unreported: u64,
     buffer: Vec<u8>,
-    unsendable: u64,
+    inbox: Inbox,
 }
 
 /// A segment's TUN device, or the wish for one.
@@ -137,6 +139,10 @@ impl PacketLoop {
                     tracing::error!(%error, "waiting for packets failed: the node stops");
                     return;
                 }
+            }
+            if ready.iter().any(|event| event.data.u64() == WAKER) {
+                let mut counter = [0; 8];
+                let _ = rustix::io::read(&*self.waker, &mut counter);
             }
             if self.take_commands().is_break() {
                 self.hand_over();
@@ -167,8 +173,6 @@ impl PacketLoop {
 
     /// Takes what the control side asks, up to [`COMMANDS_MAX`] a turn so that packets get theirs.
     fn take_commands(&mut self) -> ControlFlow<()> {
-        let mut counter = [0; 8];
-        let _ = rustix::io::read(&*self.waker, &mut counter);
         for _ in 0..COMMANDS_MAX {
             match self.commands.try_recv() {
                 Ok(Command::Shutdown) | Err(mpsc::error::TryRecvError::Disconnected) => {
@@ -193,56 +197,6 @@ impl PacketLoop {
             WAKER => {}
             UDP => self.read_datagrams(),
             device => self.read_packets(device),
-        }
-    }
-
-    fn read_datagrams(&mut self) {
-        let now = clock::now();
-        for _ in 0..BATCH {
-            match self.udp.receive(&mut self.buffer) {
-                Ok(Some((length, src))) => {
-                    if let Err(reason) = self.dataplane.handle_datagram(src, &self.buffer[..length], now) {
-                        tracing::trace!(reason = reason.as_str(), "datagram dropped");
-                    }
-                    self.drain();
-                }
-                Ok(None) => return,
-                Err(error) => {
-                    tracing::debug!(%error, "receiving a datagram failed");
-                    return;
-                }
-            }
-        }
-    }
-
-    fn read_packets(&mut self, token: u64) {
-        let Some(id) = self
-            .devices
-            .iter()
-            .find(|(_, device)| device.token == token)
-            .map(|(id, _)| *id)
-        else {
-            return;
-        };
-        let now = clock::now();
-        for _ in 0..BATCH {
-            let Some(tun) = self.devices.get(&id).and_then(|device| device.tun.as_ref()) else {
-                return;
-            };
-            match tun.read(&mut self.buffer) {
-                Ok(Some(length)) => {
-                    if let Err(reason) = self.dataplane.handle_tun(id, &self.buffer[..length], now) {
-                        tracing::trace!(reason = reason.as_str(), "packet dropped");
-                    }
-                    self.drain();
-                }
-                Ok(None) => return,
-                Err(error) => {
-                    tracing::warn!(interface = tun.interface(), %error, "the TUN device is gone: making it anew");
-                    self.open_device(id);
-                    return;
-                }
-            }
         }
     }
 
@@ -284,24 +238,7 @@ impl PacketLoop {
     /// Empties every queue of the data plane. Packets go before events: the resets of a segment that is removed
     /// reach the kernel before its device closes.
     fn drain(&mut self) {
-        while let Some(transmit) = self.dataplane.poll_transmit() {
-            if let Err(error) = self.udp.send(&transmit.datagram, transmit.dst) {
-                self.unsendable += 1;
-                tracing::debug!(%error, dst = %transmit.dst, count = self.unsendable, "a datagram could not be sent");
-            }
-            self.dataplane.recycle(transmit.datagram);
-        }
-        while let Some(out) = self.dataplane.poll_tun() {
-            if let Some(tun) = self
-                .devices
-                .get(&out.segment)
-                .and_then(|device| device.tun.as_ref())
-                && let Err(error) = tun.write(&out.packet)
-            {
-                tracing::debug!(interface = tun.interface(), %error, "the kernel refused a packet");
-            }
-            self.dataplane.recycle(out.packet);
-        }
+        self.move_packets();
         // While the control side is behind, events wait in the data plane, not in a queue without a bound.
         while self.events.capacity() > 0 {
             let Some(event) = self.dataplane.poll_event() else {
@@ -354,7 +291,7 @@ impl PacketLoop {
             return;
         };
         device.tun = None;
-        let opened = Tun::open(&device.facts.interface).and_then(|tun| {
+        let opened = Tun::open(&device.facts.interface, Offload::All).and_then(|tun| {
             watch(&self.epoll, &tun, device.token)?;
             Ok(tun)
         });
@@ -402,14 +339,8 @@ const COMMANDS_MAX: usize = 256;
 /// Events that may wait for the control side; past it they wait in the data plane.
 const EVENTS_MAX: usize = 1024;
 
-/// Packets or datagrams read from one descriptor before the others get their turn.
-const BATCH: usize = 64;
-
 /// Descriptors one wait reports: every segment, the socket and the waker.
 const READY_MAX: usize = ringfence_model::SEGMENTS_PER_NODE_MAX + 2;
-
-/// The longest IP packet, and the longest datagram.
-const PACKET_BYTES_MAX: usize = 65_536;
 
 /// How long an ended flow waits for others to be handed over with: waking another thread costs a system call.
 const HAND_OVER_EVERY: Duration = Duration::from_millis(100);

@@ -5,10 +5,27 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 
-/// Makes the TUN device `interface` and returns its descriptor, non-blocking, without packet information headers.
+use ringfence_dataplane::offload::VNET_HEADER_BYTES;
+
+/// What a device may leave to its reader: checksums to complete, packets to cut into segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TunFeatures(libc::c_uint);
+
+impl TunFeatures {
+    /// Whole packets with whole checksums.
+    pub(crate) const NONE: Self = Self(0);
+    /// TCP of up to 64 KiB and open checksums (Linux 2.6.27). TCP with CWR set comes cut, as long as `TUN_F_TSO_ECN` is
+    /// not asked for: only its first segment may keep the flag, which is rare enough to leave to the kernel.
+    pub(crate) const TCP: Self = Self(libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6);
+    /// UDP of up to 64 KiB too (Linux 6.2, which knows the two flags only together).
+    pub(crate) const TCP_AND_UDP: Self = Self(Self::TCP.0 | libc::TUN_F_USO4 | libc::TUN_F_USO6);
+}
+
+/// Makes the TUN device `interface` and returns its descriptor, non-blocking. Each packet, in and out, follows a header
+/// of [`VNET_HEADER_BYTES`]; until [`set_tun_offload`] packets come whole.
 ///
 /// # Errors
 /// What the kernel says: no `/dev/net/tun`, no `CAP_NET_ADMIN`, a name too long or in use.
@@ -26,7 +43,34 @@ pub(crate) fn open_tun(interface: &str) -> io::Result<File> {
     if result < 0 {
         return Err(io::Error::last_os_error());
     }
+    // Ten bytes is what a new device has; said, since all else here builds on it.
+    let header_bytes: libc::c_int = (VNET_HEADER_BYTES as u32).cast_signed();
+    // SAFETY: the descriptor is open, and TUNSETVNETHDRSZ reads one `int` at the pointer during the call.
+    let result = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETVNETHDRSZ, &raw const header_bytes) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
     Ok(file)
+}
+
+/// Says what the device may leave to its reader.
+///
+/// # Errors
+/// What the kernel says: `EINVAL` if it does not know one of them.
+pub(crate) fn set_tun_offload(tun: BorrowedFd<'_>, features: TunFeatures) -> io::Result<()> {
+    // SAFETY: the descriptor is open while it is borrowed, and TUNSETOFFLOAD takes its argument by value: no memory of
+    // ours is read or written.
+    let result = unsafe {
+        libc::ioctl(
+            tun.as_raw_fd(),
+            libc::TUNSETOFFLOAD,
+            libc::c_ulong::from(features.0),
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 fn interface_request(interface: &str) -> io::Result<libc::ifreq> {
@@ -45,8 +89,9 @@ fn interface_request(interface: &str) -> io::Result<libc::ifreq> {
 /// The device every TUN interface is made through.
 const TUN_CONTROL: &str = "/dev/net/tun";
 
-/// IP packets without a header of the driver's; `IFF_TUN_EXCL` refuses a device that someone else made before us.
-const FLAGS: libc::c_short = (libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_TUN_EXCL) as libc::c_short;
+/// IP packets after a virtio-net header and no other; `IFF_TUN_EXCL` refuses a device that someone else made before us.
+const FLAGS: libc::c_short =
+    (libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_TUN_EXCL | libc::IFF_VNET_HDR) as libc::c_short;
 
 #[cfg(test)]
 mod tests {

@@ -74,12 +74,14 @@ fn no_counter_is_taken_twice_and_none_past_the_end_whatever_came_before() {
 fn messages_out_of_order_are_taken_once_each() {
     let mut shop = Shop::open("order", &RULES);
     let mallory = Mallory::join(&mut shop);
-    let packet = udp(mallory.own.v6(999), Shop::at(&shop.db).v6(53), b"order");
     let first = mallory.rogue.session().counter;
+    // Each of a conversation of its own: of one they would go to the kernel as one packet.
+    let packet = |port| udp(mallory.own.v6(port), Shop::at(&shop.db).v6(53), b"order");
     // Backwards within the window of 1,024, each twice.
     let sealed: Vec<Vec<u8>> = (first..first + 1000)
         .rev()
-        .map(|counter| mallory.rogue.seal_at(counter, &packet))
+        .zip(1000..)
+        .map(|(counter, port)| mallory.rogue.seal_at(counter, &packet(port)))
         .collect();
     let before = mallory.delivered();
     for chunk in sealed.chunks(100) {
