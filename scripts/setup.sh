@@ -18,7 +18,8 @@ needs=(
     "openssl openssl"                                   # old TLS
     "valgrind valgrind"                                 # counts the instructions of hot functions
     "iperf3 iperf3"                                     # the load of `make bench`
-    "ethtool ethtool"                                   # its ceiling without offloads
+    "ethtool ethtool"                                   # its ceiling without offloads; tests switch them off too
+    "tcpdump tcpdump"                                   # what came out of a tunnel, with its checksums judged
     "/usr/lib/python3/dist-packages/scapy/all.py python3-scapy" # packets no honest stack sends
     "psql postgresql-client"
     "/usr/lib/postgresql/15/bin/postgres postgresql-15" # the protected asset of the demo

@@ -17,6 +17,7 @@ mod joining;
 mod memory;
 mod node;
 mod noise;
+mod offload;
 mod openapi;
 mod records;
 mod reviewing;
