@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::api::{self, ApiState, Gate, JoinFacts};
 use crate::ca::{CertificateAuthority, SERVER_VALIDITY, ServerCertificate};
-use crate::core::{self, CommitError, Core, CoreHandle, wall_now};
+use crate::core::{self, CommitError, Core, CoreGone, CoreHandle, wall_now};
 use crate::data_dir::{CA_FILE, CA_KEY_FILE, CONFIG_FILE, DataDir, FLOWS_FILE, STORE_FILE};
 use crate::enroll::{self, EnrollContext};
 use crate::flows::Flows;
@@ -54,6 +54,9 @@ pub async fn run(path: &Path) -> Result<()> {
     let listen = config
         .listen
         .unwrap_or_else(|| SocketAddr::from(([0_u16; 8], port_of(first))));
+    end_what_is_due(&opened.core)
+        .await?
+        .context("what expired while the controller was down cannot be ended, so nobody is told anything")?;
     let certificate = opened.authority.sign_server(&hosts, wall_now())?;
     let (https_config, https_watch) = watch::channel(Arc::new(https_of(&certificate)?));
     let server = Server::bind(
@@ -187,9 +190,8 @@ async fn tick(core: CoreHandle) {
         match wait {
             // The wall clock may be set: look again now and then, whatever the plan was.
             Some(wait) if wait.is_zero() => {
-                let actor = Actor::system("clock", "tick");
-                match core.commit(actor, Command::Tick).await {
-                    Ok(Ok(_) | Err(CommitError::Refused(Refusal::Unchanged))) => {}
+                match end_what_is_due(&core).await {
+                    Ok(Ok(())) => {}
                     Ok(Err(error)) => {
                         tracing::error!(%error, "what has expired cannot be ended");
                         tokio::time::sleep(TICK_RETRY).await;
@@ -205,6 +207,16 @@ async fn tick(core: CoreHandle) {
                 let _ = tokio::time::timeout(TICK_MAX, progress.changed()).await;
             }
         }
+    }
+}
+
+/// Ends tokens, devices and rules whose time is over. Before a controller that was down serves anybody, too: else the
+/// first nodes to come back are told to trust whom they no longer may.
+async fn end_what_is_due(core: &CoreHandle) -> Result<Result<(), CommitError>, CoreGone> {
+    let actor = Actor::system("clock", "tick");
+    match core.commit(actor, Command::Tick).await? {
+        Ok(_) | Err(CommitError::Refused(Refusal::Unchanged)) => Ok(Ok(())),
+        Err(error) => Ok(Err(error)),
     }
 }
 
@@ -232,3 +244,47 @@ const TICK_MIN: Duration = Duration::from_millis(100);
 /// After a failure, which the disk most likely causes: often enough to notice room, rare enough to read the log.
 const TICK_RETRY: Duration = Duration::from_secs(5);
 const TICK_MAX: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use ringfence_controlplane::{Controller, TokenHash};
+    use ringfence_model::{Labels, Name, Revision, UnixMillis};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_expired_while_the_controller_was_down_ends_when_it_starts() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = SqliteLog::create(&dir.path().join(STORE_FILE)).unwrap();
+        let long_ago = UnixMillis(1_000);
+        let mesh = Name::parse("acme").unwrap();
+        let (controller, founded) =
+            Controller::found(mesh, &Actor::system("init", "init"), long_ago, [3; 32]);
+        let token = Command::CreateToken {
+            labels: Labels::parse_pairs(["role=db"]).unwrap(),
+            ttl: Duration::from_mins(1),
+            uses: 1,
+            secret_hash: TokenHash::of_secret(&[7; 32]),
+        };
+        let admin = Actor::admin("admin", "test".to_owned());
+        let made = controller.propose(&admin, token, long_ago, [5; 32]).unwrap();
+        log.append(Revision::ZERO, &core::entry_of(&founded).unwrap())
+            .unwrap();
+        log.append(founded.revision, &core::entry_of(&made).unwrap())
+            .unwrap();
+        let core = Core::spawn(core::load(&mut log).unwrap(), Box::new(log)).unwrap();
+
+        end_what_is_due(&core).await.unwrap().unwrap();
+        let revision = core.revision().await.unwrap();
+        end_what_is_due(&core).await.unwrap().unwrap();
+
+        let due = core.with(|core| core.controller().poll_timeout()).await.unwrap();
+        assert_eq!(due, None);
+        assert_eq!(revision.n, made.revision.n + 1);
+        assert_eq!(
+            core.revision().await.unwrap(),
+            revision,
+            "nothing was left to end"
+        );
+    }
+}

@@ -127,6 +127,9 @@ impl World {
             sessions: BTreeMap::new(),
             timer: None,
         });
+        if !self.end_what_is_due()? {
+            self.crash_controller("what has expired cannot be ended, so it serves nobody");
+        }
         self.tick_controller()
     }
 
@@ -254,21 +257,34 @@ impl World {
         }
     }
 
+    /// Ends what has expired, and says whether nothing is left of it.
+    fn end_what_is_due(&mut self) -> Result<bool, Violation> {
+        let wall = self.wall();
+        let due = self
+            .controller
+            .core
+            .as_ref()
+            .and_then(|core| core.controller.poll_timeout());
+        if due.is_none_or(|at| at > wall) {
+            return Ok(true);
+        }
+        let done = self.commit(
+            |request| Actor::system("clock", request),
+            Command::Tick,
+            Effect::Nothing,
+        )?;
+        Ok(done.is_ok())
+    }
+
     /// The controller's timer is due: what has expired ends, and leases go out to who is still one of ours.
     pub(crate) fn tick_controller(&mut self) -> Result<(), Violation> {
-        let (now, wall) = (self.instant(), self.wall());
+        let now = self.instant();
         let Some(core) = self.controller.core.as_mut() else {
             return Ok(());
         };
         core.timer = None;
-        if core.controller.poll_timeout().is_some_and(|at| at <= wall) {
-            // Refused only if nothing is due, or the log is full: then it is tried again.
-            let _ = self.commit(
-                |request| Actor::system("clock", request),
-                Command::Tick,
-                Effect::Nothing,
-            )?;
-        }
+        // If the log is full, it is tried again.
+        self.end_what_is_due()?;
         let links: Vec<u64> = self
             .controller
             .core
