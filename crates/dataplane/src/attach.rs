@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use ringfence_model::sabotage::{Safeguard, is_off};
 use ringfence_model::{Candidate, Name, NodeId, PrivateKey, SEGMENTS_PER_NODE_MAX};
-use ringfence_path::CANDIDATES_MAX;
+use ringfence_path::{CANDIDATES_MAX, Standing};
 use ringfence_wg::{Destination, MessageKind, PeerSlot, WgEvent, WgTransmit};
 
 use crate::pending::PeerKey;
@@ -47,6 +47,9 @@ impl Dataplane {
 
     /// Where a peer may be reached, as the controller heard it. Strangers' candidates wait for the netmap that makes
     /// them peers.
+    ///
+    /// A session with a peer that may have moved is made anew at once, wherever it may be: if we are behind a NAT, it
+    /// cannot reach us from its new address before we send there, and may have nothing to say that would show it to us.
     pub fn handle_peer_candidates(&mut self, peer: NodeId, candidates: &[Candidate], now: Instant) {
         let room = self.candidates.len() < CANDIDATE_LISTS_MAX || self.candidates.contains_key(&peer);
         if !room {
@@ -59,11 +62,14 @@ impl Dataplane {
             let Some(known) = segment.peers.get_mut(&peer) else {
                 continue;
             };
-            known.path.set_candidates(&candidates);
-            if let Some(slot) = known.slot
-                && self.pending.is_waiting((segment.id, peer))
-            {
+            let standing = known.path.set_candidates(&candidates);
+            let Some(slot) = known.slot else {
+                continue;
+            };
+            if self.pending.is_waiting((segment.id, peer)) {
                 self.wireguard.start_handshake(slot, now);
+            } else if standing == Standing::Doubtful {
+                self.wireguard.renew_session(slot, now);
             }
         }
         self.drain_wireguard(now);

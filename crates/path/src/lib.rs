@@ -8,4 +8,4 @@
 
 mod path;
 
-pub use path::{CANDIDATES_MAX, Path};
+pub use path::{CANDIDATES_MAX, Path, Standing};

@@ -1,6 +1,7 @@
 //! The candidates of one peer, and which of them is proven.
 //!
-//! **Invariant:** only an authentic datagram promotes an address; only silence demotes it.
+//! **Invariant:** only an authentic datagram promotes an address; only silence demotes it. Doubt does neither: it widens
+//! the search.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -24,6 +25,16 @@ struct Proven {
     unanswered: u32,
 }
 
+/// What new candidates say of the proven address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing.
+    AsBefore,
+    /// The peer has other addresses now, and this is none of them: it may have left. An answer
+    /// alone tells, so ask for one: the next handshake goes everywhere.
+    Doubtful,
+}
+
 impl Path {
     /// A path to a peer that was never heard of.
     pub fn new(candidates: &[Candidate]) -> Self {
@@ -32,23 +43,28 @@ impl Path {
         path
     }
 
-    /// Replaces the candidates. A proven address stays, whether it is among them or not: the peer is there.
+    /// Replaces the candidates. A proven address stays, whether it is among them or not: the peer was there, and may be
+    /// seen elsewhere than it knows.
     ///
     /// Addresses that cannot be a peer's are left out; beyond [`CANDIDATES_MAX`] the worst are.
-    pub fn set_candidates(&mut self, candidates: &[Candidate]) {
-        self.candidates.clear();
+    pub fn set_candidates(&mut self, candidates: &[Candidate]) -> Standing {
+        let before = std::mem::take(&mut self.candidates);
         for candidate in candidates {
-            let known = self
-                .candidates
-                .iter()
-                .any(|other| other.address == candidate.address);
-            if !known && is_usable(candidate.address) {
+            if !lists(&self.candidates, candidate.address) && is_usable(candidate.address) {
                 self.candidates.push(*candidate);
             }
         }
         // Stable: within a kind the peer's own order counts.
         self.candidates.sort_by_key(|candidate| candidate.kind);
         self.candidates.truncate(CANDIDATES_MAX);
+        let has_news = !self.candidates.is_empty() && self.candidates != before;
+        match &mut self.proven {
+            Some(proven) if has_news && !lists(&self.candidates, proven.address) => {
+                proven.unanswered = UNANSWERED_MAX;
+                Standing::Doubtful
+            }
+            Some(_) | None => Standing::AsBefore,
+        }
     }
 
     /// Where data goes: to the proven address, else to the best candidate.
@@ -94,6 +110,10 @@ impl Proven {
     fn answers(&self, now: Instant) -> bool {
         self.unanswered < UNANSWERED_MAX && now.saturating_duration_since(self.heard_at) < SILENCE_MAX
     }
+}
+
+fn lists(candidates: &[Candidate], address: SocketAddr) -> bool {
+    candidates.iter().any(|candidate| candidate.address == address)
 }
 
 /// Whether a datagram sent there could reach another machine, and only one.
@@ -177,11 +197,31 @@ mod tests {
         let now = start();
         let mut path = two_candidates();
         path.learned(address("192.0.2.1:51820"), now);
+        let with_it = ["203.0.113.77:1", "192.0.2.1:51820"];
 
-        path.set_candidates(&[candidate("203.0.113.77:1", CandidateKind::Configured)]);
+        let standing = path.set_candidates(&with_it.map(|text| candidate(text, CandidateKind::Configured)));
 
+        assert_eq!(standing, Standing::AsBefore);
         assert_eq!(path.data_endpoint(), Some(address("192.0.2.1:51820")));
         assert_eq!(path.handshake_endpoints(now), [address("192.0.2.1:51820")]);
+    }
+
+    #[test]
+    fn a_peer_that_may_have_moved_is_sought_everywhere_and_answered_where_it_was_until_it_is_found() {
+        let now = start();
+        let (old, new) = (address("192.0.2.1:51820"), address("203.0.113.77:1"));
+        let mut path = two_candidates();
+        path.learned(old, now);
+        let elsewhere = [candidate("203.0.113.77:1", CandidateKind::Configured)];
+
+        assert_eq!(path.set_candidates(&elsewhere), Standing::Doubtful);
+        assert_eq!(path.data_endpoint(), Some(old));
+        assert_eq!(path.handshake_endpoints(now), [old, new]);
+
+        path.learned(old, now);
+        assert_eq!(path.set_candidates(&elsewhere), Standing::AsBefore, "no news");
+        assert_eq!(path.set_candidates(&[]), Standing::AsBefore, "nothing is known");
+        assert_eq!(path.handshake_endpoints(now), [old], "it has answered");
     }
 
     #[test]

@@ -130,6 +130,33 @@ fn a_session_that_the_peer_lost_is_made_anew_as_soon_as_the_controller_tells_of_
 }
 
 #[test]
+fn a_peer_that_moved_while_nobody_spoke_is_sought_as_soon_as_the_controller_tells_of_it() {
+    let mut mesh = pair();
+    assert!(mesh.udp_arrives("db", 0, 1, 53));
+    mesh.pass(Duration::from_secs(5));
+    mesh.log.clear();
+    mesh.send_candidates(0);
+    mesh.settle();
+    let without_news = mesh.log.len();
+
+    let moved = SocketAddr::from(([203, 0, 113, 9], 4000));
+    mesh.hosts[1].address = moved;
+    mesh.send_candidates(0);
+    mesh.settle();
+
+    assert_eq!(without_news, 0);
+    let sought: Vec<SocketAddr> = mesh
+        .log
+        .iter()
+        .filter(|sent| sent.bytes[0] == 1)
+        .map(|sent| sent.dst)
+        .collect();
+    assert!(sought.contains(&moved));
+    let status = mesh.hosts[0].dataplane.status(mesh.now);
+    assert_eq!(status[0].peers[0].endpoint, Some(moved));
+}
+
+#[test]
 fn a_packet_too_big_for_the_tunnel_is_answered_with_its_size() {
     let mut mesh = pair();
     let mtu = usize::from(MTU_BYTES_DEFAULT);
