@@ -33,6 +33,14 @@ fn what_was_found_stays_mended() {
             59,
             "a rule that expired just before another change ended without a word",
         ),
+        (
+            335,
+            "a controller that started told of a rule that had ended while it was down",
+        ),
+        (
+            1444,
+            "a peer that moved while nobody spoke could not reach a node behind a NAT",
+        ),
     ];
 
     for (seed, what) in cases {
