@@ -22,6 +22,7 @@ mod openapi;
 mod records;
 mod reviewing;
 mod revocation;
+mod rough;
 mod secrets;
 mod stage;
 mod verifying;

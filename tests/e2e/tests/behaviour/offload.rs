@@ -3,7 +3,9 @@
 //! What a node cuts is judged by a machine whose tunnel has no offloads (Debian's `wireguard-go`): its kernel looks at
 //! every checksum. What a node puts together is judged by the application: byte for byte, datagram for datagram.
 
-use std::net::SocketAddr;
+use std::io::ErrorKind;
+use std::net::{Shutdown, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -306,4 +308,124 @@ fn an_operator_may_switch_the_offloads_of_the_tunnel_off() {
     live.exchange(BULK_BYTES / 4, 100_000).unwrap();
 
     assert_eq!(refused_by_kernel(ends.server), Vec::<String>::new());
+}
+
+/// What one machine's kernel was given from the tunnel for the database's ports, resets aside.
+#[derive(Debug, PartialEq, Eq)]
+struct Arrived {
+    tcp: u64,
+    udp: u64,
+}
+
+impl Arrived {
+    fn count(host: &Host) {
+        let rules = "table inet watch {\ncounter of_tcp { }\ncounter of_udp { }\nchain arriving {\n\
+             type filter hook prerouting priority -300;\n\
+             iifname \"rf-*\" tcp dport 5432 tcp flags & rst == 0 counter name of_tcp\n\
+             iifname \"rf-*\" udp dport 5432 counter name of_udp\n}\n}\n";
+        host.command("nft").args(["-f", "-"]).input(rules).text().unwrap();
+    }
+
+    fn so_far(host: &Host) -> Self {
+        let bytes = |name: &str| {
+            let list = host
+                .command("nft")
+                .args(["list", "counter", "inet", "watch", name]);
+            let text = list.text().unwrap();
+            let number = text.split_whitespace().skip_while(|word| *word != "bytes").nth(1);
+            number.unwrap().parse().unwrap()
+        };
+        Self {
+            tcp: bytes("of_tcp"),
+            udp: bytes("of_udp"),
+        }
+    }
+}
+
+/// Says that it is time to stop when it goes.
+struct Stopper<'a>(&'a AtomicBool);
+
+impl Drop for Stopper<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Keeps a connection and a flow of datagrams as full as they get, until they are cut; says how the ends were told.
+fn flood_until_cut(ends: &Ends<'_>, at: SocketAddr, stop: &AtomicBool) -> [Option<ErrorKind>; 2] {
+    let stream = ends.stream(at);
+    let datagrams = ends.datagrams(at);
+    let chunk = vec![7; 256 * 1024];
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| std::io::copy(&mut &stream.server, &mut std::io::sink()).err());
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                for _ in 0..32 {
+                    // It may be told of its end: it goes on all the same.
+                    let _ = datagrams.client.send(&chunk[..1300]);
+                }
+                // A flood without a pause leaves the connection nothing: datagrams give way to nobody.
+                thread::sleep(Duration::from_millis(2));
+            }
+        });
+        let mut sender = &stream.client;
+        let told = loop {
+            match std::io::Write::write_all(&mut sender, &chunk) {
+                Ok(()) if stop.load(Ordering::Relaxed) => break None,
+                Ok(()) => {}
+                Err(error) => break Some(error.kind()),
+            }
+        };
+        let _ = stream.client.shutdown(Shutdown::Both);
+        [told, reader.join().unwrap().map(|error| error.kind())]
+    })
+}
+
+#[test]
+fn what_is_revoked_at_full_speed_stops_with_the_answer() {
+    let rules = [allow("api", "db", "tcp/8080"), allow("api", "db", "any")];
+    let shop = Shop::open("fullspeed", &rules);
+    let ends = Ends {
+        client: shop.api.host(),
+        server: shop.db.host(),
+        at: Shop::at(&shop.db),
+        datagram_bytes_max: 1360,
+    };
+    let kept = ends.stream(ends.at.v4(8080));
+    Arrived::count(ends.server);
+
+    for round in 0..10 {
+        let at = ends.at.both(PORT)[round % 2];
+        let stop = AtomicBool::new(false);
+        let before = Arrived::so_far(ends.server);
+        thread::scope(|scope| {
+            let flood = scope.spawn(|| flood_until_cut(&ends, at, &stop));
+            // Should anything below fail, the flood ends too, or the scope never would.
+            let stopper = Stopper(&stop);
+            wait_until(SOON, "both to be at full speed", || {
+                let now = Arrived::so_far(ends.server);
+                now.tcp > before.tcp + 2_000_000 && now.udp > before.udp + 500_000
+            })
+            .unwrap();
+
+            shop.enforce(&rules[..1]);
+
+            let with_the_answer = Arrived::so_far(ends.server);
+            kept.exchange(500_000, 100_000).unwrap();
+            thread::sleep(Duration::from_millis(300));
+            let later = Arrived::so_far(ends.server);
+            drop(stopper);
+            assert_eq!(
+                later, with_the_answer,
+                "round {round}: something still came through"
+            );
+            let reset = Some(ErrorKind::ConnectionReset);
+            assert_eq!(
+                flood.join().unwrap(),
+                [reset, reset],
+                "round {round}: how the ends were told"
+            );
+        });
+        shop.enforce(&rules);
+    }
 }
