@@ -21,7 +21,10 @@ use boringtun::noise::{Packet, Tunn, TunnResult};
 use boringtun::x25519;
 use ringfence_model::{PrivateKey, PublicKey};
 
+use crate::demux;
 use crate::drop::WgDrop;
+use crate::errands::{Content, Errands};
+use crate::output::MessageKind;
 use crate::slots::PeerSlot;
 
 /// A segment's side of every handshake: its key pair, and what bounds the handshakes made with it.
@@ -95,6 +98,8 @@ impl Noise {
                 Some(Arc::clone(&self.unlimited)),
             ),
             ticked_at: now,
+            errands: Errands::new(now),
+            has_session: false,
             #[cfg(feature = "null-cipher")]
             framing: crate::null_cipher::Framing::default(),
         })
@@ -117,6 +122,9 @@ fn ask(limiter: &RateLimiter, src: IpAddr, initiation: &[u8]) -> Result<GateVerd
 pub(crate) struct ClockedTunn {
     tunn: Tunn,
     ticked_at: Instant,
+    errands: Errands,
+    /// Asking the tunnel costs a look at the clock, too much for each packet. Only what writes this can change it.
+    has_session: bool,
     #[cfg(feature = "null-cipher")]
     framing: crate::null_cipher::Framing,
 }
@@ -141,31 +149,63 @@ impl ClockedTunn {
     pub(crate) fn tick(&mut self, now: Instant) -> Tick {
         self.ticked_at = now;
         let mut scratch = [0; SCRATCH_BYTES];
-        match self.tunn.update_timers(&mut scratch) {
+        let tick = match self.tunn.update_timers(&mut scratch) {
             TunnResult::WriteToNetwork(datagram) => Tick::Send(datagram.to_vec()),
             TunnResult::Err(_) => Tick::Expired,
             TunnResult::Done | TunnResult::WriteToTunnelV4(..) | TunnResult::WriteToTunnelV6(..) => {
                 Tick::Quiet
             }
+        };
+        self.look_for_session();
+        match &tick {
+            Tick::Send(datagram) => match demux::kind(datagram) {
+                Some(MessageKind::HandshakeInitiation) => self.errands.initiated(datagram, now),
+                Some(MessageKind::Data) => self.errands.sent(Content::Nothing, now),
+                Some(MessageKind::HandshakeResponse | MessageKind::CookieReply) | None => {}
+            },
+            Tick::Expired => self.errands.expired(now),
+            Tick::Quiet => {}
         }
+        self.errands.give_up_what_is_overdue(self.has_session, now);
+        tick
+    }
+
+    /// When the tunnel must be shown the clock again if nothing is sent or received until then; `None` if never. May lie
+    /// in the past.
+    pub(crate) fn next_tick(&self) -> Option<Instant> {
+        self.errands.next()
+    }
+
+    /// Whether [`Self::next_tick`] may have come nearer since this was last asked.
+    pub(crate) fn has_news(&mut self) -> bool {
+        self.errands.has_news()
     }
 
     /// Whether a packet can be sealed now.
     pub(crate) fn has_session(&self) -> bool {
-        self.tunn.time_since_last_handshake().is_some()
+        debug_assert_eq!(self.has_session, self.tunn.time_since_last_handshake().is_some());
+        self.has_session
+    }
+
+    fn look_for_session(&mut self) {
+        self.has_session = self.tunn.time_since_last_handshake().is_some();
     }
 
     /// Makes an initiation, unless a handshake is under way.
     pub(crate) fn initiate(&mut self) -> Option<Vec<u8>> {
         let mut scratch = [0; SCRATCH_BYTES];
-        sent(self.tunn.format_handshake_initiation(&mut scratch, false))
+        let initiation = sent(self.tunn.format_handshake_initiation(&mut scratch, false))?;
+        self.errands.initiated(&initiation, self.ticked_at);
+        Some(initiation)
     }
 
     /// Makes another initiation for the handshake under way, with the cookie that has come for it. An answer to the
     /// first still counts.
     pub(crate) fn initiate_again(&mut self) -> Option<Vec<u8>> {
         let mut scratch = [0; SCRATCH_BYTES];
-        sent(self.tunn.format_handshake_initiation(&mut scratch, true))
+        let initiation = sent(self.tunn.format_handshake_initiation(&mut scratch, true))?;
+        self.errands.initiated(&initiation, self.ticked_at);
+        Some(initiation)
     }
 
     /// Seals a plaintext into `out`, which has room for [`DATA_OVERHEAD_BYTES`] more; how long it became. `None`
@@ -185,7 +225,9 @@ impl ClockedTunn {
             return None;
         };
         debug_assert_eq!(datagram.len(), plaintext.len() + DATA_OVERHEAD_BYTES);
-        Some(datagram.len())
+        let sealed_bytes = datagram.len();
+        self.errands.sent(Content::of(plaintext), self.ticked_at);
+        Some(sealed_bytes)
     }
 
     /// Opens a data message into `buf`, which must be as long as the datagram. An empty packet is a keepalive.
@@ -194,29 +236,43 @@ impl ClockedTunn {
         if crate::null_cipher::is_plain(datagram) {
             return Ok(crate::null_cipher::open(datagram, buf));
         }
-        match self.tunn.decapsulate(None, datagram, buf) {
-            TunnResult::WriteToTunnelV4(packet, _) | TunnResult::WriteToTunnelV6(packet, _) => Ok(packet),
-            TunnResult::Done => Ok(&[]),
-            TunnResult::Err(error) => Err(error.into()),
+        let opened = self.tunn.decapsulate(None, datagram, buf);
+        let packet: &[u8] = match opened {
+            TunnResult::WriteToTunnelV4(packet, _) | TunnResult::WriteToTunnelV6(packet, _) => packet,
+            TunnResult::Done => &[],
+            TunnResult::Err(error) => return Err(error.into()),
             TunnResult::WriteToNetwork(_) => {
                 debug_assert!(false, "a data message has no answer");
-                Err(WgDrop::Unexpected)
+                return Err(WgDrop::Unexpected);
             }
+        };
+        self.errands.received(Content::of(packet), self.ticked_at);
+        if !self.has_session {
+            self.has_session = self.tunn.time_since_last_handshake().is_some();
         }
+        Ok(packet)
     }
 
     /// Handles a handshake message or a cookie reply; gives the answer to it, if it has one.
     pub(crate) fn open_handshake(&mut self, src: IpAddr, datagram: &[u8]) -> Result<Option<Vec<u8>>, WgDrop> {
         let mut scratch = [0; SCRATCH_BYTES];
-        match self.tunn.decapsulate(Some(src), datagram, &mut scratch) {
-            TunnResult::WriteToNetwork(answer) => Ok(Some(answer.to_vec())),
-            TunnResult::Done => Ok(None),
-            TunnResult::Err(error) => Err(error.into()),
+        let answer = match self.tunn.decapsulate(Some(src), datagram, &mut scratch) {
+            TunnResult::WriteToNetwork(answer) => Some(answer.to_vec()),
+            TunnResult::Done => None,
+            TunnResult::Err(error) => return Err(error.into()),
             TunnResult::WriteToTunnelV4(..) | TunnResult::WriteToTunnelV6(..) => {
                 debug_assert!(false, "a handshake message holds no packet");
-                Err(WgDrop::Unexpected)
+                return Err(WgDrop::Unexpected);
             }
+        };
+        match demux::kind(datagram) {
+            Some(MessageKind::HandshakeInitiation) => self.errands.answered(self.ticked_at),
+            Some(MessageKind::HandshakeResponse) => self.errands.completed(datagram, self.ticked_at),
+            Some(MessageKind::CookieReply) => self.errands.received(Content::Nothing, self.ticked_at),
+            Some(MessageKind::Data) | None => {}
         }
+        self.look_for_session();
+        Ok(answer)
     }
 
     /// Empties the queue in which a passive keepalive waits that fell due just after its session had ended.
@@ -257,8 +313,6 @@ fn sent(result: TunnResult<'_>) -> Option<Vec<u8>> {
 
 /// A tunnel that was shown the clock longer ago than this is shown it before use: boringtun's own resolution.
 const STALE_AFTER: Duration = Duration::from_millis(250);
-/// How often a tunnel that is awake is shown the clock; some way under [`STALE_AFTER`], for a shell that comes late.
-pub(crate) const TICK: Duration = Duration::from_millis(200);
 /// Initiations of strangers that one segment takes in one second before it asks for cookies: about 7 % of a core.
 pub(crate) const STRANGERS_PER_SECOND: u64 = 256;
 /// Header and tag of a data message.

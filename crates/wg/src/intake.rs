@@ -102,7 +102,6 @@ impl WireGuard {
         let slot = self.sender_of(segment, datagram)?;
         let (peer, _, mut call) = self.peer(slot, now)?;
         peer.open_initiation(src, datagram, &mut call)?;
-        self.wake(slot, now);
         Ok(Opened {
             segment,
             slot,
@@ -127,7 +126,6 @@ impl WireGuard {
             slot: peer.slot,
             kind: OpenedKind::HandshakeResponse,
         };
-        self.wake(opened.slot, now);
         Ok(opened)
     }
 
@@ -232,6 +230,7 @@ impl WireGuard {
         let call = Call {
             noise: &segment.noise,
             outbox: &mut self.outbox,
+            alarms: &mut self.alarms,
             now,
         };
         Ok((peer, segment, call))

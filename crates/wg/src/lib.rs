@@ -43,7 +43,7 @@
 //! | no padding | packets are padded to [`PADDING_BYTES`] |
 //! | queues 256 packets a peer | never asked to seal without a session: the caller holds packets |
 //! | rate limiter counts twice when used to demultiplex | own `mac1`; the limiter that gates is not the one `Tunn` gets |
-//! | clock refreshed by `update_timers` alone | ticked 4 times a second while awake, and before use when stale |
+//! | clock refreshed by `update_timers` alone, and it does not tell when it needs that | ticked when something is due, which is kept account of outside (`errands`), and before use when stale |
 //! | an expired tunnel does not come back by itself | own keepalive and handshake start |
 //! | persistent keepalive although traffic flows | own keepalive: only after silence |
 //!
@@ -59,10 +59,12 @@
 //!   of reach, but not overwritten, because `ring` does not wipe them.
 //! - boringtun logs an ordinary expiry as an error: filter its target out.
 
+mod alarms;
 mod bucket;
 mod clock;
 mod demux;
 mod drop;
+mod errands;
 mod initiation;
 mod intake;
 mod mac1;

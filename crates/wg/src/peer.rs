@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use ringfence_model::PublicKey;
 
+use crate::alarms::Alarms;
 use crate::clock::{ClockedTunn, DATA_OVERHEAD_BYTES, Noise, Tick};
 use crate::demux::{self, ReceiverIndex};
 use crate::drop::WgDrop;
@@ -47,6 +48,7 @@ pub struct PeerStats {
 pub(crate) struct Call<'a> {
     pub(crate) noise: &'a Noise,
     pub(crate) outbox: &'a mut Outbox,
+    pub(crate) alarms: &'a mut Alarms,
     pub(crate) now: Instant,
 }
 
@@ -73,8 +75,8 @@ pub(crate) struct Peer {
     unconfirmed: Option<ReceiverIndex>,
     established_at: Option<Instant>,
     sent_at: Option<Instant>,
-    /// Until when the tunnel must be ticked even without a session: a handshake or an unconfirmed session lives.
-    awake_until: Option<Instant>,
+    /// When it is ticked next, as told to [`Alarms`].
+    pub(crate) alarm: Option<Instant>,
     limits: CounterLimits,
     rx_bytes: u64,
     tx_bytes: u64,
@@ -128,7 +130,7 @@ impl Peer {
             unconfirmed: None,
             established_at: None,
             sent_at: None,
-            awake_until: None,
+            alarm: None,
             limits: CounterLimits {
                 rekey_after: REKEY_AFTER_MESSAGES,
                 refuse_from: REFUSE_FROM_MESSAGES,
@@ -173,6 +175,42 @@ impl Peer {
             self.initiate(call);
         }
         self.keep_alive(call);
+        self.set_alarm(call);
+    }
+
+    /// Sees to it that the next tick comes when something is due, and not before.
+    pub(crate) fn set_alarm(&mut self, call: &mut Call<'_>) {
+        let due = self.next_tick(call.now);
+        self.alarm = call.alarms.set(self.slot, self.alarm, due, call.now);
+    }
+
+    /// As [`Self::set_alarm`], after a packet: an alarm that would come too early may stay.
+    fn set_nearer_alarm(&mut self, call: &mut Call<'_>) {
+        let Some(due) = self.next_tick(call.now) else {
+            return;
+        };
+        if self.alarm.is_none_or(|alarm| due < alarm) {
+            self.alarm = call.alarms.set(self.slot, self.alarm, Some(due), call.now);
+        }
+    }
+
+    fn next_tick(&self, now: Instant) -> Option<Instant> {
+        let next_initiation = self.initiated_at.map_or(now, |at| at + REKEY_TIMEOUT);
+        let keepalive = self.keepalive.map(|interval| {
+            let silence_ends = self.sent_at.map_or(now, |at| at + interval);
+            if self.has_session() {
+                silence_ends
+            } else {
+                silence_ends.max(next_initiation)
+            }
+        });
+        let all = [
+            self.tunnel.as_ref().and_then(|tunnel| tunnel.next_tick()),
+            self.attempt_began.map(|began| began + ATTEMPT_MAX),
+            self.renewal_due.then_some(next_initiation),
+            keepalive,
+        ];
+        all.into_iter().flatten().min()
     }
 
     /// Starts a handshake although there is a session, or as soon as one may be started.
@@ -182,12 +220,14 @@ impl Peer {
             self.renewal_due = true;
             self.initiate(call);
         }
+        self.set_alarm(call);
     }
 
     /// Starts a handshake, unless one was started within [`REKEY_TIMEOUT`].
     pub(crate) fn start_handshake(&mut self, call: &mut Call<'_>) {
         self.refresh(call);
         self.initiate(call);
+        self.set_alarm(call);
     }
 
     /// Seals one packet, which the caller has padded, into `out`, which has room; how long it became. The clock was
@@ -198,8 +238,9 @@ impl Peer {
         out: &mut [u8],
         call: &mut Call<'_>,
     ) -> Result<usize, SealError> {
-        let sealed = self.tunnel.as_mut().and_then(|tunnel| tunnel.seal(padded, out));
-        let sealed_bytes = sealed.ok_or(SealError::NoSession)?;
+        let tunnel = self.tunnel.as_mut().ok_or(SealError::NoSession)?;
+        let sealed_bytes = tunnel.seal(padded, out).ok_or(SealError::NoSession)?;
+        let has_news = tunnel.has_news();
         let counter = demux::counter(out).unwrap_or(u64::MAX);
         if counter >= self.limits.rekey_after {
             self.initiate(call);
@@ -210,6 +251,9 @@ impl Peer {
         }
         self.tx_bytes += sealed_bytes as u64;
         self.sent_at = Some(call.now);
+        if has_news {
+            self.set_nearer_alarm(call);
+        }
         Ok(sealed_bytes)
     }
 
@@ -224,9 +268,13 @@ impl Peer {
         self.refresh(call);
         let tunnel = self.tunnel.as_mut().ok_or(WgDrop::UnknownIndex)?;
         let packet = tunnel.open_data(datagram, buf)?;
+        let has_news = tunnel.has_news();
         self.rx_bytes += datagram.len() as u64;
         if self.unconfirmed == Some(receiver) || self.session == Session::None {
             self.establish(call);
+        }
+        if has_news {
+            self.set_nearer_alarm(call);
         }
         Ok(packet)
     }
@@ -245,6 +293,7 @@ impl Peer {
             self.unconfirmed = demux::sender_index(&response);
             self.emit(response, Destination::Address(src), call);
         }
+        self.set_alarm(call);
         Ok(())
     }
 
@@ -267,6 +316,7 @@ impl Peer {
         if let Some(keepalive) = keepalive {
             self.emit(keepalive, Destination::Address(src), call);
         }
+        self.set_alarm(call);
         Ok(())
     }
 
@@ -287,20 +337,13 @@ impl Peer {
             self.emit(initiation, Destination::Address(src), call);
             self.cookie = Cookie::Used;
         }
+        self.set_alarm(call);
         Ok(())
     }
 
     /// Whether a packet can be sealed now.
     pub(crate) fn has_session(&self) -> bool {
         self.tunnel.as_ref().is_some_and(|tunnel| tunnel.has_session())
-    }
-
-    /// Whether it needs ticks.
-    pub(crate) fn is_awake(&self, now: Instant) -> bool {
-        self.keepalive.is_some()
-            || self.session == Session::Live
-            || self.attempt_began.is_some()
-            || self.awake_until.is_some_and(|until| now < until)
     }
 
     pub(crate) fn stats(&self, now: Instant) -> PeerStats {
@@ -374,9 +417,8 @@ impl Peer {
                 self.cookie = Cookie::Awaited;
                 self.renewal_due = false;
             }
-            MessageKind::HandshakeResponse => self.awake_until = Some(now + UNCONFIRMED_MAX),
             MessageKind::Data if demux::counter(&datagram) >= Some(self.limits.refuse_from) => return,
-            MessageKind::CookieReply | MessageKind::Data => {}
+            MessageKind::HandshakeResponse | MessageKind::CookieReply | MessageKind::Data => {}
         }
         self.tx_bytes += datagram.len() as u64;
         self.sent_at = Some(now);
@@ -408,8 +450,6 @@ pub const SEALED_OVERHEAD_BYTES: usize = DATA_OVERHEAD_BYTES;
 const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
 /// `REKEY_ATTEMPT_TIME`, and a little, since boringtun's own count of it should come first.
 const ATTEMPT_MAX: Duration = Duration::from_secs(95);
-/// `REJECT_AFTER_TIME`, and a little: by then a session that was never confirmed is gone.
-const UNCONFIRMED_MAX: Duration = Duration::from_secs(185);
 /// `REKEY_AFTER_MESSAGES` (whitepaper section 6.1).
 const REKEY_AFTER_MESSAGES: u64 = 1 << 60;
 /// Under `REJECT_AFTER_MESSAGES` by so much that refused attempts, which use up counters too, can never reach the

@@ -2,13 +2,13 @@
 //!
 //! **Invariant:** each slot in a segment's allowlist names a peer of that segment, and each peer is in one allowlist.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use ringfence_model::{PrivateKey, PublicKey, TableSize};
 
+use crate::alarms::Alarms;
 use crate::bucket::Bucket;
-use crate::clock::TICK;
 use crate::intake::{SECOND_LOOKS, STRANGER_HANDSHAKES};
 use crate::output::{Outbox, WgEvent, WgTransmit};
 use crate::peer::{Call, PADDING_BYTES, Peer, PeerStats, SEALED_OVERHEAD_BYTES, SealError};
@@ -30,9 +30,7 @@ pub struct WireGuard {
     pub(crate) outbox: Outbox,
     slots: Slots,
     segments_made: u32,
-    /// Peers that need ticks. Idle ones cost nothing.
-    awake: BTreeSet<PeerSlot>,
-    next_tick: Option<Instant>,
+    pub(crate) alarms: Alarms,
     padded: Vec<u8>,
 }
 
@@ -97,8 +95,7 @@ impl WireGuard {
             outbox: Outbox::default(),
             slots: Slots::new(seed),
             segments_made: 0,
-            awake: BTreeSet::new(),
-            next_tick: None,
+            alarms: Alarms::default(),
             padded: Vec::new(),
         }
     }
@@ -150,7 +147,7 @@ impl WireGuard {
         allowlist.peers.insert(public_key, slot);
         self.peers
             .insert(slot, Peer::new(slot, segment, public_key, keepalive));
-        self.wake(slot, now);
+        self.with_peer(slot, now, Peer::set_alarm);
         Ok(slot)
     }
 
@@ -207,6 +204,7 @@ impl WireGuard {
         let mut call = Call {
             noise,
             outbox: &mut self.outbox,
+            alarms: &mut self.alarms,
             now,
         };
         peer.refresh(&mut call);
@@ -219,14 +217,12 @@ impl WireGuard {
     /// Starts a handshake with a peer, unless one was started in the last 5 s. Retries by itself for 90 s.
     pub fn start_handshake(&mut self, slot: PeerSlot, now: Instant) {
         self.with_peer(slot, now, Peer::start_handshake);
-        self.wake(slot, now);
     }
 
     /// Makes a session anew, if there is one: the peer has lost its end of it. As with any cause, a handshake starts at
     /// most once in 5 s; within that time it waits.
     pub fn renew_session(&mut self, slot: PeerSlot, now: Instant) {
         self.with_peer(slot, now, Peer::renew_session);
-        self.wake(slot, now);
     }
 
     /// The next datagram to send.
@@ -243,21 +239,17 @@ impl WireGuard {
     ///
     /// Call when [`Self::poll_timeout`] is due. Calling early is harmless.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.next_tick.is_none_or(|due| now < due) {
-            return;
+        for slot in self.alarms.due(now) {
+            self.with_peer(slot, now, |peer, call| {
+                peer.alarm = None;
+                peer.tick(call);
+            });
         }
-        for slot in std::mem::take(&mut self.awake) {
-            self.with_peer(slot, now, Peer::tick);
-            if self.peers.get(&slot).is_some_and(|peer| peer.is_awake(now)) {
-                self.awake.insert(slot);
-            }
-        }
-        self.next_tick = (!self.awake.is_empty()).then(|| now + TICK);
     }
 
     /// When [`Self::handle_timeout`] is next needed, or `None` if nothing is pending.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.next_tick
+        self.alarms.next()
     }
 
     /// Whether a packet for this peer can be sealed now.
@@ -301,14 +293,13 @@ impl WireGuard {
             outbox,
             slots,
             segments_made: _,
-            awake,
-            next_tick: _,
+            alarms,
             padded,
         } = self;
         let mut tables = vec![
             TableSize::new("wireguard segments", segments.len(), SEGMENTS_MAX),
             TableSize::new("wireguard peers", peers.len(), SLOTS_MAX),
-            TableSize::new("wireguard peers that need ticks", awake.len(), peers.len()),
+            TableSize::new("wireguard peers with something due", alarms.len(), peers.len()),
             TableSize::new("bytes to pad a packet in", padded.len(), PACKET_BYTES_MAX),
         ];
         tables.extend(outbox.tables());
@@ -320,14 +311,6 @@ impl WireGuard {
     /// The peer with this key on a segment's allowlist.
     pub fn slot_of(&self, segment: SegmentHandle, public_key: &PublicKey) -> Option<PeerSlot> {
         self.segments.get(&segment)?.peers.get(public_key).copied()
-    }
-
-    /// Sees to it that the next tick comes, if this peer needs one.
-    pub(crate) fn wake(&mut self, slot: PeerSlot, now: Instant) {
-        if self.peers.get(&slot).is_some_and(|peer| peer.is_awake(now)) {
-            self.awake.insert(slot);
-            self.next_tick.get_or_insert(now + TICK);
-        }
     }
 
     pub(crate) fn strangers(&mut self, now: Instant) -> &mut Bucket {
@@ -352,14 +335,16 @@ impl WireGuard {
             &mut Call {
                 noise: &segment.noise,
                 outbox: &mut self.outbox,
+                alarms: &mut self.alarms,
                 now,
             },
         );
     }
 
     fn forget(&mut self, slot: PeerSlot, now: Instant) {
-        self.peers.remove(&slot);
-        self.awake.remove(&slot);
+        if let Some(alarm) = self.peers.remove(&slot).and_then(|peer| peer.alarm) {
+            self.alarms.forget(slot, alarm);
+        }
         self.outbox.forget(slot);
         self.sources.forget(slot);
         self.slots.release(slot, now);

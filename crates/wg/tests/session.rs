@@ -284,13 +284,21 @@ fn keepalives_are_not_sent_while_traffic_flows_nor_answered() {
 }
 
 #[test]
-fn a_peer_without_session_or_keepalive_needs_no_timer() {
+fn a_peer_needs_no_timer_until_something_is_due() {
     let pair = Pair::new();
     assert_eq!(pair.a.wg.poll_timeout(), None);
 
+    // Nothing was sent, so the next thing is that the keys end.
     let connected = Pair::connected();
-    let due = connected.a.wg.poll_timeout().unwrap();
-    assert!(due <= connected.now + Duration::from_millis(250));
+    let due = connected.a.wg.poll_timeout().unwrap() - connected.now;
+    assert!(due > Duration::from_mins(3) && due < Duration::from_secs(181));
+
+    // An answer is owed to what arrives.
+    let mut pair = Pair::connected();
+    pair.now += Duration::from_millis(300);
+    pair.a_to_b(&packet(64)).unwrap();
+    let due = pair.b.wg.poll_timeout().unwrap() - pair.now;
+    assert!(due < Duration::from_millis(10_500));
 }
 
 #[test]
