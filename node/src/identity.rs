@@ -101,7 +101,7 @@ impl Identity {
 
     /// Whether two thirds of the certificate's time are over.
     pub(crate) fn renewal_due(&self, wall: UnixMillis) -> bool {
-        is_two_thirds_over(self.not_before, self.not_after, wall)
+        Renew::is_due(self.not_before, self.not_after, wall)
     }
 }
 
@@ -109,22 +109,4 @@ fn leaf(chain_pem: &str) -> anyhow::Result<PeerIdentity> {
     let chain = certificates_from_pem(chain_pem)?;
     let leaf = chain.first().context("there is no certificate")?;
     Ok(PeerIdentity::from_leaf(leaf)?)
-}
-
-fn is_two_thirds_over(not_before: UnixMillis, not_after: UnixMillis, wall: UnixMillis) -> bool {
-    let life = not_after.0.saturating_sub(not_before.0);
-    wall.0 >= not_before.0.saturating_add(life / 3 * 2)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn renewal_is_due_at_two_thirds() {
-        let due = |wall| is_two_thirds_over(UnixMillis(1_000), UnixMillis(4_000), UnixMillis(wall));
-
-        assert!(!due(0) && !due(2_999));
-        assert!(due(3_000) && due(9_999));
-    }
 }

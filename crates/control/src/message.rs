@@ -190,6 +190,14 @@ pub struct Renew {
     pub csr_der: Vec<u8>,
 }
 
+impl Renew {
+    /// Whether it is time to ask: two thirds of the certificate's life are over.
+    pub fn is_due(not_before: UnixMillis, not_after: UnixMillis, wall: UnixMillis) -> bool {
+        let life = not_after.0.saturating_sub(not_before.0);
+        wall.0 >= not_before.0.saturating_add(life / 3 * 2)
+    }
+}
+
 /// Opens the controller's side.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Welcome {

@@ -19,6 +19,7 @@ impl Oracle {
         };
         let spec = self.spec(netmap.revision);
         let node = netmap.node;
+        let grace_ms = EXPIRY_GRACE_MS + self.clock_span_ms();
         let wanted: BTreeSet<&Name> = spec
             .perimeters
             .keys()
@@ -38,13 +39,8 @@ impl Oracle {
             for peer in spec.members(name) {
                 let key = spec.keys.get(&(name.clone(), peer)).filter(|_| own_key.is_some());
                 let known = segment.peers.get(&peer).map(|map| &map.public_key);
-                let may = spec.joins(
-                    name,
-                    node,
-                    peer,
-                    netmap.issued_at.0.saturating_sub(EXPIRY_GRACE_MS),
-                );
-                let must = spec.joins(name, node, peer, netmap.issued_at.0 + EXPIRY_GRACE_MS);
+                let may = spec.joins(name, node, peer, netmap.issued_at.0.saturating_sub(grace_ms));
+                let must = spec.joins(name, node, peer, netmap.issued_at.0 + grace_ms);
                 if known.is_some() && (!may || known != key) || (known.is_none() && must && key.is_some()) {
                     return Err(fault(format!(
                         "peer {peer} in {name}: listed {}, owed {must}",
@@ -64,5 +60,6 @@ impl Oracle {
     }
 }
 
-/// The controller drops an expired rule when its timer is due, not before.
+/// The controller drops an expired rule when its timer is due, not before; and one that is over stays so, whatever its
+/// clock says later.
 const EXPIRY_GRACE_MS: u64 = 5_000;

@@ -57,10 +57,13 @@ impl World {
 
     /// Tells the controller where this machine may be reached, if that is news.
     pub(crate) fn tell_candidates(&mut self, machine: usize) {
-        let candidates = vec![Candidate {
-            address: self.network.host_address(machine),
-            kind: CandidateKind::Host,
-        }];
+        let addresses = self.network.host_addresses(machine).into_iter();
+        let candidates: Vec<Candidate> = addresses
+            .map(|address| Candidate {
+                address,
+                kind: CandidateKind::Host,
+            })
+            .collect();
         let Some(agent) = self.machines[machine].agent.as_mut() else {
             return;
         };

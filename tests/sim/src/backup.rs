@@ -25,6 +25,8 @@ impl World {
         if self.controller.core.is_none() || self.controller.log.len() < 8 {
             return Ok(());
         }
+        // A new term is a time: whoever restores a backup looks at the clock first.
+        self.set_controller_clock(self.oracle.clock_ahead_ms());
         self.controller.core = None;
         self.drop_ends(End::Controller, |_| true);
         let backup = self.choose_backup();

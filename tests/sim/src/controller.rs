@@ -28,6 +28,8 @@ pub(crate) struct Host {
     pub core: Option<Core>,
     /// Processes started so far.
     pub boot: u64,
+    /// How far its wall clock is off, in milliseconds.
+    pub wall_offset_ms: i64,
     /// Requests answered with success: each is in the log once, for ever.
     pub acknowledged: BTreeSet<String>,
     /// The oracle's reading of the log up to each length.
@@ -105,7 +107,15 @@ impl World {
 
     /// The controller's wall clock.
     pub(crate) fn wall(&self) -> UnixMillis {
-        UnixMillis((WALL_START + self.now).as_millis() as u64)
+        let truth_ms = (WALL_START + self.now).as_millis() as u64;
+        UnixMillis(truth_ms.saturating_add_signed(self.controller.wall_offset_ms))
+    }
+
+    /// The controller's wall clock is set.
+    pub(crate) fn set_controller_clock(&mut self, offset_ms: i64) {
+        self.say(format!("controller has its clock set to {offset_ms} ms off"));
+        self.controller.wall_offset_ms = offset_ms;
+        self.oracle.clock_was_set(offset_ms);
     }
 
     /// Starts the controller from its log.
@@ -216,7 +226,9 @@ impl World {
             change.revision, change.method
         ));
         self.interpret(&controller, change, effect)?;
-        if self.controller.log.len().is_multiple_of(SNAPSHOT_EVERY) {
+        // A snapshot is a transaction of its own: the process may die in between.
+        let is_missed = self.dice.chance(self.swarm.faults.crash_at_step);
+        if self.controller.log.len().is_multiple_of(SNAPSHOT_EVERY) && !is_missed {
             self.controller.log.save_snapshot(&controller.snapshot());
         }
         for push in pushes {
@@ -246,7 +258,8 @@ impl World {
         let expiry = core
             .controller
             .poll_timeout()
-            .map(|at| now + at.saturating_since(wall));
+            // The clock may be set: looked at now and then, whatever the plan was.
+            .map(|at| now + at.saturating_since(wall).min(TICK_MAX));
         let Some(due) = [lease, expiry].into_iter().flatten().min() else {
             return;
         };
@@ -322,4 +335,6 @@ pub(crate) fn hash_of(secret: u64) -> TokenHash {
 
 /// Entries between two snapshots: few, so that runs meet some.
 const SNAPSHOT_EVERY: usize = 16;
+/// As controller/src/run.rs has it.
+const TICK_MAX: Duration = Duration::from_secs(30);
 const TICK_MIN: Duration = Duration::from_millis(50);

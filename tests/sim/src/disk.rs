@@ -1,28 +1,34 @@
 //! What outlives a process: a node's state directory, and the controller's log.
 //!
-//! **Invariant:** a node's file is replaced whole or not at all, and an entry of the log is there whole or not at all:
-//! that is what the shells' stores promise (atomic rename and `fsync`; a transaction of SQLite).
-
-use std::collections::BTreeMap;
-use std::time::Duration;
+//! A node's files are bytes, and what a kill, a power cut or a disk that lies leaves of them (`files.rs`) goes through
+//! the shipped readers.
+//!
+//! **Invariant:** an entry of the controller's log, and a snapshot, is there whole or not at all: SQLite's promise of a
+//! transaction with `synchronous=FULL`, whose own recovery from torn pages is not rehearsed here.
 
 use ringfence_control::Netmap;
+use ringfence_control::saved::{
+    Moment, Peers, Saved, SavedDamaged, netmap_file, peers_file, read_peers, read_saved, word_file,
+};
 use ringfence_controlplane::{Change, Controller, LoadError, Snapshot, verify_chain};
-use ringfence_model::{Candidate, Name, NodeId};
+use ringfence_model::{Name, NodeId, PrivateKey};
 
+use crate::certificates::Certificate;
+use crate::dice::Dice;
+use crate::files::{Files, REMOVE_STEPS, WRITE_STEPS};
 use crate::violation::Violation;
 
-/// A node's state directory.
-#[derive(Clone, Debug, Default)]
+/// A node's state directory: what node/src/saved.rs and node/src/state.rs do with it.
+#[derive(Default)]
 pub(crate) struct Disk {
-    /// Who it is.
+    /// Who it is: written last of an enrolment, and never again.
     pub identity: Option<Identity>,
-    /// Private keys of its segments.
-    pub keys: BTreeMap<Name, [u8; 32]>,
-    netmap: Option<Vec<u8>>,
-    word: Option<Word>,
-    /// Where peers were last said to be.
-    pub candidates: BTreeMap<NodeId, Vec<Candidate>>,
+    /// What it proves that with.
+    pub certificate: Option<Certificate>,
+    files: Files,
+    has_lied: bool,
+    /// The disk lied, and lost something that was written: what was acknowledged may be gone.
+    pub has_forgotten: bool,
 }
 
 /// Who a node is.
@@ -34,52 +40,121 @@ pub(crate) struct Identity {
     pub spki: Vec<u8>,
 }
 
-/// A moment on both clocks of a machine, as node/src/saved.rs writes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Word {
-    /// Names this boot of the kernel.
-    pub kernel: u64,
-    /// Since that boot.
-    pub boot: Duration,
-    /// The wall clock, in milliseconds.
-    pub wall_ms: u64,
-}
-
 impl Disk {
-    /// Replaces the netmap.
-    pub(crate) fn save_netmap(&mut self, netmap: &Netmap) {
-        self.netmap = Some(serde_json::to_vec(netmap).expect("a netmap is plain data"));
-        self.keys
-            .retain(|perimeter, _| netmap.segments.contains_key(perimeter));
+    /// Replaces the netmap, or dies over it after so many steps.
+    pub(crate) fn save_netmap(&mut self, netmap: &Netmap, steps: usize) {
+        let bytes = netmap_file(netmap).expect("a netmap is plain data");
+        self.files.write(NETMAP, &bytes, steps);
+        self.has_forgotten &= steps < WRITE_STEPS;
     }
 
     /// A netmap could not be written: the old one goes, which a full disk allows.
-    pub(crate) fn drop_netmap(&mut self) {
-        self.netmap = None;
+    pub(crate) fn drop_netmap(&mut self, steps: usize) {
+        self.files.remove(NETMAP, steps);
     }
 
-    /// Notes that the controller spoke.
-    pub(crate) fn save_word(&mut self, word: Word) {
-        self.word = Some(word);
+    /// Notes that the controller spoke, or dies over it.
+    pub(crate) fn save_word(&mut self, word: Moment, steps: usize) {
+        let bytes = word_file(word).expect("a moment is plain data");
+        self.files.write(WORD, &bytes, steps);
+    }
+
+    /// Writes down where peers are.
+    pub(crate) fn save_peers(&mut self, peers: &Peers) {
+        let bytes = peers_file(peers).expect("addresses are plain data");
+        self.files.write(PEERS, &bytes, WRITE_STEPS);
     }
 
     /// What was saved, and how long ago the controller spoke, as far as the clocks tell.
-    pub(crate) fn load(&self, now: Word) -> Option<(Netmap, Duration)> {
-        let netmap = serde_json::from_slice(self.netmap.as_ref()?).ok()?;
-        let since = self.word.and_then(|word| {
-            if word.kernel == now.kernel {
-                return now.boot.checked_sub(word.boot);
-            }
-            now.wall_ms.checked_sub(word.wall_ms).map(Duration::from_millis)
-        });
-        Some((netmap, since.unwrap_or(Duration::MAX)))
+    pub(crate) fn load(&self, now: &Moment) -> Result<Option<Saved>, SavedDamaged> {
+        let Some(netmap) = self.files.read(NETMAP) else {
+            return Ok(None);
+        };
+        read_saved(&netmap, self.files.read(WORD).as_deref(), now)
     }
 
     /// The netmap on disk.
     pub(crate) fn netmap(&self) -> Option<Netmap> {
-        serde_json::from_slice(self.netmap.as_ref()?).ok()
+        let now = Moment {
+            boot_id: String::new(),
+            boot_ms: 0,
+            wall: ringfence_model::UnixMillis(0),
+        };
+        Some(self.load(&now).ok()??.netmap)
+    }
+
+    /// Where peers were last said to be.
+    pub(crate) fn peers(&self) -> Peers {
+        read_peers(self.files.read(PEERS).as_deref())
+    }
+
+    /// Private keys of segments, as far as their files are whole.
+    pub(crate) fn keys(&self) -> Vec<(Name, PrivateKey)> {
+        let names = self.files.names();
+        let perimeters = names
+            .iter()
+            .filter_map(|name| Name::parse(name.strip_prefix(KEYS)?).ok());
+        perimeters
+            .filter_map(|perimeter| Some((perimeter.clone(), self.read_key(&perimeter)?)))
+            .collect()
+    }
+
+    fn read_key(&self, perimeter: &Name) -> Option<PrivateKey> {
+        let text = String::from_utf8(self.files.read(&key_file(perimeter))?).ok()?;
+        PrivateKey::from_base64(text.trim_end()).ok()
+    }
+
+    /// The key of a perimeter: the one on disk, or `fresh`, written down. A damaged one is replaced, as
+    /// node/src/control/devices.rs does.
+    pub(crate) fn key(&mut self, perimeter: &Name, fresh: [u8; 32], steps: usize) -> PrivateKey {
+        if let Some(key) = self.read_key(perimeter) {
+            return key;
+        }
+        self.files.remove(&key_file(perimeter), REMOVE_STEPS);
+        let key = PrivateKey::from_random(fresh);
+        let mut text = key.expose_base64();
+        text.push('\n');
+        self.files.write(&key_file(perimeter), text.as_bytes(), steps);
+        key
+    }
+
+    /// Removes the keys of segments that a netmap does not have.
+    pub(crate) fn retain_keys(&mut self, netmap: &Netmap) {
+        for name in self.files.names() {
+            let perimeter = name.strip_prefix(KEYS).map(Name::parse);
+            if let Some(Ok(perimeter)) = perimeter
+                && !netmap.segments.contains_key(&perimeter)
+            {
+                self.files.remove(&name, REMOVE_STEPS);
+            }
+        }
+    }
+
+    /// Whether `fsync` is a lie from now on.
+    pub(crate) fn lie(&mut self, lies: bool) {
+        self.files.lies = lies;
+        self.has_lied |= lies;
+    }
+
+    /// The power fails.
+    pub(crate) fn cut_power(&mut self, dice: &mut Dice) {
+        self.has_forgotten |= self.files.cut_power(dice) && self.has_lied;
+    }
+
+    /// A process opens it.
+    pub(crate) fn open(&mut self) {
+        self.files.sweep();
     }
 }
+
+fn key_file(perimeter: &Name) -> String {
+    format!("{KEYS}{perimeter}")
+}
+
+const NETMAP: &str = "netmap.json";
+const WORD: &str = "last-word.json";
+const PEERS: &str = "peers.json";
+const KEYS: &str = "keys/";
 
 /// The controller's log, with a snapshot that may be older than its end.
 #[derive(Clone, Default)]

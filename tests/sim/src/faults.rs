@@ -7,7 +7,7 @@ use ringfence_dataplane::initiation_to;
 use ringfence_model::PrivateKey;
 
 use crate::dice::Dice;
-use crate::network::{CONTROLLER, PORT, Place, REPLAYER, STRANGER};
+use crate::network::{CONTROLLER, PORT, Place, REPLAYERS, STRANGERS, of_family};
 use crate::schedule::Happening;
 use crate::violation::Violation;
 use crate::world::World;
@@ -19,6 +19,7 @@ enum Fault {
     Crash,
     Stall,
     ClockJump,
+    ControllerClock,
     Roam,
     ControllerCrash,
     ControllerRestore,
@@ -62,6 +63,7 @@ impl World {
                 (faults.crash, Fault::Crash),
                 (faults.stall, Fault::Stall),
                 (faults.clock_jump, Fault::ClockJump),
+                (faults.controller_clock, Fault::ControllerClock),
                 (1, Fault::Roam),
                 (faults.controller_crash, Fault::ControllerCrash),
                 (faults.controller_restore, Fault::ControllerRestore),
@@ -84,6 +86,10 @@ impl World {
                 let jump = self.dice.number(0..600_000).cast_signed() - 300_000;
                 self.say(format!("m{machine} has its clock set by {jump} ms"));
                 self.machines[machine].wall_offset_ms += jump;
+            }
+            Some(Fault::ControllerClock) => {
+                let offset_ms = self.dice.number(0..2 * CLOCK_OFF_MAX_MS).cast_signed();
+                self.set_controller_clock(offset_ms - CLOCK_OFF_MAX_MS.cast_signed());
             }
             Some(Fault::Roam) => {
                 self.network.roam(machine);
@@ -188,7 +194,7 @@ impl World {
         let src = if self.dice.chance(0.5) {
             src
         } else {
-            SocketAddr::new(REPLAYER, 666)
+            SocketAddr::new(of_family(REPLAYERS, dst), 666)
         };
         self.inject(src, dst, &bytes);
     }
@@ -212,9 +218,10 @@ impl World {
         let Ok(datagram) = std::panic::catch_unwind(|| initiation_to(&stranger, public_key)) else {
             return;
         };
-        let dst = self.network.host_address(machine);
+        let addresses = self.network.host_addresses(machine);
+        let dst = self.dice.pick(&addresses);
         for _ in 0..self.dice.number(1..20) {
-            self.inject(SocketAddr::new(STRANGER, PORT), dst, &datagram);
+            self.inject(SocketAddr::new(of_family(STRANGERS, dst), PORT), dst, &datagram);
         }
     }
 
@@ -236,5 +243,7 @@ impl World {
     }
 }
 
+/// How far the controller's clock is off at most.
+const CLOCK_OFF_MAX_MS: u64 = 3_600_000;
 /// The longest that a machine stands still.
 const STALL_MAX: Duration = Duration::from_secs(12);

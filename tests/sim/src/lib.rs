@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! workload.rs ─ asks ─▶ controller.rs ─ serve.rs ══ link.rs ══ obey.rs ─ announce.rs ─▶ machine.rs ◀─▶ apps.rs
-//!                        │ disk.rs                              disk.rs ─ restart.rs     │
+//!                        │ disk.rs                    files.rs ─ disk.rs ─ restart.rs    │
 //!                        ▼                                                                ▼ datagrams
 //!                     reading.rs ──▶ oracle.rs ◀── every packet taken and delivered   network.rs ─ nat.rs
 //!                                    spec.rs, inspect.rs, allowlist.rs                faults.rs, rogue.rs, flood.rs
@@ -28,6 +28,17 @@
 //! - *bounds*: no datagram begets datagrams without end, no table of a core grows past its bound (`bounds.rs`), and
 //!   only peers have keys in memory.
 //!
+//! # What goes wrong
+//! - *network*: latency, jitter, loss, duplication, overtaking, partitions both ways and one way, links too narrow for
+//!   large datagrams (dropped without a word), NATs of every mapping and filtering of RFC 4787, machines with IPv4,
+//!   IPv6 or both, machines that move.
+//! - *machines*: they stand still, die at any step of a write, alone or with their kernel, find their disk full, and find
+//!   on it what a kill, a power cut or a disk that lies about `fsync` leaves: whole, old, torn or lost (`files.rs`).
+//! - *controller*: it dies before and after a change is stored, its log is full, a snapshot is missing, a backup is
+//!   restored. The pages of SQLite are not modelled: a transaction is there or not.
+//! - *time*: wall clocks of machines and of the controller are set forth and back; certificates of a day are renewed
+//!   (`certificates.rs`), which takes runs of a day to see: from half an hour on, a run is as quiet as it is long.
+//!
 //! A run has two phases. In the first things go wrong, each kind with odds drawn from the seed (`swarm.rs`). Then all
 //! is well, and the mesh must come together within a stated time (`liveness.rs`): *convergence*, *liveness*.
 //!
@@ -42,12 +53,14 @@ mod announce;
 mod apps;
 mod backup;
 mod bounds;
+mod certificates;
 pub mod clock;
 mod controller;
 mod cut;
 mod dice;
 mod disk;
 mod faults;
+mod files;
 mod flood;
 mod inspect;
 mod link;

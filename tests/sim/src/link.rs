@@ -59,6 +59,9 @@ impl World {
             return;
         };
         let is_open = self.network.is_open(machine, CONTROLLER) && self.network.is_open(CONTROLLER, machine);
+        let wall = self.wall();
+        let certificate = self.machines[machine].disk.certificate;
+        let is_open = is_open && certificate.is_some_and(|certificate| certificate.counts_at(wall));
         let admitted = self
             .controller
             .core

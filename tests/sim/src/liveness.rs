@@ -53,9 +53,12 @@ impl World {
         self.swarm.faults.crash_at_step = 0.0;
         self.swarm.faults.log_full = 0.0;
         self.swarm.faults.disk_full = 0.0;
+        self.swarm.faults.disk_lies = 0.0;
         for machine in &mut self.machines {
             machine.stalled_until = self.now;
         }
+        // A certificate from a clock that was ahead counts only when its time has come.
+        self.set_controller_clock(self.oracle.clock_ahead_ms());
         self.start_controller()?;
         while self.machines.iter().any(|machine| {
             machine
@@ -130,7 +133,7 @@ impl World {
         let sound = self.sound();
         let spec = std::rc::Rc::clone(&self.current);
         // A rule that expires meanwhile owes nothing.
-        let late = self.wall().0 + 2 * TALK_MAX.as_millis() as u64;
+        let late = self.oracle.latest_wall_ms(self.now) + 2 * TALK_MAX.as_millis() as u64;
         let mut debts = Vec::new();
         for (perimeter, policy) in &spec.perimeters {
             let services: Vec<Service> = policy

@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ringfence_control::NodeSession;
+use ringfence_control::saved::Moment;
 use ringfence_dataplane::{Dataplane, DataplaneConfig, DropReason, Event, SegmentId};
-use ringfence_model::{Candidate, Name, NodeId, PrivateKey, PublicKey};
+use ringfence_model::{Candidate, Name, NodeId, PublicKey, UnixMillis};
 
 use crate::clock::WALL_START;
-use crate::disk::{Disk, Word};
+use crate::disk::Disk;
+use crate::files::WRITE_STEPS;
 use crate::link::End;
 use crate::oracle::Delivered;
 use crate::rogue::Rogue;
@@ -54,6 +56,8 @@ pub(crate) struct Agent {
     pub devices: BTreeMap<SegmentId, Name>,
     /// Keys that the controller has not confirmed.
     pub unregistered: BTreeMap<Name, PublicKey>,
+    /// When it last asked for a certificate.
+    pub(crate) renewal_asked: Option<Duration>,
     /// When it last offered keys.
     pub(crate) keys_offered: Duration,
     /// What the controller was last told of its candidates.
@@ -98,11 +102,11 @@ impl Machine {
     }
 
     /// This moment on its clocks.
-    pub(crate) fn moment(&self, now: Duration) -> Word {
-        Word {
-            kernel: self.kernel,
-            boot: now.saturating_sub(self.booted_at),
-            wall_ms: self.wall_ms(now),
+    pub(crate) fn moment(&self, now: Duration) -> Moment {
+        Moment {
+            boot_id: format!("kernel {}", self.kernel),
+            boot_ms: now.saturating_sub(self.booted_at).as_millis() as u64,
+            wall: UnixMillis(self.wall_ms(now)),
         }
     }
 
@@ -134,17 +138,18 @@ impl World {
         }
         place.boot += 1;
         let (boot, moment) = (place.boot, place.moment(self.now));
-        let saved = place
-            .disk
-            .load(moment)
-            .filter(|(netmap, _)| netmap.node == identity.node);
-        let candidates = place.disk.candidates.clone();
+        place.disk.open();
+        let loaded = place.disk.load(&moment);
+        let is_torn = loaded.is_err();
+        let saved = loaded.ok().flatten();
+        let saved = saved.filter(|saved| saved.netmap.node == identity.node);
+        let (candidates, keys) = (place.disk.peers().candidates, place.disk.keys());
         let keepalive = self.network.nat(machine).map(|_| Duration::from_secs(20));
         let config = DataplaneConfig {
             keepalive,
             ..DataplaneConfig::default()
         };
-        let restored = saved.as_ref().map(|(netmap, _)| netmap.clone());
+        let restored = saved.as_ref().map(|saved| saved.netmap.revision);
         place.agent = Some(Agent {
             boot,
             leases_lost: 0,
@@ -153,6 +158,7 @@ impl World {
             link: None,
             devices: BTreeMap::new(),
             unregistered: BTreeMap::new(),
+            renewal_asked: None,
             keys_offered: self.now,
             told: None,
             word_saved: None,
@@ -160,17 +166,15 @@ impl World {
             candidates: BTreeMap::new(),
         });
         self.say(format!(
-            "m{machine} starts, restoring {:?}",
-            restored.as_ref().map(|netmap| netmap.revision)
+            "m{machine} starts, restoring {restored:?}, torn: {is_torn}"
         ));
+        self.stats.torn += u64::from(is_torn);
         let now = self.instant();
-        for (perimeter, key) in self.machines[machine].disk.keys.clone() {
-            self.agent(machine)
-                .dataplane
-                .set_key(&perimeter, PrivateKey::from_random(key), now);
+        for (perimeter, key) in keys {
+            self.agent(machine).dataplane.set_key(&perimeter, key, now);
         }
-        if let Some((netmap, since_word)) = saved {
-            self.restore(machine, netmap, since_word)?;
+        if let Some(saved) = saved {
+            self.restore(machine, saved.netmap, saved.since_word)?;
         }
         for (peer, list) in candidates {
             self.agent(machine)
@@ -183,7 +187,7 @@ impl World {
         Ok(())
     }
 
-    /// A process dies; what was on disk stays.
+    /// A process dies, alone or with its kernel; what was on disk stays.
     pub(crate) fn crash(&mut self, machine: usize, why: &str) {
         let place = &mut self.machines[machine];
         if place.agent.take().is_none() {
@@ -202,6 +206,7 @@ impl World {
         if reboots {
             place.kernel += 1;
             place.booted_at = self.now;
+            place.disk.cut_power(&mut self.dice);
         }
         self.queue.at(self.now + wait, Happening::Start { machine });
     }
@@ -405,14 +410,14 @@ impl World {
             return Ok(());
         }
         let (fresh, now) = (self.dice.bytes(), self.instant());
-        let key = *self.machines[machine]
-            .disk
-            .keys
-            .entry(perimeter.clone())
-            .or_insert(fresh);
-        self.agent(machine)
-            .dataplane
-            .set_key(perimeter, PrivateKey::from_random(key), now);
+        // A key that a full disk does not take lasts until the next start.
+        let steps = if self.dice.chance(self.swarm.faults.disk_full) {
+            0
+        } else {
+            WRITE_STEPS
+        };
+        let key = self.machines[machine].disk.key(perimeter, fresh, steps);
+        self.agent(machine).dataplane.set_key(perimeter, key, now);
         self.drain(machine)
     }
 
@@ -427,7 +432,20 @@ impl World {
                 .is_none_or(|saved| now >= saved + WORD_SAVE_EVERY)
         {
             agent.word_saved = Some(now);
-            self.machines[machine].disk.save_word(moment);
+            let steps = self.steps(if at_once { 1.0 } else { RARELY });
+            self.machines[machine].disk.save_word(moment, steps);
+            if steps < WRITE_STEPS {
+                self.crash(machine, "while it writes the controller's word down");
+            }
+        }
+    }
+
+    /// How many steps of a write are done: all, or those before the process dies over it.
+    pub(crate) fn steps(&mut self, share: f64) -> usize {
+        if self.dice.chance(self.swarm.faults.crash_at_step * share) {
+            self.dice.place(WRITE_STEPS)
+        } else {
+            WRITE_STEPS
         }
     }
 
@@ -463,5 +481,7 @@ impl World {
 
 /// The finest a timer of the operating system gets.
 const TIMER_MIN: Duration = Duration::from_millis(1);
+/// Words are written down so often that a node that often died over one would do little else.
+const RARELY: f64 = 0.05;
 /// As node/src/control.rs has it.
 const WORD_SAVE_EVERY: Duration = Duration::from_secs(5);

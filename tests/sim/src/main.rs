@@ -85,7 +85,7 @@ fn main() -> ExitCode {
         slowest.as_secs_f64()
     );
     println!(
-        "{} packets sent, {} delivered, {} notices, {} resets ({} astray), {} cuts, {} attacks, {} datagrams, {} changes, {} pairs",
+        "{} packets sent, {} delivered, {} notices, {} resets ({} astray), {} cuts, {} attacks, {} datagrams, {} changes, {} pairs, {} torn netmaps, {} renewals",
         stats.sent,
         stats.delivered,
         stats.notices,
@@ -95,7 +95,9 @@ fn main() -> ExitCode {
         stats.attacks,
         stats.datagrams,
         stats.revisions,
-        stats.pairs
+        stats.pairs,
+        stats.torn,
+        stats.renewals
     );
     println!("refused: {:?}\nclosed: {:?}", stats.drops, stats.closed);
     if failures == 0 {

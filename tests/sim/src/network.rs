@@ -1,7 +1,7 @@
 //! The Internet: where machines are, which ways are cut, and what becomes of a datagram.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::dice::Dice;
@@ -21,10 +21,13 @@ pub(crate) struct Network {
     dice: Dice,
 }
 
-/// Where a machine is.
+/// Where a machine is: by IPv4, by IPv6 or by both. Translators are in the way of IPv4 alone.
 struct Site {
-    address: IpAddr,
+    v4: Option<IpAddr>,
+    v6: Option<IpAddr>,
     nat: Option<Nat>,
+    /// The largest UDP payload that its link carries.
+    payload_bytes_max: usize,
 }
 
 /// A copy of a datagram on its way.
@@ -62,15 +65,23 @@ impl Network {
         }
     }
 
-    /// The address on a machine's own interface.
+    /// The addresses on a machine's own interface; there is at least one.
+    pub(crate) fn host_addresses(&self, machine: usize) -> Vec<SocketAddr> {
+        let site = &self.sites[machine];
+        let addresses = [site.v4, site.v6].into_iter().flatten();
+        addresses.map(|address| SocketAddr::new(address, PORT)).collect()
+    }
+
+    /// The first of them.
     pub(crate) fn host_address(&self, machine: usize) -> SocketAddr {
-        SocketAddr::new(self.sites[machine].address, PORT)
+        self.host_addresses(machine)[0]
     }
 
     /// The address the controller sees a machine at.
     pub(crate) fn seen_at(&self, machine: usize) -> IpAddr {
         let site = &self.sites[machine];
-        site.nat.as_ref().map_or(site.address, |nat| nat.address)
+        let direct = self.host_address(machine).ip();
+        site.nat.as_ref().map_or(direct, |nat| nat.address)
     }
 
     /// The translator in front of a machine.
@@ -78,19 +89,28 @@ impl Network {
         self.sites[machine].nat.as_ref()
     }
 
-    /// Whether two machines must be able to talk without a relay: one is not behind a NAT, or both are behind such
-    /// that the controller's guess of their outside ports is right.
+    /// Whether two machines must be able to talk without a relay: both have IPv6, or both have IPv4 and one is not
+    /// behind a NAT, or both are behind such that the controller's guess of their outside ports is right.
     pub(crate) fn direct_path_is_owed(&self, one: usize, other: usize) -> bool {
+        let sites = [one, other].map(|machine| &self.sites[machine]);
+        if sites.iter().all(|site| site.v6.is_some()) {
+            return true;
+        }
+        if sites.iter().any(|site| site.v4.is_none()) {
+            return false;
+        }
         let nats = [one, other].map(|machine| self.nat(machine));
         nats.iter().any(Option::is_none) || nats.iter().flatten().all(|nat| nat.is_predictable())
     }
 
-    /// Moves a machine that is not behind a NAT to a new address.
+    /// Moves a machine that is not behind a NAT to new addresses.
     pub(crate) fn roam(&mut self, machine: usize) {
-        if self.sites[machine].nat.is_none() {
+        let site = &mut self.sites[machine];
+        if site.nat.is_none() {
             self.moves += 1;
             let [high, low] = (self.moves as u16).to_be_bytes();
-            self.sites[machine].address = Ipv4Addr::new(203, 1, high, low).into();
+            site.v4 = site.v4.map(|_| Ipv4Addr::new(203, 1, high, low).into());
+            site.v6 = site.v6.map(|_| v6(2, self.moves as u16));
         }
     }
 
@@ -114,12 +134,11 @@ impl Network {
         !self.cuts.contains_key(&(from, to))
     }
 
-    /// Ends all that is wrong with the network.
+    /// Ends all that is wrong with the network. Links stay as narrow as they are: that is no fault.
     pub(crate) fn heal(&mut self) {
         self.cuts.clear();
         self.wire.loss = 0.0;
         self.wire.duplication = 0.0;
-        self.wire.payload_bytes_max = usize::MAX;
     }
 
     /// How long one datagram or message takes.
@@ -132,10 +151,14 @@ impl Network {
 
     /// Sends a datagram from a machine.
     pub(crate) fn send(&mut self, from: usize, dst: SocketAddr, bytes: &[u8], now: Duration) -> Vec<Passage> {
-        let host = self.host_address(from);
-        let src = match &mut self.sites[from].nat {
-            Some(nat) => nat.outbound(PORT, dst, now),
-            None => host,
+        let site = &mut self.sites[from];
+        let address = if dst.is_ipv4() { site.v4 } else { site.v6 };
+        let Some(address) = address.filter(|_| bytes.len() <= site.payload_bytes_max) else {
+            return Vec::new();
+        };
+        let src = match &mut site.nat {
+            Some(nat) if dst.is_ipv4() => nat.outbound(PORT, dst, now),
+            Some(_) | None => SocketAddr::new(address, PORT),
         };
         if self.captured.len() == CAPTURED_MAX {
             self.captured.pop_front();
@@ -165,12 +188,17 @@ impl Network {
         length: usize,
         now: Duration,
     ) -> Vec<Passage> {
-        if length > self.wire.payload_bytes_max || self.dice.chance(self.wire.loss) {
+        if src.is_ipv4() != dst.is_ipv4() || self.dice.chance(self.wire.loss) {
             return Vec::new();
         }
         let Some(place) = self.place(src, dst, now) else {
             return Vec::new();
         };
+        if let Place::Machine(to) = place
+            && length > self.sites[to].payload_bytes_max
+        {
+            return Vec::new();
+        }
         if let (Some(from), Place::Machine(to)) = (from, place)
             && !self.is_open(from, to)
         {
@@ -190,12 +218,15 @@ impl Network {
     }
 
     fn place(&mut self, src: SocketAddr, dst: SocketAddr, now: Duration) -> Option<Place> {
-        if OUTSIDERS.contains(&dst.ip()) {
+        if [REPLAYERS, STRANGERS].concat().contains(&dst.ip()) {
             return Some(Place::Outsider(dst));
         }
         for (machine, site) in self.sites.iter_mut().enumerate() {
+            if site.v6 == Some(dst.ip()) && dst.port() == PORT {
+                return Some(Place::Machine(machine));
+            }
             match &mut site.nat {
-                None if site.address == dst.ip() && dst.port() == PORT => {
+                None if site.v4 == Some(dst.ip()) && dst.port() == PORT => {
                     return Some(Place::Machine(machine));
                 }
                 Some(nat) if nat.address == dst.ip() => {
@@ -213,29 +244,54 @@ impl Network {
 impl Site {
     fn draw(place: usize, wire: &Wire, dice: &mut Dice) -> Self {
         let number = place as u8 + 1;
-        if dice.chance(wire.nat) {
-            let outside = Ipv4Addr::new(198, 51, 100, number).into();
-            Self {
-                address: Ipv4Addr::new(10, number, 0, 2).into(),
-                nat: Some(Nat::draw(outside, dice)),
-            }
+        let v6 = dice.chance(wire.ipv6).then(|| v6(1, number.into()));
+        let payload_bytes_max = if dice.chance(wire.narrow) {
+            dice.pick(&[1452, 1372, IPV6_PAYLOAD_MIN])
         } else {
-            Self {
-                address: Ipv4Addr::new(192, 0, 2, number).into(),
-                nat: None,
-            }
+            1472
+        };
+        let mut site = Self {
+            v4: Some(Ipv4Addr::new(192, 0, 2, number).into()),
+            v6,
+            nat: None,
+            payload_bytes_max,
+        };
+        if v6.is_some() && dice.chance(0.4) {
+            site.v4 = None;
+        } else if dice.chance(wire.nat) {
+            let outside = Ipv4Addr::new(198, 51, 100, number).into();
+            site.v4 = Some(Ipv4Addr::new(10, number, 0, 2).into());
+            site.nat = Some(Nat::draw(outside, dice));
         }
+        site
     }
+}
+
+fn v6(net: u16, host: u16) -> IpAddr {
+    Ipv6Addr::new(0x2001, 0xdb8, net, 0, 0, 0, 0, host).into()
+}
+
+/// The one of two addresses of the same family as `like`.
+pub(crate) fn of_family(addresses: [IpAddr; 2], like: SocketAddr) -> IpAddr {
+    addresses[usize::from(like.is_ipv6())]
 }
 
 /// Every node's tunnels.
 pub(crate) const PORT: u16 = 51820;
 /// The controller, as an end of a way that may be cut.
 pub(crate) const CONTROLLER: usize = usize::MAX;
-/// Who replays and corrupts.
-pub(crate) const REPLAYER: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 66));
+/// Who replays and corrupts, by IPv4 and by IPv6.
+pub(crate) const REPLAYERS: [IpAddr; 2] = outsider(66);
 /// Who sends handshakes by keys that nobody knows.
-pub(crate) const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 77));
+pub(crate) const STRANGERS: [IpAddr; 2] = outsider(77);
 
-const OUTSIDERS: [IpAddr; 2] = [REPLAYER, STRANGER];
+const fn outsider(number: u8) -> [IpAddr; 2] {
+    [
+        IpAddr::V4(Ipv4Addr::new(203, 0, 113, number)),
+        IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 3, 0, 0, 0, 0, number as u16)),
+    ]
+}
+
+/// What every IPv6 link carries: 1280 bytes, less the headers of IPv6 and UDP.
+const IPV6_PAYLOAD_MIN: usize = 1232;
 const CAPTURED_MAX: usize = 256;

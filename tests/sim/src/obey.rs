@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use ringfence_control::saved::Peers;
 use ringfence_control::{Netmap, NodeAction, ToController, ToNode};
 
+use crate::files::WRITE_STEPS;
 use crate::oracle::View;
 use crate::sabotage::{self, Safeguard};
 use crate::violation::Violation;
@@ -45,14 +47,17 @@ impl World {
                     .handle_peer_candidates(peer, &told.candidates, now);
                 agent.dataplane.handle_peer_epoch(peer, told.epoch, now);
                 agent.candidates.insert(peer, told.candidates);
-                let all = agent.candidates.clone();
-                self.machines[machine].disk.candidates = all;
+                let all = Peers {
+                    candidates: agent.candidates.clone(),
+                    ..Peers::default()
+                };
+                self.machines[machine].disk.save_peers(&all);
                 self.drain(machine)?;
             }
             NodeAction::Leave { .. } => self.leave(machine)?,
             NodeAction::Refused { reason } => self.say(format!("m{machine} is refused: {reason}")),
-            NodeAction::StoreCertificate { .. }
-            | NodeAction::Probe(_)
+            NodeAction::StoreCertificate { chain_pem } => self.store_certificate(machine, &chain_pem)?,
+            NodeAction::Probe(_)
             | NodeAction::AnswerSeen(_)
             | NodeAction::OfferFlowRecords
             | NodeAction::ForgetFlowRecords(_) => {}
@@ -115,16 +120,7 @@ impl World {
         if self.dies(machine, "before it writes its netmap down") {
             return Ok(());
         }
-        if self.dice.chance(self.swarm.faults.disk_full) {
-            self.machines[machine].disk.drop_netmap();
-        } else {
-            self.machines[machine].disk.save_netmap(netmap);
-        }
-        if self.dies(machine, "before it writes the controller's word down") {
-            return Ok(());
-        }
-        self.save_word(machine, true);
-        if self.dies(machine, "before it acknowledges") {
+        if !self.write_netmap(machine, netmap) || self.dies(machine, "before it acknowledges") {
             return Ok(());
         }
         let agent = self.agent(machine);
@@ -138,6 +134,35 @@ impl World {
             self.acknowledge(machine, netmap);
         }
         Ok(())
+    }
+
+    /// Writes a netmap and the controller's word down. Gives whether the process lives to tell.
+    fn write_netmap(&mut self, machine: usize, netmap: &Netmap) -> bool {
+        let steps = self.steps(1.0);
+        let (is_full, lies) = (
+            self.dice.chance(self.swarm.faults.disk_full),
+            self.dice.chance(self.swarm.faults.disk_lies),
+        );
+        let disk = &mut self.machines[machine].disk;
+        disk.lie(lies);
+        if is_full {
+            disk.drop_netmap(steps);
+        } else {
+            disk.save_netmap(netmap, steps);
+        }
+        if steps < WRITE_STEPS {
+            self.crash(machine, "while it writes its netmap down");
+            return false;
+        }
+        if self.dies(machine, "before it writes the controller's word down") {
+            return false;
+        }
+        self.save_word(machine, true);
+        if self.machines[machine].agent.is_none() {
+            return false;
+        }
+        self.machines[machine].disk.retain_keys(netmap);
+        true
     }
 
     fn acknowledge(&mut self, machine: usize, netmap: &Netmap) {

@@ -30,6 +30,8 @@ pub(crate) struct Oracle {
     heard: BTreeSet<(usize, Name, Tuple)>,
     /// First fragments that passed at a machine: what the later ones are part of.
     fragments: BTreeMap<(usize, Name, FragmentOf), Tuple>,
+    /// The least and the most that the controller's wall clock was ever off, in milliseconds.
+    clock_off_ms: (i64, i64),
     /// How long word of the controller may be under way on top of a lease.
     pub(crate) slack: Duration,
 }
@@ -86,6 +88,27 @@ enum Side {
 }
 
 impl Oracle {
+    /// The controller's wall clock was set.
+    pub(crate) fn clock_was_set(&mut self, off_ms: i64) {
+        let (least, most) = self.clock_off_ms;
+        self.clock_off_ms = (least.min(off_ms), most.max(off_ms));
+    }
+
+    /// The latest that the controller may ever have thought it is.
+    pub(crate) fn latest_wall_ms(&self, now: Duration) -> u64 {
+        ((WALL_START + now).as_millis() as u64).saturating_add_signed(self.clock_off_ms.1)
+    }
+
+    /// The most that the controller's clock was ever ahead.
+    pub(crate) fn clock_ahead_ms(&self) -> i64 {
+        self.clock_off_ms.1
+    }
+
+    /// How far two readings of the controller's clock may disagree.
+    pub(crate) fn clock_span_ms(&self) -> u64 {
+        self.clock_off_ms.0.abs_diff(self.clock_off_ms.1)
+    }
+
     /// A revision was made.
     pub(crate) fn committed(&mut self, revision: Revision, at: Duration, spec: Rc<Spec>) {
         self.history.insert(revision, Past { at, spec });
@@ -214,12 +237,11 @@ impl Oracle {
         };
         let open = opening(view.node, peer, seen.protocol, seen.dst_port);
         // A clock that was set back does not bring back what the controller knew to be over.
-        let truth_ms = (WALL_START + now).as_millis() as u64;
         let keys = [view.node, peer].map(|node| spec.keys.contains_key(&(perimeter.clone(), node)));
         keys == [true, true]
             && spec.owner(perimeter, seen.src) == Some(view.node)
             && self.is_leased(machine, perimeter, now)
-            && spec.allows(perimeter, open, view.wall(now).max(truth_ms))
+            && spec.allows(perimeter, open, view.wall(now).max(self.latest_wall_ms(now)))
     }
 
     /// A packet appeared on a machine's device.

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use ringfence_model::{Name, NodeId, OverlayAddresses, PrivateKey};
+use ringfence_model::{Name, NodeId, OverlayAddresses};
 use ringfence_packet::{
     Flow, Protocol, TcpFlags, TcpSegment, administratively_prohibited_flow, echo_reply, echo_request,
     tcp_segment, udp_datagram,
@@ -55,11 +55,12 @@ impl World {
             peers: Vec::new(),
             addresses: Vec::new(),
         };
+        let keys = self.machines[machine].disk.keys();
         for (perimeter, segment) in &netmap.segments {
-            let Some(key) = self.machines[machine].disk.keys.get(perimeter) else {
+            let Some((_, key)) = keys.iter().find(|(name, _)| name == perimeter) else {
                 continue;
             };
-            let Ok(handle) = rogue.wireguard.add_segment(&PrivateKey::from_random(*key)) else {
+            let Ok(handle) = rogue.wireguard.add_segment(key) else {
                 continue;
             };
             rogue.addresses.push((perimeter.clone(), segment.addresses));

@@ -64,8 +64,8 @@ impl World {
                     self.tell_node(link, &message);
                 }
             }
-            ToController::Renew(_)
-            | ToController::ProbeResult(_)
+            ToController::Renew(_) => self.renew(link, node)?,
+            ToController::ProbeResult(_)
             | ToController::Seen(_)
             | ToController::FlowRecords(_)
             | ToController::Pong(_) => {}
@@ -254,11 +254,11 @@ impl World {
         revision: Revision,
     ) -> Result<(), Violation> {
         let disk = &self.machines[machine].disk;
-        if disk
+        let is_other = disk
             .identity
             .as_ref()
-            .is_none_or(|identity| identity.node != node)
-        {
+            .is_none_or(|identity| identity.node != node);
+        if is_other || disk.has_forgotten {
             return Ok(());
         }
         let saved = disk.netmap().map(|netmap| netmap.revision);

@@ -57,8 +57,10 @@ pub(crate) struct Wire {
     pub duplication: f64,
     /// Share of machines behind a NAT.
     pub nat: f64,
-    /// The largest UDP payload that passes.
-    pub payload_bytes_max: usize,
+    /// Share of machines on a link with a small MTU: what is too large for either end is dropped without a word.
+    pub narrow: f64,
+    /// Share of machines with an IPv6 address, some of which have no other.
+    pub ipv6: f64,
 }
 
 /// Weights of faults.
@@ -76,6 +78,8 @@ pub(crate) struct Faults {
     pub stall: u64,
     /// A machine's wall clock jumps.
     pub clock_jump: u64,
+    /// The controller's wall clock is set.
+    pub controller_clock: u64,
     /// The controller dies and starts again.
     pub controller_crash: u64,
     /// The controller comes back from a backup, in a new term.
@@ -84,6 +88,8 @@ pub(crate) struct Faults {
     pub log_full: f64,
     /// A machine's disk takes no file.
     pub disk_full: f64,
+    /// A machine's disk says that a netmap is safe, and it is not: a power cut may lose or tear it.
+    pub disk_lies: f64,
 }
 
 /// Weights of attacks.
@@ -108,14 +114,16 @@ impl Swarm {
     pub(crate) fn draw(seed: u64, scale: Scale) -> Self {
         let mut dice = Dice::new(seed, "swarm");
         let machines = scale.machines.unwrap_or_else(|| dice.number(3..9) as usize);
+        // Days are long and quiet: as much happens in one as in half an hour.
+        let quiet = (scale.seconds / QUIET_FROM_S).max(1) as u32;
         Self {
             length: Duration::from_secs(scale.seconds),
             machines,
             perimeters: dice.number(1..4) as usize,
-            admin_every: Duration::from_millis(dice.number(2_000..30_000)),
-            traffic_every: Duration::from_millis(dice.number(300..4_000)),
-            fault_every: Duration::from_millis(dice.number(4_000..60_000)),
-            attack_every: Duration::from_millis(dice.number(200..5_000)),
+            admin_every: Duration::from_millis(dice.number(2_000..30_000)) * quiet,
+            traffic_every: Duration::from_millis(dice.number(300..4_000)) * quiet,
+            fault_every: Duration::from_millis(dice.number(4_000..60_000)) * quiet,
+            attack_every: Duration::from_millis(dice.number(200..5_000)) * quiet,
             wire: Wire::draw(&mut dice),
             faults: Faults::draw(&mut dice),
             attacks: Attacks::draw(&mut dice),
@@ -131,10 +139,14 @@ impl Wire {
             loss: dice.pick(&[0.0, 0.0, 0.01, 0.05, 0.2]),
             duplication: dice.pick(&[0.0, 0.0, 0.02, 0.1]),
             nat: dice.pick(&[0.0, 0.0, 0.3, 0.6]),
-            payload_bytes_max: dice.pick(&[1472, 1472, 1472, 1300]),
+            narrow: dice.pick(&[0.0, 0.0, 0.4]),
+            ipv6: dice.pick(&[0.0, 0.0, 0.4, 1.0]),
         }
     }
 }
+
+/// The length from which on a run is a quiet one.
+const QUIET_FROM_S: u64 = 1_800;
 
 /// A weight, or nothing in about a third of the runs.
 fn weight(dice: &mut Dice) -> u64 {
@@ -158,10 +170,12 @@ impl Faults {
             crash_at_step: odds(dice, 0.1),
             stall: weight(dice),
             clock_jump: weight(dice),
+            controller_clock: weight(dice) / 2,
             controller_crash: weight(dice),
             controller_restore: weight(dice) / 4,
             log_full: odds(dice, 0.2),
             disk_full: odds(dice, 0.1),
+            disk_lies: odds(dice, 0.5),
         }
     }
 }

@@ -8,9 +8,9 @@ use ringfence_controlplane::{Actor, Command, Event, Identity, PolicyFile};
 use ringfence_model::{Labels, Name, NodeId, TokenId};
 
 use crate::apps::Call;
-use crate::clock::WALL_START;
+use crate::certificates::Certificate;
 use crate::controller::{Effect, hash_of};
-use crate::disk;
+use crate::disk::Identity as NodeIdentity;
 use crate::network::CONTROLLER;
 use crate::schedule::Happening;
 use crate::spec::{Allow, Perimeter, Service};
@@ -152,7 +152,10 @@ impl World {
         if self.dice.chance(0.05) && self.now > Duration::ZERO {
             return Ok(());
         }
-        self.machines[machine].disk.identity = Some(disk::Identity { node, spki });
+        let certificate = Certificate::made_at(self.wall());
+        let disk = &mut self.machines[machine].disk;
+        disk.identity = Some(NodeIdentity { node, spki });
+        disk.certificate = Some(certificate);
         self.queue
             .at(self.now + Duration::from_millis(50), Happening::Start { machine });
         Ok(())
@@ -238,7 +241,7 @@ impl World {
 
     fn draw_rule(&mut self, groups: usize) -> Allow {
         let services = (0..self.dice.number(1..4)).map(|_| self.draw_service()).collect();
-        let soon = (WALL_START + self.now).as_secs() + self.dice.number(5..120);
+        let soon = self.wall().0 / 1000 + self.dice.number(5..120);
         Allow {
             from: self.dice.place(groups),
             to: self.dice.place(groups),

@@ -17,7 +17,7 @@ use crate::dice::Dice;
 use crate::flood::Floods;
 use crate::link::Link;
 use crate::machine::Machine;
-use crate::network::{Network, Place, STRANGER};
+use crate::network::{Network, Place, STRANGERS};
 use crate::obey::SLACK;
 use crate::oracle::Oracle;
 use crate::replay::Opened;
@@ -86,6 +86,10 @@ pub struct Stats {
     pub resets_astray: u64,
     /// TCP connections that policy cut at one end.
     pub cuts: u64,
+    /// Starts from a netmap file that was torn.
+    pub torn: u64,
+    /// Certificates that were renewed.
+    pub renewals: u64,
     /// Attackers' packets.
     pub attacks: u64,
     /// Datagrams.
@@ -114,6 +118,8 @@ impl Stats {
     /// Adds another run's.
     pub fn add(&mut self, other: &Self) {
         self.sent += other.sent;
+        self.torn += other.torn;
+        self.renewals += other.renewals;
         self.delivered += other.delivered;
         self.notices += other.notices;
         self.resets += other.resets;
@@ -298,6 +304,7 @@ impl World {
         for machine in 0..self.machines.len() {
             if self.machines[machine].stalled_until <= self.now {
                 self.offer_keys_again(machine);
+                self.ask_for_renewal(machine);
             }
         }
         if self.queue.len() > QUEUE_MAX {
@@ -327,7 +334,7 @@ impl World {
         bytes: &[u8],
     ) -> Result<(), Violation> {
         let is_cookie = bytes.first() == Some(&3);
-        if !is_cookie && dst.ip() == STRANGER {
+        if !is_cookie && STRANGERS.contains(&dst.ip()) {
             let what = format!("m{machine} answers a stranger with message {:?}", bytes.first());
             return Err(Violation::new("silence", what).of(machine));
         }

@@ -64,6 +64,33 @@ fn a_large_mesh_is_clean() {
     }
 }
 
+/// Certificates last a day: 26 hours of a small mesh, with everything that goes wrong in them.
+#[test]
+fn certificates_are_renewed_and_a_day_is_clean() {
+    let scale = Scale {
+        seconds: 26 * 3_600,
+        machines: Some(3),
+    };
+
+    let outcome = run(0, scale);
+
+    assert!(outcome.broken.is_none(), "{}", outcome.report(scale));
+    assert!(outcome.stats.renewals >= 3, "{} renewals", outcome.stats.renewals);
+}
+
+/// The disk's faults are met: shipped readers see files that are torn.
+#[test]
+fn torn_files_are_met() {
+    let scale = Scale {
+        seconds: 200,
+        machines: None,
+    };
+
+    let torn: u64 = (0..100).map(|seed| run(seed, scale).stats.torn).sum();
+
+    assert!(torn > 0);
+}
+
 #[test]
 fn a_seed_gives_the_same_history_every_time() {
     let scale = Scale {

@@ -303,3 +303,11 @@ proptest! {
         prop_assert!(!matches!(up, Ok(Some(_))) && !matches!(down, Ok(Some(_))));
     }
 }
+
+#[test]
+fn renewal_is_due_at_two_thirds() {
+    let due = |wall| Renew::is_due(UnixMillis(1_000), UnixMillis(4_000), UnixMillis(wall));
+
+    assert!(!due(0) && !due(2_999));
+    assert!(due(3_000) && due(9_999));
+}
