@@ -37,7 +37,7 @@
 //! - *controller*: it dies before and after a change is stored, its log is full, a snapshot is missing, a backup is
 //!   restored. The pages of SQLite are not modelled: a transaction is there or not.
 //! - *time*: wall clocks of machines and of the controller are set forth and back; certificates of a day are renewed
-//!   (`certificates.rs`), which takes runs of a day to see: from half an hour on, a run is as quiet as it is long.
+//!   (`certificates.rs`), which takes runs of a day to see: they are as quiet as they are long.
 //!
 //! A run has two phases. In the first things go wrong, each kind with odds drawn from the seed (`swarm.rs`). Then all
 //! is well, and the mesh must come together within a stated time (`liveness.rs`): *convergence*, *liveness*.

@@ -114,8 +114,12 @@ impl Swarm {
     pub(crate) fn draw(seed: u64, scale: Scale) -> Self {
         let mut dice = Dice::new(seed, "swarm");
         let machines = scale.machines.unwrap_or_else(|| dice.number(3..9) as usize);
-        // Days are long and quiet: as much happens in one as in half an hour.
-        let quiet = (scale.seconds / QUIET_FROM_S).max(1) as u32;
+        // Days are long and quiet: as much happens in one as in five minutes, so that some nodes live through it.
+        let quiet = if scale.seconds > LIVELY_S_MAX {
+            (scale.seconds / 300) as u32
+        } else {
+            1
+        };
         Self {
             length: Duration::from_secs(scale.seconds),
             machines,
@@ -145,8 +149,8 @@ impl Wire {
     }
 }
 
-/// The length from which on a run is a quiet one.
-const QUIET_FROM_S: u64 = 1_800;
+/// The longest run that is not a quiet one.
+const LIVELY_S_MAX: u64 = 3_600;
 
 /// A weight, or nothing in about a third of the runs.
 fn weight(dice: &mut Dice) -> u64 {
