@@ -64,24 +64,6 @@ fn a_large_mesh_is_clean() {
     }
 }
 
-/// Certificates last a day: 26 hours of small meshes, with everything that goes wrong in them.
-#[test]
-fn certificates_are_renewed_and_a_day_is_clean() {
-    let scale = Scale {
-        seconds: 26 * 3_600,
-        machines: Some(3),
-    };
-
-    let mut renewals = 0;
-    for seed in 0..8 {
-        let outcome = run(seed, scale);
-        assert!(outcome.broken.is_none(), "{}", outcome.report(scale));
-        renewals += outcome.stats.renewals;
-    }
-
-    assert!(renewals > 0);
-}
-
 /// The disk's faults are met: shipped readers see files that are torn.
 #[test]
 fn torn_files_are_met() {
