@@ -14,7 +14,7 @@ use tokio::time::MissedTickBehavior;
 use ringfence_control::saved::Peers;
 use ringfence_control::{HelloFacts, Netmap, NodeAction, NodeSession, PeerCandidates, ToController, ToNode};
 use ringfence_dataplane::{Restored, SegmentFacts};
-use ringfence_model::{Candidate, Name, NodeId, PublicKey};
+use ringfence_model::{Candidate, Name, NodeId, PublicKey, UnixMillis};
 
 use crate::candidates::Sources;
 use crate::command::{Command, LoopEvent};
@@ -82,6 +82,8 @@ pub(crate) struct Memory {
     heard: Option<Instant>,
     word_saved: Option<Instant>,
     renewal_asked: Option<Instant>,
+    /// The controller's clock, and when it was read.
+    controller_clock: Option<(Instant, UnixMillis)>,
     /// Orders that are being carried out.
     errands: JoinSet<ToController>,
 }
@@ -193,6 +195,9 @@ impl Control {
         let arrived = Instant::now();
         self.memory.heard = Some(arrived);
         tracing::debug!(kind = message.kind(), "word from the controller");
+        if let ToNode::Welcome(welcome) = &message {
+            self.memory.controller_clock = Some((arrived, welcome.wall));
+        }
         if let Err(error) = self.session.handle_message(message) {
             tracing::error!(%error, "the controller is not ours: hanging up");
             self.memory.link = None;
@@ -319,12 +324,17 @@ impl Control {
         }
     }
 
+    /// Asks for the next certificate in time, by the clock of the controller, which judges it: this host's may be off.
     fn ask_for_renewal(&mut self) {
         let waiting = self
             .memory
             .renewal_asked
             .is_some_and(|asked| asked.elapsed() < RENEWAL_RETRY);
-        let due = self.identity.borrow().renewal_due(saved::wall_now());
+        let due = self.memory.controller_clock.is_some_and(|(read, wall)| {
+            self.identity
+                .borrow()
+                .renewal_due(wall.saturating_add(read.elapsed()))
+        });
         if self.memory.link.is_none() || waiting || !due {
             return;
         }
@@ -409,7 +419,8 @@ const TICK: Duration = Duration::from_secs(3);
 /// How often the controller's word is written down.
 const WORD_SAVE_EVERY: Duration = Duration::from_secs(5);
 /// How long an answer to a renewal may take before it is asked for again.
-/// Also after an answer: a clock that runs hours ahead finds every new certificate old.
+/// Also after an answer: a controller whose clock was set back by many hours makes certificates that look old here
+/// until the next connection.
 const RENEWAL_RETRY: Duration = Duration::from_mins(5);
 /// How often a key that is not confirmed is offered again.
 const KEYS_RETRY: Duration = Duration::from_secs(15);

@@ -51,7 +51,6 @@ impl World {
     /// A node looks at its certificate.
     pub(crate) fn ask_for_renewal(&mut self, machine: usize) {
         let now = self.now;
-        let wall = UnixMillis(self.machines[machine].wall_ms(now));
         let Some(certificate) = self.machines[machine].disk.certificate else {
             return;
         };
@@ -61,9 +60,11 @@ impl World {
         let waiting = agent
             .renewal_asked
             .is_some_and(|asked| now < asked + RENEWAL_RETRY);
-        let Some(link) = agent.link.filter(|_| !waiting) else {
+        let (Some(link), Some((read, wall))) = (agent.link.filter(|_| !waiting), agent.controller_clock)
+        else {
             return;
         };
+        let wall = wall.saturating_add(now.saturating_sub(read));
         if Renew::is_due(certificate.not_before, certificate.not_after, wall) {
             agent.renewal_asked = Some(now);
             self.tell_controller(link, &ToController::Renew(Renew { csr_der: Vec::new() }));

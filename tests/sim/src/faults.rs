@@ -83,7 +83,10 @@ impl World {
                 self.machines[machine].stalled_until = self.now + wait;
             }
             Some(Fault::ClockJump) => {
-                let jump = self.dice.number(0..600_000).cast_signed() - 300_000;
+                let most = self
+                    .dice
+                    .pick(&[MINUTES_MS, MINUTES_MS, MINUTES_MS, HALF_A_DAY_MS]);
+                let jump = self.dice.number(0..2 * most).cast_signed() - most.cast_signed();
                 self.say(format!("m{machine} has its clock set by {jump} ms"));
                 self.machines[machine].wall_offset_ms += jump;
             }
@@ -243,6 +246,10 @@ impl World {
     }
 }
 
+/// How far a machine's clock jumps, mostly.
+const MINUTES_MS: u64 = 300_000;
+/// How far it jumps at times: further than the third of a certificate's life that is left to renew it.
+const HALF_A_DAY_MS: u64 = 12 * 3_600_000;
 /// How far the controller's clock is off at most.
 const CLOCK_OFF_MAX_MS: u64 = 3_600_000;
 /// The longest that a machine stands still.

@@ -58,6 +58,8 @@ pub(crate) struct Agent {
     pub unregistered: BTreeMap<Name, PublicKey>,
     /// When it last asked for a certificate.
     pub(crate) renewal_asked: Option<Duration>,
+    /// The controller's clock, and when it was read.
+    pub(crate) controller_clock: Option<(Duration, UnixMillis)>,
     /// When it last offered keys.
     pub(crate) keys_offered: Duration,
     /// What the controller was last told of its candidates.
@@ -159,6 +161,7 @@ impl World {
             devices: BTreeMap::new(),
             unregistered: BTreeMap::new(),
             renewal_asked: None,
+            controller_clock: None,
             keys_offered: self.now,
             told: None,
             word_saved: None,

@@ -14,6 +14,10 @@ use crate::world::World;
 impl World {
     /// The controller's word arrives at a machine.
     pub(crate) fn hear_controller(&mut self, machine: usize, message: ToNode) -> Result<(), Violation> {
+        let now = self.now;
+        if let ToNode::Welcome(welcome) = &message {
+            self.agent(machine).controller_clock = Some((now, welcome.wall));
+        }
         if let Err(error) = self.agent(machine).session.handle_message(message) {
             return Err(Violation::new("protocol", format!("m{machine}: {error}")).of(machine));
         }

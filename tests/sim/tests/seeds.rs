@@ -70,6 +70,7 @@ fn torn_files_are_met() {
     let scale = Scale {
         seconds: 200,
         machines: None,
+        without: None,
     };
 
     let torn: u64 = (0..100).map(|seed| run(seed, scale).stats.torn).sum();
