@@ -6,6 +6,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use ringfence_model::sabotage::{Safeguard, is_off};
+
 use crate::{FlowRecords, FlowRecordsTaken, FlowReport};
 
 /// What a node owes. Lives as long as the process; its shell keeps a copy on disk (see [`crate::FlowEntry`]).
@@ -45,7 +47,7 @@ impl FlowSpool {
     /// taken for one of another, whatever was lost of its disk.
     pub fn new(stream: u64, left: impl IntoIterator<Item = Spooled>) -> Self {
         let mut spool = Self {
-            stream,
+            stream: if is_off(Safeguard::FlowStreams) { 0 } else { stream },
             next: 0,
             records: left.into_iter().collect(),
             gone: 0,
@@ -120,6 +122,10 @@ impl FlowSpool {
         self.link = Link::Waiting {
             for_answer_until: now + FLOW_ANSWER_WAIT,
         };
+        if is_off(Safeguard::FlowsKept) {
+            self.records.drain(..records.len());
+            self.gone += records.len() as u64;
+        }
         Some(FlowRecords {
             stream,
             first,

@@ -18,6 +18,12 @@ pub enum Safeguard {
     Expiry,
     /// A peer has at most so many flows.
     FlowBound,
+    /// The controller knows by its name a record of a flow that comes again.
+    FlowNames,
+    /// Every process of a node numbers its records in a stream of its own.
+    FlowStreams,
+    /// A node keeps a record of a flow until the controller has stored it.
+    FlowsKept,
     /// Later fragments follow their first one.
     Fragments,
     /// Handshakes with strangers are computed within a budget.
@@ -60,13 +66,16 @@ pub enum Safeguard {
 
 impl Safeguard {
     /// Every one.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 28] = [
         Self::AcknowledgementOrder,
         Self::Allowlist,
         Self::DestinationCheck,
         Self::EgressRules,
         Self::Expiry,
         Self::FlowBound,
+        Self::FlowNames,
+        Self::FlowStreams,
+        Self::FlowsKept,
         Self::Fragments,
         Self::HandshakeAdmission,
         Self::IngressRules,

@@ -57,6 +57,8 @@ pub(crate) struct Seat {
     pub(crate) has: [u8; 32],
     /// What the node was told of its peers' candidates.
     pub(crate) told: BTreeMap<NodeId, PeerCandidates>,
+    /// A batch of its flow records is on its way to the disk.
+    pub(crate) is_storing: bool,
 }
 
 /// What a request means, in the oracle's terms.

@@ -25,8 +25,10 @@ pub(crate) struct Disk {
     pub identity: Option<Identity>,
     /// What it proves that with.
     pub certificate: Option<Certificate>,
-    files: Files,
-    has_lied: bool,
+    /// Everything else.
+    pub files: Files,
+    /// Whether it ever said of something that it is safe, and it was not.
+    pub has_lied: bool,
     /// The disk lied, and lost something that was written: what was acknowledged may be gone.
     pub has_forgotten: bool,
 }

@@ -62,10 +62,28 @@ impl Files {
                 Step::Create => self.enter(Entry::Made(temporary.clone(), Rc::clone(&file))),
                 Step::WriteSome => file.borrow_mut().bytes.extend(&bytes[..bytes.len() / 2]),
                 Step::WriteRest => file.borrow_mut().bytes.extend(&bytes[bytes.len() / 2..]),
-                Step::Sync if !self.lies => file.borrow_mut().synced = bytes.len(),
+                Step::Sync if !self.lies => file.borrow_mut().sync(),
                 Step::Rename => self.enter(Entry::Renamed(temporary.clone(), name.to_owned())),
                 Step::SyncDirectory => self.sync(),
                 Step::Sync => {}
+            }
+        }
+    }
+
+    /// Appends to a file, which is made if there is none, or dies over it after so many of [`WRITE_STEPS`]: what
+    /// `FlowFiles::append` in node/src/flow_files.rs does.
+    pub(crate) fn append(&mut self, name: &str, bytes: &[u8], steps: usize) {
+        for step in APPEND.iter().take(steps) {
+            let file = self.seen.get(name).map(Rc::clone).unwrap_or_default();
+            match step {
+                Step::Create if !self.seen.contains_key(name) => {
+                    self.enter(Entry::Made(name.to_owned(), file));
+                }
+                Step::WriteSome => file.borrow_mut().bytes.extend(&bytes[..bytes.len() / 2]),
+                Step::WriteRest => file.borrow_mut().bytes.extend(&bytes[bytes.len() / 2..]),
+                Step::Sync if !self.lies => file.borrow_mut().sync(),
+                Step::SyncDirectory => self.sync(),
+                Step::Create | Step::Sync | Step::Rename => {}
             }
         }
     }
@@ -134,6 +152,12 @@ impl Files {
     }
 }
 
+impl Content {
+    fn sync(&mut self) {
+        self.synced = self.bytes.len();
+    }
+}
+
 impl Entry {
     fn apply(&self, names: &mut Names) {
         match self {
@@ -159,6 +183,13 @@ const WRITE: [Step; WRITE_STEPS] = [
     Step::Sync,
     Step::Rename,
     Step::SyncDirectory,
+];
+const APPEND: [Step; 5] = [
+    Step::Create,
+    Step::SyncDirectory,
+    Step::WriteSome,
+    Step::WriteRest,
+    Step::Sync,
 ];
 /// Steps of a write.
 pub(crate) const WRITE_STEPS: usize = 6;
@@ -191,6 +222,21 @@ mod tests {
         }
         assert_eq!(left(5, false), ["old".to_owned(), "newer".to_owned()].into());
         assert_eq!(left(WRITE_STEPS, false), ["newer".to_owned()].into());
+    }
+
+    #[test]
+    fn what_was_appended_before_stays_whole() {
+        for steps in 0..=WRITE_STEPS {
+            for seed in 0..50 {
+                let mut files = Files::default();
+                files.append("file", b"old", WRITE_STEPS);
+                files.append("file", b"newer", steps);
+                files.cut_power(&mut Dice::new(seed, "files"));
+                let left = files.read("file").unwrap_or_default();
+                let is_whole = steps < APPEND.len() || left == b"oldnewer";
+                assert!(left.starts_with(b"old") && is_whole, "{steps} steps: {left:?}");
+            }
+        }
     }
 
     #[test]

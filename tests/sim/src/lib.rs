@@ -7,6 +7,7 @@
 //! ```text
 //! workload.rs ─ asks ─▶ controller.rs ─ serve.rs ══ link.rs ══ obey.rs ─ announce.rs ─▶ machine.rs ◀─▶ apps.rs
 //!                        │ disk.rs                    files.rs ─ disk.rs ─ restart.rs    │
+//!                        │ record_store.rs                                 records.rs    │
 //!                        ▼                                                                ▼ datagrams
 //!                     reading.rs ──▶ oracle.rs ◀── every packet taken and delivered   network.rs ─ nat.rs
 //!                                    spec.rs, inspect.rs, allowlist.rs                faults.rs, rogue.rs, flood.rs
@@ -25,6 +26,8 @@
 //! - *upwards, acknowledgement*: revisions only go up, and none that was acknowledged is forgotten by a restart.
 //! - *audit, log*: a request that was answered with success is in the log once, and the log brings the same controller
 //!   back, with a snapshot or without. *enrolment*: a token makes as many nodes as it is for.
+//! - *records*: a flow record that a node may forget is in the controller's store once, as it was told; one that was
+//!   safe on a node's disk is there or in the store, and all that is owed arrives once all is well.
 //! - *bounds*: no datagram begets datagrams without end, no table of a core grows past its bound (`bounds.rs`), and
 //!   only peers have keys in memory.
 //!
@@ -71,6 +74,8 @@ mod network;
 mod obey;
 mod oracle;
 mod reading;
+mod record_store;
+mod records;
 mod replay;
 mod restart;
 mod rogue;
@@ -79,6 +84,7 @@ pub mod sabotage;
 mod schedule;
 mod serve;
 mod spec;
+mod state;
 mod swarm;
 mod trace;
 mod violation;

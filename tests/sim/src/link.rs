@@ -253,6 +253,7 @@ impl World {
                 let agent = self.machines[machine].agent_of(boot);
                 if let Some(agent) = agent.filter(|agent| agent.link == Some(id)) {
                     agent.link = None;
+                    agent.records.handle_disconnected();
                     self.say(format!("m{machine} lost link {id}"));
                     let wait = self.dice.time(RETRY_MIN..RETRY_MAX);
                     self.queue

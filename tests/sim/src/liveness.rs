@@ -75,7 +75,7 @@ impl World {
     }
 
     /// Machines that are part of the mesh and run our agent.
-    fn sound(&self) -> BTreeMap<NodeId, usize> {
+    pub(crate) fn sound(&self) -> BTreeMap<NodeId, usize> {
         let mut sound = BTreeMap::new();
         for (place, machine) in self.machines.iter().enumerate() {
             let identity = machine.disk.identity.as_ref().filter(|_| machine.rogue.is_none());

@@ -3,16 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use ringfence_control::NodeSession;
 use ringfence_control::saved::Moment;
+use ringfence_control::{FlowReport, NodeSession};
 use ringfence_dataplane::{Dataplane, DataplaneConfig, DropReason, Event, SegmentId};
 use ringfence_model::{Candidate, Name, NodeId, PublicKey, UnixMillis};
 
 use crate::clock::WALL_START;
 use crate::disk::Disk;
-use crate::files::WRITE_STEPS;
 use crate::link::End;
 use crate::oracle::Delivered;
+use crate::records::Records;
 use crate::rogue::Rogue;
 use crate::schedule::Happening;
 use crate::violation::Violation;
@@ -64,8 +64,10 @@ pub(crate) struct Agent {
     pub(crate) keys_offered: Duration,
     /// What the controller was last told of its candidates.
     pub(crate) told: Option<Vec<Candidate>>,
-    word_saved: Option<Duration>,
+    pub(crate) word_saved: Option<Duration>,
     timer: Option<Duration>,
+    /// What it tells of flows that ended.
+    pub(crate) records: Records,
     /// Peers whose candidates it was told.
     pub candidates: BTreeMap<NodeId, Vec<Candidate>>,
 }
@@ -145,6 +147,8 @@ impl World {
         let is_torn = loaded.is_err();
         let saved = loaded.ok().flatten();
         let saved = saved.filter(|saved| saved.netmap.node == identity.node);
+        let records = self.open_records(machine, identity.node)?;
+        let place = &mut self.machines[machine];
         let (candidates, keys) = (place.disk.peers().candidates, place.disk.keys());
         let keepalive = self.network.nat(machine).map(|_| Duration::from_secs(20));
         let config = DataplaneConfig {
@@ -166,6 +170,7 @@ impl World {
             told: None,
             word_saved: None,
             timer: None,
+            records,
             candidates: BTreeMap::new(),
         });
         self.say(format!(
@@ -391,6 +396,7 @@ impl World {
             Event::FlowClosed(closed) => {
                 self.stats.flow_closed(closed.why);
                 self.check_cut(machine, &closed)?;
+                self.flow_ended(machine, FlowReport::from(closed))?;
             }
             Event::SegmentClosed { perimeter, .. } => {
                 agent.leases_lost += 1;
@@ -405,51 +411,6 @@ impl World {
             | Event::PingTimedOut { .. } => {}
         }
         Ok(())
-    }
-
-    /// Loads or makes a segment's key.
-    pub(crate) fn give_key(&mut self, machine: usize, boot: u64, perimeter: &Name) -> Result<(), Violation> {
-        if self.machines[machine].agent_of(boot).is_none() {
-            return Ok(());
-        }
-        let (fresh, now) = (self.dice.bytes(), self.instant());
-        // A key that a full disk does not take lasts until the next start.
-        let steps = if self.dice.chance(self.swarm.faults.disk_full) {
-            0
-        } else {
-            WRITE_STEPS
-        };
-        let key = self.machines[machine].disk.key(perimeter, fresh, steps);
-        self.agent(machine).dataplane.set_key(perimeter, key, now);
-        self.drain(machine)
-    }
-
-    /// Writes down that the controller spoke, unless that was done a moment ago.
-    pub(crate) fn save_word(&mut self, machine: usize, at_once: bool) {
-        let now = self.now;
-        let moment = self.machines[machine].moment(now);
-        let agent = self.agent(machine);
-        if at_once
-            || agent
-                .word_saved
-                .is_none_or(|saved| now >= saved + WORD_SAVE_EVERY)
-        {
-            agent.word_saved = Some(now);
-            let steps = self.steps(if at_once { 1.0 } else { RARELY });
-            self.machines[machine].disk.save_word(moment, steps);
-            if steps < WRITE_STEPS {
-                self.crash(machine, "while it writes the controller's word down");
-            }
-        }
-    }
-
-    /// How many steps of a write are done: all, or those before the process dies over it.
-    pub(crate) fn steps(&mut self, share: f64) -> usize {
-        if self.dice.chance(self.swarm.faults.crash_at_step * share) {
-            self.dice.place(WRITE_STEPS)
-        } else {
-            WRITE_STEPS
-        }
     }
 
     /// A packet appears on a device: the oracle looks at it, then the application gets it.
@@ -484,7 +445,3 @@ impl World {
 
 /// The finest a timer of the operating system gets.
 const TIMER_MIN: Duration = Duration::from_millis(1);
-/// Words are written down so often that a node that often died over one would do little else.
-const RARELY: f64 = 0.05;
-/// As node/src/control.rs has it.
-const WORD_SAVE_EVERY: Duration = Duration::from_secs(5);

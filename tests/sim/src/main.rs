@@ -85,7 +85,7 @@ fn main() -> ExitCode {
         slowest.as_secs_f64()
     );
     println!(
-        "{} packets sent, {} delivered, {} notices, {} resets ({} astray), {} cuts, {} attacks, {} datagrams, {} changes, {} pairs, {} torn netmaps, {} renewals",
+        "{} packets sent, {} delivered, {} notices, {} resets ({} astray), {} cuts, {} attacks, {} datagrams, {} changes, {} pairs, {} torn netmaps, {} renewals, {} flow records",
         stats.sent,
         stats.delivered,
         stats.notices,
@@ -97,7 +97,8 @@ fn main() -> ExitCode {
         stats.revisions,
         stats.pairs,
         stats.torn,
-        stats.renewals
+        stats.renewals,
+        stats.records
     );
     println!("refused: {:?}\nclosed: {:?}", stats.drops, stats.closed);
     if failures == 0 {

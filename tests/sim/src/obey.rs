@@ -61,10 +61,9 @@ impl World {
             NodeAction::Leave { .. } => self.leave(machine)?,
             NodeAction::Refused { reason } => self.say(format!("m{machine} is refused: {reason}")),
             NodeAction::StoreCertificate { chain_pem } => self.store_certificate(machine, &chain_pem)?,
-            NodeAction::Probe(_)
-            | NodeAction::AnswerSeen(_)
-            | NodeAction::OfferFlowRecords
-            | NodeAction::ForgetFlowRecords(_) => {}
+            NodeAction::OfferFlowRecords => self.offer_records(machine),
+            NodeAction::ForgetFlowRecords(taken) => self.forget_records(machine, taken)?,
+            NodeAction::Probe(_) | NodeAction::AnswerSeen(_) => {}
         }
         Ok(())
     }

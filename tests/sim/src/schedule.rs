@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ringfence_model::Name;
+use ringfence_control::FlowRecords;
+use ringfence_model::{Name, NodeId};
 
 /// Something that happens at a moment.
 #[derive(Clone, Debug)]
@@ -75,6 +76,17 @@ pub(crate) enum Happening {
     ControllerTimer {
         /// The process that asked.
         boot: u64,
+    },
+    /// The controller's disk has come to a batch of flow records.
+    Records {
+        /// The process that was told.
+        boot: u64,
+        /// By which connection.
+        link: u64,
+        /// Whose.
+        node: NodeId,
+        /// What.
+        batch: FlowRecords,
     },
     /// Time for an application to begin something.
     Traffic {

@@ -65,10 +65,8 @@ impl World {
                 }
             }
             ToController::Renew(_) => self.renew(link, node)?,
-            ToController::ProbeResult(_)
-            | ToController::Seen(_)
-            | ToController::FlowRecords(_)
-            | ToController::Pong(_) => {}
+            ToController::FlowRecords(batch) => self.receive_records(link, batch),
+            ToController::ProbeResult(_) | ToController::Seen(_) | ToController::Pong(_) => {}
         }
         Ok(())
     }
@@ -116,6 +114,7 @@ impl World {
                 session,
                 has: netmap.content_hash_at(Revision::ZERO),
                 told: BTreeMap::new(),
+                is_storing: false,
             },
         );
         if self.words.len() == WORDS_MAX {

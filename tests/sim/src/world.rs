@@ -20,6 +20,7 @@ use crate::machine::Machine;
 use crate::network::{Network, Place, STRANGERS};
 use crate::obey::SLACK;
 use crate::oracle::Oracle;
+use crate::record_store::Ledger;
 use crate::replay::Opened;
 use crate::schedule::{Happening, Schedule};
 use crate::spec::Spec;
@@ -42,6 +43,7 @@ pub struct World {
     pub(crate) links_made: u64,
     pub(crate) apps: Apps,
     pub(crate) oracle: Oracle,
+    pub(crate) ledger: Ledger,
     /// The mesh as the newest revision has it.
     pub(crate) current: Rc<Spec>,
     pub(crate) tokens: Vec<Token>,
@@ -90,6 +92,8 @@ pub struct Stats {
     pub torn: u64,
     /// Certificates that were renewed.
     pub renewals: u64,
+    /// Flow records that the controller has stored.
+    pub records: u64,
     /// Attackers' packets.
     pub attacks: u64,
     /// Datagrams.
@@ -120,6 +124,7 @@ impl Stats {
         self.sent += other.sent;
         self.torn += other.torn;
         self.renewals += other.renewals;
+        self.records += other.records;
         self.delivered += other.delivered;
         self.notices += other.notices;
         self.resets += other.resets;
@@ -159,6 +164,7 @@ impl World {
             links_made: 0,
             apps: Apps::default(),
             oracle: Oracle::default(),
+            ledger: Ledger::default(),
             current: Rc::default(),
             tokens: Vec::new(),
             names: 0,
@@ -200,6 +206,7 @@ impl World {
         let length = self.swarm.length;
         self.run_until(length)?;
         self.prove_liveness()?;
+        self.prove_records()?;
         self.stats.simulated = self.now;
         self.stats.revisions = self.current_revision();
         self.check_log()
@@ -259,6 +266,12 @@ impl World {
             Happening::ControllerStart => self.start_controller()?,
             Happening::ControllerTimer { boot } if boot == self.controller.boot => self.tick_controller()?,
             Happening::ControllerTimer { .. } => {}
+            Happening::Records {
+                boot,
+                link,
+                node,
+                batch,
+            } => self.store_records(boot, link, node, batch)?,
             Happening::Heal { from, to } => self.network.mend(from, to),
             Happening::Traffic { machine } => self.begin_traffic(machine),
             Happening::Admin => {
@@ -305,6 +318,7 @@ impl World {
             if self.machines[machine].stalled_until <= self.now {
                 self.offer_keys_again(machine);
                 self.ask_for_renewal(machine);
+                self.tend_records(machine);
             }
         }
         if self.queue.len() > QUEUE_MAX {
@@ -397,6 +411,7 @@ fn target(what: &Happening) -> Option<usize> {
         | Happening::LinkLost { .. }
         | Happening::ControllerStart
         | Happening::ControllerTimer { .. }
+        | Happening::Records { .. }
         | Happening::Admin
         | Happening::Fault
         | Happening::Heal { .. }
