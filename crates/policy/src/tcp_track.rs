@@ -120,7 +120,11 @@ impl TcpTrack {
             return;
         }
         if sender.isn.is_none() {
-            // An answer from an older connection with the same ports: it says nothing about this one.
+            // An answer from an older connection with the same ports: of this one it says nothing, but to the program
+            // there it is this one, and where that one stands is where a reset lands.
+            if tcp.flags.has(TcpFlags::ACK) {
+                sender.acked = Some(tcp.ack);
+            }
             return;
         }
         if tcp.flags.has(TcpFlags::ACK) {
@@ -158,7 +162,8 @@ impl TcpTrack {
     }
 
     /// Whether the receiver will obey this RST (RFC 9293 section 3.10.7, RFC 5961 section 3.2). One that it answers
-    /// with a challenge instead must not make the filter forget a living connection.
+    /// with a challenge instead must not make the filter forget a living connection: so where what passed is more than
+    /// what was acknowledged, the former counts, for that is on its way there.
     fn is_obeyed(&self, from: Side, rst: &TcpView) -> bool {
         let (sender, receiver) = match from {
             Side::Initiator => (&self.initiator, &self.responder),
@@ -166,7 +171,7 @@ impl TcpTrack {
         };
         let refuses_syn =
             receiver.acked.is_none() && rst.flags.has(TcpFlags::ACK) && Some(rst.ack) == receiver.next;
-        refuses_syn || sender.next == Some(rst.seq) || receiver.acked == Some(rst.seq)
+        refuses_syn || sender.next.or(receiver.acked) == Some(rst.seq)
     }
 
     fn ends_mut(&mut self, from: Side) -> (&mut End, &mut End) {

@@ -41,6 +41,11 @@ fn what_was_found_stays_mended() {
             1444,
             "a peer that moved while nobody spoke could not reach a node behind a NAT",
         ),
+        (
+            2984,
+            "a new call on an older connection's ports hid where the older one stood",
+        ),
+        (3344, "a reset that its receiver challenged ended the flow"),
     ];
 
     for (seed, what) in cases {

@@ -189,6 +189,33 @@ fn a_reset_that_its_receiver_only_challenges_does_not_end_the_flow() {
 }
 
 #[test]
+fn a_reset_at_bytes_that_arrived_and_are_not_acknowledged_yet_does_not_end_the_flow() {
+    let mut node = established();
+    node.receive(&segment(session(), TcpFlags::ACK, 101, 501, b"SELECT 1"))
+        .unwrap();
+
+    node.receive(&segment(session(), TcpFlags::RST, 101, 0, &[]))
+        .unwrap();
+
+    let closed = node.enforce(&[]).pop().unwrap();
+    assert!(closed.resets.is_some_and(|resets| resets.to_responder.seq == 109));
+}
+
+#[test]
+fn a_new_call_on_the_ports_of_an_older_connection_is_reset_where_the_older_one_stands_too() {
+    let mut node = Node::with(&postgres());
+    node.receive(&segment(session(), TcpFlags::SYN, 9_000, 0, &[]))
+        .unwrap();
+    node.send(&segment(session().reversed(), TcpFlags::ACK, 501, 101, &[]))
+        .unwrap();
+
+    let closed = node.enforce(&[]).pop().unwrap();
+
+    let reset = closed.resets.unwrap().to_responder;
+    assert_eq!((reset.seq, reset.stated_seq), (9_001, Some(101)));
+}
+
+#[test]
 fn a_session_that_its_ends_reset_is_finished_and_not_reset_again() {
     let mut node = established();
     node.receive(&segment(session(), TcpFlags::RST, 101, 0, &[]))
