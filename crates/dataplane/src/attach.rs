@@ -3,7 +3,6 @@
 //! **Invariant:** a slot is in `slots` exactly while its peer is in WireGuard, so a datagram that opens always has an
 //! owner, and a peer that is gone cannot be reached by an index it once had.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use ringfence_model::sabotage::{Safeguard, is_off};
@@ -13,6 +12,7 @@ use ringfence_wg::{Destination, MessageKind, PeerSlot, WgEvent, WgTransmit};
 
 use crate::pending::PeerKey;
 use crate::segment::{Gate, Peer};
+use crate::transmit::Way;
 use crate::{Dataplane, DropReason, Event, SegmentId};
 
 impl Dataplane {
@@ -216,7 +216,8 @@ impl Dataplane {
         let datagram = transmit.datagram;
         let slot = match (transmit.to, transmit.slot) {
             (Destination::Address(address), _) => {
-                self.outbox.transmit(address, datagram);
+                let way = self.gathering.way_back_to(address);
+                self.outbox.transmit(way, datagram);
                 return;
             }
             (Destination::Peer, Some(slot)) => slot,
@@ -225,22 +226,23 @@ impl Dataplane {
         let Some(peer) = self.peer_at(slot) else {
             return;
         };
-        let endpoints: Vec<SocketAddr> = match transmit.kind {
+        let ways: Vec<Way> = match transmit.kind {
             MessageKind::HandshakeInitiation => {
                 let endpoints = peer.path.handshake_endpoints(now);
+                let ways = endpoints.into_iter().map(|dst| peer.way_to(dst, now)).collect();
                 peer.path.handshake_sent();
-                endpoints
+                ways
             }
             MessageKind::HandshakeResponse | MessageKind::CookieReply | MessageKind::Data => {
-                peer.path.data_endpoint().into_iter().collect()
+                peer.way(now).into_iter().collect()
             }
         };
-        let Some((last, others)) = endpoints.split_last() else {
+        let Some((last, others)) = ways.split_last() else {
             self.drops.count(DropReason::NoEndpoint);
             return;
         };
-        for endpoint in others {
-            self.outbox.transmit(*endpoint, datagram.clone());
+        for way in others {
+            self.outbox.transmit(*way, datagram.clone());
         }
         self.outbox.transmit(*last, datagram);
     }

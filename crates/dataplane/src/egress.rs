@@ -10,7 +10,7 @@
 //!
 //! An RST to a SYN would read as the third; an ICMP error in mid-connection is only advice to TCP (RFC 5461).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Instant;
 
 use ringfence_model::NodeId;
@@ -21,6 +21,7 @@ use ringfence_policy::Direction;
 use ringfence_wg::{PADDING_BYTES, PeerSlot, SealError, sealed_bytes};
 
 use crate::segment::{Gate, Segment};
+use crate::transmit::Way;
 use crate::{Dataplane, DropReason, SegmentId};
 
 impl Dataplane {
@@ -105,10 +106,10 @@ impl Dataplane {
             .get(&id)
             .and_then(|segment| segment.peers.get(&node));
         let slot = peer.and_then(|peer| peer.slot).ok_or(DropReason::NoKey)?;
-        let endpoint = peer.and_then(|peer| peer.path.data_endpoint());
+        let way = peer.and_then(|peer| peer.way(now));
         let sealed = match outgoing {
             Outgoing::Packet(_) => self.seal(slot, packet.bytes, now),
-            Outgoing::Super(super_packet) => self.seal_segments(slot, endpoint, super_packet, now),
+            Outgoing::Super(super_packet) => self.seal_segments(slot, way, super_packet, now),
         };
         match sealed {
             Ok(()) => Ok(()),
@@ -143,12 +144,12 @@ impl Dataplane {
     fn seal_segments(
         &mut self,
         slot: PeerSlot,
-        endpoint: Option<SocketAddr>,
+        way: Option<Way>,
         super_packet: &SuperPacket<'_>,
         now: Instant,
     ) -> Result<(), SealError> {
         let mut sealer = self.wireguard.sealer(slot, now)?;
-        let Some(endpoint) = endpoint else {
+        let Some(way) = way else {
             self.drops.count(DropReason::NoEndpoint);
             return Ok(());
         };
@@ -160,7 +161,7 @@ impl Dataplane {
             let bytes = super_packet.write_segment(index, &mut self.scratch);
             let padded = bytes.next_multiple_of(PADDING_BYTES);
             self.scratch[bytes..padded].fill(0);
-            let run = self.outbox.run(endpoint, sealed_bytes(bytes));
+            let run = self.outbox.run(way, sealed_bytes(bytes));
             let sealed = sealer.seal(&self.scratch[..padded], run.room())?;
             run.filled(sealed);
         }
@@ -190,9 +191,9 @@ impl Dataplane {
 
     /// Seals one packet and queues it for the socket.
     pub(crate) fn seal(&mut self, slot: PeerSlot, packet: &[u8], now: Instant) -> Result<(), SealError> {
-        let endpoint = self.peer_at(slot).and_then(|peer| peer.path.data_endpoint());
+        let way = self.peer_at(slot).and_then(|peer| peer.way(now));
         let mut sealer = self.wireguard.sealer(slot, now)?;
-        let Some(endpoint) = endpoint else {
+        let Some(way) = way else {
             self.drops.count(DropReason::NoEndpoint);
             return Ok(());
         };
@@ -200,7 +201,7 @@ impl Dataplane {
         self.scratch.extend_from_slice(packet);
         self.scratch
             .resize(packet.len().next_multiple_of(PADDING_BYTES), 0);
-        let run = self.outbox.run(endpoint, sealed_bytes(packet.len()));
+        let run = self.outbox.run(way, sealed_bytes(packet.len()));
         let sealed = sealer.seal(&self.scratch, run.room())?;
         run.filled(sealed);
         Ok(())

@@ -3,7 +3,7 @@
 //! **Invariant:** a run holds packets of one peer and one conversation, in the order in which they came; nothing in it
 //! has been judged yet. At most [`RUNS_MAX`] runs wait.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use ringfence_model::TableSize;
@@ -11,6 +11,16 @@ use ringfence_packet::offload::Run;
 use ringfence_wg::PeerSlot;
 
 use crate::pending::PeerKey;
+use crate::transmit::Way;
+
+/// Where a datagram came from, and where it went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// The sender.
+    pub src: SocketAddr,
+    /// The address of ours it was sent to, where the shell can tell.
+    pub ours: Option<IpAddr>,
+}
 
 /// The runs of a batch.
 #[derive(Default)]
@@ -18,8 +28,10 @@ pub(crate) struct Gathering {
     runs: Vec<Gathered>,
     /// Where a packet is opened that continues no run.
     pub(crate) stray: Vec<u8>,
-    /// Whose datagram came last, from where and when.
-    heard: Option<(PeerSlot, SocketAddr, Instant)>,
+    /// Whose datagram came last, how and when.
+    heard: Option<(PeerSlot, Arrival, Instant)>,
+    /// How the last came, whoever sent it.
+    last: Option<Arrival>,
 }
 
 /// One run, and who sent it.
@@ -40,9 +52,23 @@ pub(crate) enum Joined {
 }
 
 impl Gathering {
-    /// Whether the last datagram too came at this moment from this address of this peer: then there is nothing to learn.
-    pub(crate) fn has_heard(&mut self, slot: PeerSlot, src: SocketAddr, now: Instant) -> bool {
-        self.heard.replace((slot, src, now)) == Some((slot, src, now))
+    /// Whether the last datagram too came at this moment in this way from this peer: then there is nothing to learn.
+    pub(crate) fn has_heard(&mut self, slot: PeerSlot, arrival: Arrival, now: Instant) -> bool {
+        self.heard.replace((slot, arrival, now)) == Some((slot, arrival, now))
+    }
+
+    /// Notes how datagrams come that may be answered.
+    pub(crate) fn arrives(&mut self, arrival: Arrival) {
+        self.last = Some(arrival);
+    }
+
+    /// How to answer a stranger: from the address it wrote to, if it was the last to write.
+    pub(crate) fn way_back_to(&self, dst: SocketAddr) -> Way {
+        let last = self.last.filter(|arrival| arrival.src == dst);
+        Way {
+            dst,
+            src_ip: last.and_then(|arrival| arrival.ours),
+        }
     }
 
     /// The run that the next packet of this peer most likely continues.

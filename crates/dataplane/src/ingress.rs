@@ -14,7 +14,7 @@ use ringfence_packet::{Packet, Protocol};
 use ringfence_policy::Direction;
 use ringfence_wg::{OpenedKind, PADDING_BYTES, PeerSlot, WireGuard, data_slot};
 
-use crate::gathering::{Gathered, Joined};
+use crate::gathering::{Arrival, Gathered, Joined};
 use crate::pending::PeerKey;
 use crate::ping;
 use crate::segment::{Gate, Segment};
@@ -32,7 +32,9 @@ impl Dataplane {
         now: Instant,
     ) -> Result<(), DropReason> {
         self.close_what_has_ended(now);
-        let taken = self.take_in(src, datagram, now);
+        let arrival = Arrival { src, ours: None };
+        self.gathering.arrives(arrival);
+        let taken = self.take_in(arrival, datagram, now);
         if let Err(reason) = taken {
             self.drops.count(reason);
         }
@@ -44,10 +46,11 @@ impl Dataplane {
     /// Datagrams from one address, back to back, each `stride` long but for the last, which may be shorter: what
     /// `UDP_GRO` gives. What they hold is gathered, to go to the TUN devices in as few packets as it fits in: call
     /// [`Self::handle_batch_end`] before waiting for more. What is refused is counted.
-    pub fn handle_datagrams(&mut self, src: SocketAddr, datagrams: &[u8], stride: usize, now: Instant) {
+    pub fn handle_datagrams(&mut self, arrival: Arrival, datagrams: &[u8], stride: usize, now: Instant) {
         self.close_what_has_ended(now);
+        self.gathering.arrives(arrival);
         for datagram in datagrams.chunks(stride.max(1)) {
-            if let Err(reason) = self.take_in(src, datagram, now) {
+            if let Err(reason) = self.take_in(arrival, datagram, now) {
                 self.drops.count(reason);
             }
         }
@@ -61,9 +64,9 @@ impl Dataplane {
     }
 
     /// Opens a datagram, into the packet that grows if it continues that.
-    fn take_in(&mut self, src: SocketAddr, datagram: &[u8], now: Instant) -> Result<(), DropReason> {
+    fn take_in(&mut self, arrival: Arrival, datagram: &[u8], now: Instant) -> Result<(), DropReason> {
         let mut stray = std::mem::take(&mut self.gathering.stray);
-        let taken = self.open(src, datagram, &mut stray, now);
+        let taken = self.open(arrival, datagram, &mut stray, now);
         let result = match taken {
             Ok(Some(slot)) => self.gather(slot, &stray, now),
             Ok(None) => Ok(()),
@@ -77,7 +80,7 @@ impl Dataplane {
     /// the slot is returned.
     fn open(
         &mut self,
-        src: SocketAddr,
+        arrival: Arrival,
         datagram: &[u8],
         stray: &mut Vec<u8>,
         now: Instant,
@@ -87,7 +90,7 @@ impl Dataplane {
         let (opened, joined) = if let Some(run) = growing {
             let opened = open_into(
                 &mut self.wireguard,
-                src,
+                arrival.src,
                 datagram,
                 run.window(datagram.len()),
                 now,
@@ -97,19 +100,19 @@ impl Dataplane {
             (opened?, joined)
         } else {
             stray.resize(datagram.len().max(stray.len()), 0);
-            let opened = open_into(&mut self.wireguard, src, datagram, stray, now)?;
+            let opened = open_into(&mut self.wireguard, arrival.src, datagram, stray, now)?;
             stray.truncate(opened.packet_bytes);
             (opened, false)
         };
-        if opened.proves_source && !self.gathering.has_heard(opened.slot, src, now) {
-            self.learn(opened.slot, src, now);
+        if opened.proves_source && !self.gathering.has_heard(opened.slot, arrival, now) {
+            self.learn(opened.slot, arrival, now);
         }
         Ok((!joined && opened.packet_bytes > 0).then_some(opened.slot))
     }
 
-    fn learn(&mut self, slot: PeerSlot, src: SocketAddr, now: Instant) {
+    fn learn(&mut self, slot: PeerSlot, arrival: Arrival, now: Instant) {
         if let Some(peer) = self.peer_at(slot) {
-            peer.path.learned(src, now);
+            peer.path.learned_at(arrival.src, arrival.ours, now);
         }
     }
 

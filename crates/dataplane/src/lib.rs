@@ -42,6 +42,7 @@ pub use config::{DataplaneConfig, MTU_BYTES_DEFAULT, MTU_BYTES_MIN};
 pub use dataplane::Dataplane;
 pub use drop::{DropCounters, DropReason};
 pub use event::{Event, FlowClosed, Pong, SegmentFacts, SegmentId};
+pub use gathering::Arrival;
 pub use netmap::Restored;
 pub use ping::{PING_WAIT_MAX, PINGS_MAX, PingError, PingTarget};
 pub use transmit::{Transmit, TunPacket};

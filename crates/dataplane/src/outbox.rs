@@ -7,12 +7,11 @@
 //! an earlier packet (every taker clears first).
 
 use std::collections::{BTreeSet, VecDeque};
-use std::net::SocketAddr;
 
 use ringfence_model::{Name, NodeId, SEGMENTS_PER_NODE_MAX, TableSize};
 use ringfence_packet::offload::VNET_HEADER_BYTES;
 
-use crate::transmit::RUN_BUFFER_BYTES;
+use crate::transmit::{RUN_BUFFER_BYTES, Way};
 use crate::{Event, PEERS_PER_SEGMENT_MAX, SegmentId, Transmit, TunPacket};
 
 /// All queues towards the shell.
@@ -33,19 +32,19 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    pub(crate) fn transmit(&mut self, dst: SocketAddr, datagram: Vec<u8>) {
-        self.transmits.push_back(Transmit::single(dst, datagram));
+    pub(crate) fn transmit(&mut self, way: Way, datagram: Vec<u8>) {
+        self.transmits.push_back(Transmit::single(way, datagram));
     }
 
-    /// The run that a datagram to `dst` of so many bytes is sealed into: the last one, if it goes there and takes it.
-    pub(crate) fn run(&mut self, dst: SocketAddr, datagram_bytes: usize) -> &mut Transmit {
+    /// The run that a datagram of so many bytes is sealed into: the last one, if it goes that way and takes it.
+    pub(crate) fn run(&mut self, way: Way, datagram_bytes: usize) -> &mut Transmit {
         let continues = self
             .transmits
             .back()
-            .is_some_and(|run| run.dst == dst && run.takes(datagram_bytes));
+            .is_some_and(|run| run.goes(way) && run.takes(datagram_bytes));
         if !continues {
             let buffer = self.run_buffer();
-            self.transmits.push_back(Transmit::empty(dst, buffer));
+            self.transmits.push_back(Transmit::empty(way, buffer));
         }
         let last = self.transmits.len() - 1;
         &mut self.transmits[last]

@@ -1,6 +1,7 @@
 //! A perimeter as it exists on this node: its rules, flows, peers, keys and lease.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use ringfence_control::{PeerMap, SegmentMap};
@@ -13,6 +14,7 @@ use ringfence_wg::{PeerSlot, SegmentHandle};
 
 use crate::address::AddressTable;
 use crate::lease::Lease;
+use crate::transmit::Way;
 use crate::{SegmentFacts, SegmentId};
 
 /// One segment.
@@ -49,6 +51,22 @@ pub(crate) struct Peer {
     /// Its place in WireGuard, while the segment is open and has a key.
     pub(crate) slot: Option<PeerSlot>,
     pub(crate) path: Path,
+}
+
+impl Peer {
+    /// Where data for it goes, and from which address of ours.
+    pub(crate) fn way(&self, now: Instant) -> Option<Way> {
+        let dst = self.path.data_endpoint()?;
+        Some(self.way_to(dst, now))
+    }
+
+    /// The way to one of its addresses.
+    pub(crate) fn way_to(&self, dst: SocketAddr, now: Instant) -> Way {
+        Way {
+            dst,
+            src_ip: self.path.source_towards(dst, now),
+        }
+    }
 }
 
 impl Segment {

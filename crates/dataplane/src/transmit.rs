@@ -1,10 +1,19 @@
 //! What goes out: runs of datagrams for the socket, and packets for a TUN device.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ringfence_packet::offload::VNET_HEADER_BYTES;
 
 use crate::SegmentId;
+
+/// Where a datagram goes, and from which address of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Way {
+    /// The peer's endpoint.
+    pub(crate) dst: SocketAddr,
+    /// `None`: as the kernel routes.
+    pub(crate) src_ip: Option<IpAddr>,
+}
 
 /// Datagrams to send to one address, back to back and of one length, the last perhaps shorter: what `UDP_SEGMENT`
 /// takes in one call. Hand the buffer back through [`crate::Dataplane::recycle`] when it is sent.
@@ -12,6 +21,8 @@ use crate::SegmentId;
 pub struct Transmit {
     /// Where to.
     pub dst: SocketAddr,
+    /// Which address of ours to send from: the one the peer writes to. `None`: as the kernel routes.
+    pub src_ip: Option<IpAddr>,
     /// Longer than what is filled, so that a datagram can be sealed where it stays without clearing the place first.
     buffer: Vec<u8>,
     filled: usize,
@@ -21,9 +32,10 @@ pub struct Transmit {
 
 impl Transmit {
     /// A run that is one datagram.
-    pub fn single(dst: SocketAddr, datagram: Vec<u8>) -> Self {
+    pub(crate) fn single(way: Way, datagram: Vec<u8>) -> Self {
         Self {
-            dst,
+            dst: way.dst,
+            src_ip: way.src_ip,
             filled: datagram.len(),
             stride: datagram.len(),
             count: 1,
@@ -32,9 +44,10 @@ impl Transmit {
     }
 
     /// A run without datagrams yet, in a buffer that is [`RUN_BUFFER_BYTES`] long.
-    pub(crate) fn empty(dst: SocketAddr, buffer: Vec<u8>) -> Self {
+    pub(crate) fn empty(way: Way, buffer: Vec<u8>) -> Self {
         Self {
-            dst,
+            dst: way.dst,
+            src_ip: way.src_ip,
             buffer,
             filled: 0,
             stride: 0,
@@ -60,6 +73,11 @@ impl Transmit {
     /// The buffer, to be recycled.
     pub fn into_buffer(self) -> Vec<u8> {
         self.buffer
+    }
+
+    /// Whether it goes this way.
+    pub(crate) fn goes(&self, way: Way) -> bool {
+        self.dst == way.dst && self.src_ip == way.src_ip
     }
 
     /// Whether a datagram of this length can be the next one.
@@ -115,8 +133,15 @@ pub(crate) const RUN_BUFFER_BYTES: usize = 65_536;
 mod tests {
     use super::*;
 
+    fn way() -> Way {
+        Way {
+            dst: "192.0.2.1:1".parse().unwrap(),
+            src_ip: None,
+        }
+    }
+
     fn run(lengths: &[usize]) -> (Transmit, usize) {
-        let mut run = Transmit::empty("192.0.2.1:1".parse().unwrap(), vec![0; RUN_BUFFER_BYTES]);
+        let mut run = Transmit::empty(way(), vec![0; RUN_BUFFER_BYTES]);
         let taken = lengths.iter().take_while(|length| {
             let takes = run.takes(**length);
             if takes {

@@ -20,6 +20,8 @@ pub struct Path {
 #[derive(Clone, Copy, Debug)]
 struct Proven {
     address: SocketAddr,
+    /// Which address of ours the datagram was for, where the shell can tell.
+    ours: Option<IpAddr>,
     heard_at: Instant,
     /// Handshakes sent since then.
     unanswered: u32,
@@ -73,6 +75,16 @@ impl Path {
         self.proven.map(|proven| proven.address).or(best)
     }
 
+    /// Which address of ours to write to `dst` from, for a host with several: the one the peer wrote to from there, since
+    /// a NAT or firewall on the way lets nothing else back in. `None`: as the kernel routes, which is also what is left
+    /// to try when the peer no longer answers.
+    pub fn source_towards(&self, dst: SocketAddr, now: Instant) -> Option<IpAddr> {
+        let proven = self
+            .proven
+            .filter(|proven| proven.address == dst && proven.answers(now));
+        proven?.ours
+    }
+
     /// Where a handshake initiation goes: to the proven address while it answers, else there and to every candidate.
     ///
     /// The peer answers the copy that arrives first and drops the others as replays.
@@ -98,8 +110,14 @@ impl Path {
 
     /// Notes that an authentic datagram came from `src`, not a cookie reply: the peer is there.
     pub fn learned(&mut self, src: SocketAddr, now: Instant) {
+        self.learned_at(src, None, now);
+    }
+
+    /// As [`Self::learned`], with the address of ours at which it came.
+    pub fn learned_at(&mut self, src: SocketAddr, ours: Option<IpAddr>, now: Instant) {
         self.proven = Some(Proven {
             address: src,
+            ours,
             heard_at: now,
             unanswered: 0,
         });
@@ -190,6 +208,29 @@ mod tests {
 
         assert_eq!(path.data_endpoint(), Some(address("198.51.100.9:4000")));
         assert_eq!(path.handshake_endpoints(now), [address("198.51.100.9:4000")]);
+    }
+
+    #[test]
+    fn a_peer_is_answered_from_the_address_it_wrote_to_while_it_answers() {
+        let now = start();
+        let mut path = two_candidates();
+        let (peer, ours) = (address("192.0.2.1:51820"), "203.0.113.9".parse().unwrap());
+        assert_eq!(path.source_towards(peer, now), None);
+
+        path.learned_at(peer, Some(ours), now);
+
+        assert_eq!(path.source_towards(peer, now), Some(ours));
+        assert_eq!(path.source_towards(address("203.0.113.1:51820"), now), None);
+        path.handshake_sent();
+        assert_eq!(path.source_towards(peer, now), Some(ours), "one may get lost");
+        path.handshake_sent();
+        assert_eq!(
+            path.source_towards(peer, now),
+            None,
+            "that address may be of no use now"
+        );
+        path.learned_at(peer, Some(ours), now);
+        assert_eq!(path.source_towards(peer, now + SILENCE_MAX), None);
     }
 
     #[test]

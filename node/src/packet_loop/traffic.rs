@@ -5,8 +5,8 @@
 
 use std::time::Instant;
 
-use ringfence_dataplane::SegmentId;
 use ringfence_dataplane::offload::{SuperPacket, VnetHeader};
+use ringfence_dataplane::{Arrival, SegmentId};
 
 use super::PacketLoop;
 use crate::clock;
@@ -29,8 +29,12 @@ impl PacketLoop {
             let now = clock::now();
             for run in inbox.runs() {
                 turn.count(run.bytes.len());
+                let arrival = Arrival {
+                    src: run.src,
+                    ours: run.dst_ip,
+                };
                 self.dataplane
-                    .handle_datagrams(run.src, run.bytes, run.stride, now);
+                    .handle_datagrams(arrival, run.bytes, run.stride, now);
             }
             self.dataplane.handle_batch_end(now);
             self.drain();
@@ -92,7 +96,7 @@ impl PacketLoop {
         while let Some(transmit) = self.dataplane.poll_transmit() {
             let route = Route {
                 dst: transmit.dst,
-                src_ip: None,
+                src_ip: transmit.src_ip,
             };
             if let Err(error) = self.udp.send(route, transmit.bytes(), transmit.stride()) {
                 let count = self.udp.unsendable();

@@ -20,10 +20,6 @@ pub(crate) struct Datagrams<'a> {
     /// The sender; IPv4 as such, never mapped.
     pub src: SocketAddr,
     /// The address of ours it wrote to, where the kernel tells: what to answer from on a host with several.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the packet loop lets the kernel choose")
-    )]
     pub dst_ip: Option<IpAddr>,
     /// All of them.
     pub bytes: &'a mut [u8],

@@ -1,6 +1,6 @@
 //! Many packets in one: judged once, sent as one run, received as one packet, and never by yesterday's rules.
 
-use ringfence_dataplane::{DropReason, Event, Transmit};
+use ringfence_dataplane::{Arrival, DropReason, Event, Transmit};
 use ringfence_packet::offload::{Run, SuperPacket, VNET_HEADER_BYTES, VnetHeader};
 use ringfence_packet::{Protocol, TcpFlags, udp_datagram};
 use ringfence_policy::Refusal;
@@ -52,11 +52,15 @@ fn send(mesh: &mut Mesh, buffer: &mut [u8]) -> Result<Vec<Transmit>, DropReason>
 }
 
 fn receive(mesh: &mut Mesh, transmits: &[Transmit]) {
-    let (src, now) = (mesh.hosts[0].address, mesh.now);
+    let now = mesh.now;
+    let arrival = Arrival {
+        src: mesh.hosts[0].address,
+        ours: None,
+    };
     for transmit in transmits {
         mesh.hosts[1]
             .dataplane
-            .handle_datagrams(src, transmit.bytes(), transmit.stride(), now);
+            .handle_datagrams(arrival, transmit.bytes(), transmit.stride(), now);
     }
 }
 
@@ -172,9 +176,13 @@ fn a_peer_that_wears_anothers_address_does_not_get_into_the_others_run() {
 
     receive(&mut mesh, &transmits);
     let now = mesh.now;
+    let arrival = Arrival {
+        src: forged.src,
+        ours: None,
+    };
     mesh.hosts[1]
         .dataplane
-        .handle_datagrams(forged.src, &forged.bytes, forged.bytes.len(), now);
+        .handle_datagrams(arrival, &forged.bytes, forged.bytes.len(), now);
     let delivered = delivered(&mut mesh);
 
     assert_eq!(delivered.len(), 1);
@@ -232,4 +240,27 @@ fn a_packet_for_whom_there_is_no_session_yet_waits_cut_to_size() {
     let received = mesh.received(1, "db");
     let payloads = received.iter().map(|packet| &packet[28..]);
     assert_eq!(payloads.collect::<Vec<_>>(), [b"a question"; 3]);
+}
+
+#[test]
+fn a_peer_is_answered_from_the_address_it_wrote_to() {
+    let (mut mesh, connection, _) = talking();
+    let transmits = send(&mut mesh, &mut super_packet(&connection, 1)).unwrap();
+    let ours = Some("192.0.2.77".parse().unwrap());
+    let (now, segment) = (mesh.now, mesh.segment_id(1, "db"));
+    let arrival = Arrival {
+        src: mesh.hosts[0].address,
+        ours,
+    };
+    let answerer = &mut mesh.hosts[1].dataplane;
+
+    answerer.handle_datagrams(arrival, transmits[0].bytes(), transmits[0].stride(), now);
+    let (seq, ack) = (connection.server_next, connection.client_next);
+    let answer = tcp(connection.flow.reversed(), seq, ack, TcpFlags::ACK, b"rows");
+    answerer.handle_tun(segment, &answer, now).unwrap();
+
+    assert_eq!(
+        answerer.poll_transmit().map(|transmit| transmit.src_ip),
+        Some(ours)
+    );
 }

@@ -218,3 +218,49 @@ fn wg_show_prints_our_interfaces() {
         .unwrap();
     assert!(!set.status.success(), "{}", set.all());
 }
+
+/// A firewall in front of this host that lets in what was asked for, and nothing else.
+fn let_answers_in_only(host: &Host) {
+    let rules = "table inet gate {\nchain arriving {\ntype filter hook input priority 0;\n\
+         meta l4proto udp ct state != established drop\n}\n}\n";
+    host.command("nft").args(["-f", "-"]).input(rules).text().unwrap();
+}
+
+#[test]
+fn a_host_with_two_addresses_answers_from_the_one_it_was_asked_at() {
+    let mut shop = Shop::open("twoaddresses", &[allow("device", "db", "tcp/5432")]);
+    let device = device(&mut shop, "laptop");
+    let host = shop.db.host();
+    let usual = host.addresses();
+    for more in ["10.77.0.99/24", "fd77::99/64"] {
+        host.command("ip")
+            .args(["addr", "add", more, "dev", "eth0"])
+            .text()
+            .unwrap();
+    }
+    let db = Shop::at(&shop.db);
+    let _open: Vec<_> = db.both(5432).map(|at| host.serve(at).unwrap()).into();
+    let_answers_in_only(device.host());
+
+    for asked in [usual[0].to_string(), "10.77.0.99".into(), "[fd77::99]".into()] {
+        let edit = |config: &str| {
+            let lines = config.lines().map(|line| match line.strip_prefix("Endpoint = ") {
+                Some(endpoint) => {
+                    let (_, port) = endpoint.rsplit_once(':').unwrap();
+                    format!("Endpoint = {asked}:{port}\n")
+                }
+                None => format!("{line}\n"),
+            });
+            lines.collect()
+        };
+        device.up_with(device.private_key(), edit).unwrap();
+        for at in db.both(5432) {
+            assert_eq!(device.host().try_tcp(at, SOON), Reach::Open, "{at} by {asked}");
+        }
+        assert!(
+            device.wg("endpoints").unwrap().contains(&asked),
+            "it is where it was asked"
+        );
+        device.down().unwrap();
+    }
+}
