@@ -172,7 +172,7 @@ impl Dataplane {
             && !is_off(Safeguard::Removal)
         {
             self.wireguard.remove_peer(slot, now);
-            self.slots.remove(&slot);
+            self.slots.remove(slot);
         }
         while let Some(held) = self.pending.pop((id, node)) {
             self.drops.count(DropReason::Revoked);
@@ -200,7 +200,7 @@ impl Dataplane {
             let Some(event) = self.wireguard.poll_event() else {
                 return;
             };
-            let Some(peer) = self.slots.get(&event.slot()).copied() else {
+            let Some(peer) = self.slots.get(event.slot()).copied() else {
                 continue;
             };
             match event {
@@ -273,7 +273,7 @@ impl Dataplane {
     }
 
     pub(crate) fn peer_at(&mut self, slot: PeerSlot) -> Option<&mut Peer> {
-        let (id, node) = self.slots.get(&slot)?;
+        let (id, node) = self.slots.get(slot)?;
         self.segments.get_mut(id)?.peers.get_mut(node)
     }
 }

@@ -10,7 +10,7 @@ use rand::SeedableRng as _;
 use rand_chacha::ChaCha20Rng;
 use ringfence_model::{Candidate, Name, NodeId, PrivateKey, PublicKey, Revision, UnixMillis};
 use ringfence_packet::Flow;
-use ringfence_wg::{PeerSlot, WireGuard};
+use ringfence_wg::{SlotMap, WireGuard};
 
 use crate::gathering::Gathering;
 use crate::netmap::InForce;
@@ -32,7 +32,7 @@ pub struct Dataplane {
     pub(crate) segments: BTreeMap<SegmentId, Segment>,
     pub(crate) perimeters: BTreeMap<Name, SegmentId>,
     /// Whose slot in WireGuard is whose. A peer in two perimeters has two.
-    pub(crate) slots: BTreeMap<PeerSlot, PeerKey>,
+    pub(crate) slots: SlotMap<PeerKey>,
     pub(crate) keys: BTreeMap<Name, PrivateKey>,
     pub(crate) candidates: BTreeMap<NodeId, Vec<Candidate>>,
     /// Of each peer, a number that changes when it loses its sessions.
@@ -62,7 +62,7 @@ impl Dataplane {
             wireguard: WireGuard::new(wireguard_seed),
             segments: BTreeMap::new(),
             perimeters: BTreeMap::new(),
-            slots: BTreeMap::new(),
+            slots: SlotMap::default(),
             keys: BTreeMap::new(),
             candidates: BTreeMap::new(),
             epochs: BTreeMap::new(),

@@ -118,7 +118,7 @@ impl Dataplane {
 
     /// Puts a packet that `slot`'s peer sent with the rest of its conversation, or starts a run with it.
     fn gather(&mut self, slot: PeerSlot, packet: &[u8], now: Instant) -> Result<(), DropReason> {
-        let peer = self.slots.get(&slot).copied().ok_or(DropReason::NoSegment)?;
+        let peer = self.slots.get(slot).copied().ok_or(DropReason::NoSegment)?;
         if let Some((src, dst)) = ping::addresses(packet) {
             let segment = self.segments.get(&peer.0).ok_or(DropReason::NoSegment)?;
             check_addresses(segment, peer.1, src, dst)?;
@@ -138,7 +138,7 @@ impl Dataplane {
             let _ = self.deliver_gathered(now);
         }
         let mut buffer = if may_grow(packet) {
-            self.outbox.run_buffer()
+            self.outbox.growing_buffer()
         } else {
             self.outbox.buffer()
         };

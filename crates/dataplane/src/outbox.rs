@@ -29,6 +29,9 @@ pub(crate) struct Outbox {
     pool: Vec<Vec<u8>>,
     /// Buffers of [`RUN_BUFFER_BYTES`], their length kept: clearing 64 KiB for each run would cost more than it sends.
     runs: Vec<Vec<u8>>,
+    /// Buffers of the same size that come back from a TUN device as long as what was in them. Apart, so that nobody
+    /// fills them up to the end for a packet that fills a fraction.
+    growing: Vec<Vec<u8>>,
 }
 
 impl Outbox {
@@ -96,12 +99,17 @@ impl Outbox {
         self.events.push_back(event);
     }
 
-    pub(crate) fn tables(&self) -> [TableSize; 4] {
+    pub(crate) fn tables(&self) -> [TableSize; 5] {
         [
             TableSize::new("ends of flows to tell", self.flows_closed, FLOWS_CLOSED_MAX),
             TableSize::new("new sessions to tell", self.sessions.len(), SESSIONS_MAX),
             TableSize::new("idle buffers", self.pool.len(), POOL_BUFFERS_MAX),
             TableSize::new("idle buffers of runs", self.runs.len(), POOL_RUNS_MAX),
+            TableSize::new(
+                "idle buffers that packets grow in",
+                self.growing.len(),
+                POOL_RUNS_MAX,
+            ),
         ]
     }
 
@@ -143,12 +151,23 @@ impl Outbox {
         self.runs.pop().unwrap_or_else(|| vec![0; RUN_BUFFER_BYTES])
     }
 
+    /// A buffer with room for [`RUN_BUFFER_BYTES`], with anything in it.
+    pub(crate) fn growing_buffer(&mut self) -> Vec<u8> {
+        self.growing
+            .pop()
+            .unwrap_or_else(|| Vec::with_capacity(RUN_BUFFER_BYTES))
+    }
+
     /// Keeps a buffer for the next packet; odd sizes and what is over the bound go back to the allocator.
     pub(crate) fn recycle(&mut self, mut buffer: Vec<u8>) {
         if buffer.capacity() >= RUN_BUFFER_BYTES {
-            if self.runs.len() < POOL_RUNS_MAX && buffer.capacity() < 2 * RUN_BUFFER_BYTES {
-                buffer.resize(RUN_BUFFER_BYTES, 0);
-                self.runs.push(buffer);
+            let pool = if buffer.len() == RUN_BUFFER_BYTES {
+                &mut self.runs
+            } else {
+                &mut self.growing
+            };
+            if pool.len() < POOL_RUNS_MAX && buffer.capacity() < 2 * RUN_BUFFER_BYTES {
+                pool.push(buffer);
             }
             return;
         }
@@ -169,8 +188,8 @@ pub(crate) const FLOWS_CLOSED_MAX: usize = 65_536;
 /// New sessions that may wait: one of each peer.
 const SESSIONS_MAX: usize = SEGMENTS_PER_NODE_MAX * PEERS_PER_SEGMENT_MAX;
 
-/// How many idle buffers of 64 KiB are kept: 4 MiB.
-pub(crate) const POOL_RUNS_MAX: usize = 64;
+/// How many idle buffers of 64 KiB are kept for each way: 4 MiB in all.
+pub(crate) const POOL_RUNS_MAX: usize = 32;
 
 const BUFFER_BYTES: usize = 2048;
 const BUFFER_BYTES_MIN: usize = 1536;
@@ -237,6 +256,22 @@ mod tests {
         assert_eq!(events, [session(1), session(2)]);
         outbox.event(session(1));
         assert_eq!(outbox.poll_event(), Some(session(1)));
+    }
+
+    #[test]
+    fn a_long_buffer_comes_back_as_it_was_and_is_not_filled_up() {
+        let mut outbox = Outbox::default();
+        let mut grown = outbox.growing_buffer();
+        grown.resize(100, 7);
+        let place = grown.as_ptr();
+        let run = outbox.run_buffer();
+
+        outbox.recycle(grown);
+        outbox.recycle(run);
+
+        let grown = outbox.growing_buffer();
+        assert_eq!((grown.as_ptr(), grown.len()), (place, 100));
+        assert_eq!(outbox.run_buffer().len(), RUN_BUFFER_BYTES);
     }
 
     #[test]

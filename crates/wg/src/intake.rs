@@ -225,7 +225,7 @@ impl WireGuard {
     }
 
     fn peer(&mut self, slot: PeerSlot, now: Instant) -> Result<(&mut Peer, &Segment, Call<'_>), WgDrop> {
-        let peer = self.peers.get_mut(&slot).ok_or(WgDrop::UnknownIndex)?;
+        let peer = self.peers.get_mut(slot).ok_or(WgDrop::UnknownIndex)?;
         let segment = self.segments.get(&peer.segment).ok_or(WgDrop::UnknownIndex)?;
         let call = Call {
             noise: &segment.noise,
@@ -238,7 +238,7 @@ impl WireGuard {
 
     /// Remembers where a peer is, so that its next handshake is not taken for a stranger's.
     fn learn_source(&mut self, slot: PeerSlot, src: SocketAddr, now: Instant) {
-        if let Some(peer) = self.peers.get_mut(&slot)
+        if let Some(peer) = self.peers.get_mut(slot)
             && peer.src != Some(src)
         {
             peer.src = Some(src);

@@ -499,7 +499,7 @@ mod tests {
         let now = start();
         let (mut a, slot, mut b) = connected(now);
         // The handshake's keepalive was message 0.
-        a.peers.get_mut(&slot).unwrap().limits = CounterLimits {
+        a.peers.get_mut(slot).unwrap().limits = CounterLimits {
             rekey_after: 3,
             refuse_from: 5,
         };

@@ -13,6 +13,7 @@ use crate::intake::{SECOND_LOOKS, STRANGER_HANDSHAKES};
 use crate::output::{Outbox, WgEvent, WgTransmit};
 use crate::peer::{Call, PADDING_BYTES, Peer, PeerStats, SEALED_OVERHEAD_BYTES, SealError};
 use crate::segment::{SEGMENTS_MAX, Segment, SegmentHandle};
+use crate::slot_map::SlotMap;
 use crate::slots::{PeerSlot, SLOTS_MAX, Slots};
 use crate::source_bucket::SourceBuckets;
 
@@ -21,7 +22,8 @@ use crate::source_bucket::SourceBuckets;
 /// Call one method that takes `&mut self`, then drain [`Self::poll_transmit`] and [`Self::poll_event`].
 pub struct WireGuard {
     pub(crate) segments: BTreeMap<SegmentHandle, Segment>,
-    pub(crate) peers: BTreeMap<PeerSlot, Peer>,
+    /// In boxes: a table that grows would have to move 400 bytes for each peer.
+    pub(crate) peers: SlotMap<Box<Peer>>,
     pub(crate) sources: SourceBuckets,
     /// Handshakes with strangers that this node is ready to compute; `None` before the first.
     pub(crate) strangers: Option<Bucket>,
@@ -88,7 +90,7 @@ impl WireGuard {
     pub fn new(seed: [u8; 32]) -> Self {
         Self {
             segments: BTreeMap::new(),
-            peers: BTreeMap::new(),
+            peers: SlotMap::default(),
             sources: SourceBuckets::default(),
             strangers: None,
             second_looks: None,
@@ -146,7 +148,7 @@ impl WireGuard {
         let slot = self.slots.take(now).ok_or(AddPeerError::NoSlot)?;
         allowlist.peers.insert(public_key, slot);
         self.peers
-            .insert(slot, Peer::new(slot, segment, public_key, keepalive));
+            .insert(slot, Box::new(Peer::new(slot, segment, public_key, keepalive)));
         self.with_peer(slot, now, Peer::set_alarm);
         Ok(slot)
     }
@@ -154,7 +156,7 @@ impl WireGuard {
     /// Takes a key off the allowlist. Its session is gone at once, and so is what was still to be sent to it; what
     /// it sends from now on gets silence. The slot rests for [`crate::SLOT_REST`].
     pub fn remove_peer(&mut self, slot: PeerSlot, now: Instant) {
-        let Some(peer) = self.peers.get(&slot) else {
+        let Some(peer) = self.peers.get(slot) else {
             return;
         };
         if let Some(segment) = self.segments.get_mut(&peer.segment) {
@@ -199,7 +201,7 @@ impl WireGuard {
     /// # Errors
     /// [`SealError::NoSession`] if there is none yet, [`SealError::NoPeer`] if the slot names none.
     pub fn sealer(&mut self, slot: PeerSlot, now: Instant) -> Result<Sealer<'_>, SealError> {
-        let peer = self.peers.get_mut(&slot).ok_or(SealError::NoPeer)?;
+        let peer = self.peers.get_mut(slot).ok_or(SealError::NoPeer)?;
         let noise = &self.segments.get(&peer.segment).ok_or(SealError::NoPeer)?.noise;
         let mut call = Call {
             noise,
@@ -254,22 +256,22 @@ impl WireGuard {
 
     /// Whether a packet for this peer can be sealed now.
     pub fn has_session(&self, slot: PeerSlot) -> bool {
-        self.peers.get(&slot).is_some_and(Peer::has_session)
+        self.peers.get(slot).is_some_and(|peer| peer.has_session())
     }
 
     /// What a status report shows of a peer.
     pub fn stats(&self, slot: PeerSlot, now: Instant) -> Option<PeerStats> {
-        Some(self.peers.get(&slot)?.stats(now))
+        Some(self.peers.get(slot)?.stats(now))
     }
 
     /// The segment a peer belongs to.
     pub fn segment_of(&self, slot: PeerSlot) -> Option<SegmentHandle> {
-        Some(self.peers.get(&slot)?.segment)
+        Some(self.peers.get(slot)?.segment)
     }
 
     /// A peer's public key.
     pub fn public_key_of(&self, slot: PeerSlot) -> Option<PublicKey> {
-        Some(self.peers.get(&slot)?.public_key)
+        Some(self.peers.get(slot)?.public_key)
     }
 
     /// A segment's own public key.
@@ -324,7 +326,7 @@ impl WireGuard {
     }
 
     fn with_peer(&mut self, slot: PeerSlot, now: Instant, act: impl FnOnce(&mut Peer, &mut Call<'_>)) {
-        let Some(peer) = self.peers.get_mut(&slot) else {
+        let Some(peer) = self.peers.get_mut(slot) else {
             return;
         };
         let Some(segment) = self.segments.get(&peer.segment) else {
@@ -342,7 +344,7 @@ impl WireGuard {
     }
 
     fn forget(&mut self, slot: PeerSlot, now: Instant) {
-        if let Some(alarm) = self.peers.remove(&slot).and_then(|peer| peer.alarm) {
+        if let Some(alarm) = self.peers.remove(slot).and_then(|peer| peer.alarm) {
             self.alarms.forget(slot, alarm);
         }
         self.outbox.forget(slot);
