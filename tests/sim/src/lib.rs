@@ -28,6 +28,7 @@
 //!   back, with a snapshot or without. *enrolment*: a token makes as many nodes as it is for.
 //! - *records*: a flow record that a node may forget is in the controller's store once, as it was told; one that was
 //!   safe on a node's disk is there or in the store, and all that is owed arrives once all is well.
+//! - *offload*: what many packets in one are cut into is what was sent (`runs.rs`).
 //! - *bounds*: no datagram begets datagrams without end, no table of a core grows past its bound (`bounds.rs`), and
 //!   only peers have keys in memory.
 //!
@@ -80,6 +81,7 @@ mod replay;
 mod restart;
 mod rogue;
 pub mod run;
+mod runs;
 pub mod sabotage;
 mod schedule;
 mod serve;

@@ -280,13 +280,27 @@ impl World {
         let now = self.base + self.now;
         self.oracle.touched(machine, perimeter, &seen);
         let owed = self.oracle.owed(machine, perimeter, &seen, self.now);
-        let result = self.agent(machine).dataplane.handle_tun(id, packet, now);
+        let mut written = self.written(packet, &seen);
+        let packets = crate::runs::cut(&mut written.clone())?;
+        let dataplane = &mut self.agent(machine).dataplane;
+        let result = if packets.len() > 1 {
+            dataplane.handle_super_packet(id, &crate::runs::super_packet(&mut written)?, now)
+        } else {
+            dataplane.handle_tun(id, packet, now)
+        };
         match result {
             Ok(()) => {
                 if let Some(node) = node {
-                    self.oracle.sent(node, perimeter, packet);
+                    for packet in &packets {
+                        self.oracle.sent(node, perimeter, packet);
+                    }
                 }
-                self.stats.sent += 1;
+                self.stats.sent += packets.len() as u64;
+                self.stats.in_runs[0] += if packets.len() > 1 {
+                    packets.len() as u64
+                } else {
+                    0
+                };
                 self.oracle.taken(machine, perimeter, &seen, self.now)?;
             }
             Err(DropReason::NoKey | DropReason::NoEndpoint | DropReason::NotSealed | DropReason::TooBig) => {}
@@ -327,10 +341,18 @@ impl World {
                 self.agent(machine).dataplane.recycle(transmit.into_buffer());
                 continue;
             }
-            if let Some(packet) = agent.dataplane.poll_tun() {
+            if let Some(mut packet) = agent.dataplane.poll_tun() {
                 if let Some(perimeter) = agent.devices.get(&packet.segment).cloned() {
                     self.note_opened(machine, &perimeter, packet.packet());
-                    self.deliver(machine, &perimeter, packet.packet())?;
+                    let packets = crate::runs::cut(&mut packet.buffer)?;
+                    self.stats.in_runs[1] += if packets.len() > 1 {
+                        packets.len() as u64
+                    } else {
+                        0
+                    };
+                    for packet in packets {
+                        self.deliver(machine, &perimeter, &packet)?;
+                    }
                 }
                 self.agent(machine).dataplane.recycle(packet.buffer);
                 continue;

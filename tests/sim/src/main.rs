@@ -85,7 +85,7 @@ fn main() -> ExitCode {
         slowest.as_secs_f64()
     );
     println!(
-        "{} packets sent, {} delivered, {} notices, {} resets ({} astray), {} cuts, {} attacks, {} datagrams, {} changes, {} pairs, {} torn netmaps, {} renewals, {} flow records",
+        "{} packets sent, {} delivered, {} notices, {} resets ({} astray), {} cuts, {} attacks, {} datagrams, {} changes, {} pairs, {} torn netmaps, {} renewals, {} flow records, {:?} packets written and delivered in runs",
         stats.sent,
         stats.delivered,
         stats.notices,
@@ -98,7 +98,8 @@ fn main() -> ExitCode {
         stats.pairs,
         stats.torn,
         stats.renewals,
-        stats.records
+        stats.records,
+        stats.in_runs
     );
     println!("refused: {:?}\nclosed: {:?}", stats.drops, stats.closed);
     if failures == 0 {

@@ -353,6 +353,13 @@ impl View {
 fn digest(perimeter: &Name, packet: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     perimeter.as_str().hash(&mut hasher);
-    packet.hash(&mut hasher);
+    // The identification of an IPv4 packet that must not be fragmented means nothing (RFC 6864 section 4.1): cutting
+    // and joining number such packets anew.
+    if packet.first().is_some_and(|first| first >> 4 == 4) && packet.get(6..8) == Some(&[0x40, 0]) {
+        let (before, after) = packet.split_at(12);
+        (&before[..4], &before[6..10], after).hash(&mut hasher);
+    } else {
+        packet.hash(&mut hasher);
+    }
     hasher.finish()
 }

@@ -130,6 +130,18 @@ impl Schedule {
         Some((when, what))
     }
 
+    /// The next datagram, if that is what happens next, by `now`, and to `machine`.
+    pub(crate) fn next_datagram(&mut self, machine: usize, now: Duration) -> Option<(SocketAddr, Vec<u8>)> {
+        let entry = self.queue.first_entry().filter(|entry| entry.key().0 <= now)?;
+        if !matches!(entry.get(), Happening::Datagram { to, .. } if *to == machine) {
+            return None;
+        }
+        match entry.remove() {
+            Happening::Datagram { src, bytes, .. } => Some((src, bytes)),
+            _ => None,
+        }
+    }
+
     /// When the next thing happens.
     pub(crate) fn peek(&self) -> Option<Duration> {
         self.queue.keys().next().map(|(when, _)| *when)

@@ -36,6 +36,8 @@ pub(crate) struct Swarm {
     pub fault_every: Duration,
     /// Between two attacks.
     pub attack_every: Duration,
+    /// Datagrams are read together and packets written together.
+    pub runs: bool,
     /// The network.
     pub wire: Wire,
     /// Odds of each kind of fault, relative to each other; zero leaves it out.
@@ -131,6 +133,7 @@ impl Swarm {
             wire: Wire::draw(&mut dice),
             faults: Faults::draw(&mut dice),
             attacks: Attacks::draw(&mut dice),
+            runs: dice.chance(0.4),
         }
     }
 }

@@ -92,6 +92,8 @@ pub struct Stats {
     pub torn: u64,
     /// Certificates that were renewed.
     pub renewals: u64,
+    /// Packets that were written, and that were delivered, together with others.
+    pub in_runs: [u64; 2],
     /// Flow records that the controller has stored.
     pub records: u64,
     /// Attackers' packets.
@@ -125,6 +127,9 @@ impl Stats {
         self.torn += other.torn;
         self.renewals += other.renewals;
         self.records += other.records;
+        for (mine, theirs) in self.in_runs.iter_mut().zip(other.in_runs) {
+            *mine += theirs;
+        }
         self.delivered += other.delivered;
         self.notices += other.notices;
         self.resets += other.resets;
@@ -246,7 +251,7 @@ impl World {
             return Ok(());
         }
         match what {
-            Happening::Datagram { to, src, bytes } => self.datagram(to, src, &bytes)?,
+            Happening::Datagram { to, src, bytes } => self.datagrams(to, src, bytes)?,
             Happening::Timer { machine, boot } => self.wake(machine, boot)?,
             Happening::Send {
                 machine,
@@ -384,7 +389,11 @@ impl World {
             let Place::Machine(to) = passage.place else {
                 continue;
             };
-            let when = self.now + passage.takes;
+            let mut when = self.now + passage.takes;
+            if self.swarm.runs {
+                // The receiver is slow to read: what comes within a moment is there at once.
+                when = Duration::from_micros((when.as_micros() as u64).next_multiple_of(READ_EVERY_US));
+            }
             self.queue.at(
                 when,
                 Happening::Datagram {
@@ -420,6 +429,8 @@ fn target(what: &Happening) -> Option<usize> {
     }
 }
 
+/// Between two reads of a socket, where datagrams are read together.
+const READ_EVERY_US: u64 = 5_000;
 /// More than this in a second is a loop.
 const STEPS_MAX: u64 = 100_000;
 /// More than this would be datagrams that make datagrams.
