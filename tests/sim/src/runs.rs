@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 
+use ringfence_dataplane::Arrival;
 use ringfence_dataplane::offload::{Run, SuperPacket, VNET_HEADER_BYTES, VnetHeader};
 
 use crate::inspect::Seen;
@@ -39,7 +40,13 @@ impl World {
             let Some(agent) = self.machines[machine].agent.as_mut() else {
                 return Ok(());
             };
-            agent.dataplane.handle_datagrams(*src, &joined, first.len(), now);
+            let arrival = Arrival {
+                src: *src,
+                ours: None,
+            };
+            agent
+                .dataplane
+                .handle_datagrams(arrival, &joined, first.len(), now);
             self.drain(machine)?;
             rest = later;
         }
