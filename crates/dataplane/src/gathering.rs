@@ -45,7 +45,8 @@ pub(crate) struct Gathered {
 pub(crate) enum Joined {
     /// It is part of one.
     Yes,
-    /// It belongs to the conversation of the run at this place but cannot join it, so that goes first.
+    /// It cannot join the run of its conversation, so that goes first, and with it all that came earlier: a fragment
+    /// may belong to any of them. So many.
     After(usize),
     /// Nothing of its conversation waits.
     No,
@@ -85,14 +86,14 @@ impl Gathering {
             .rposition(|gathered| gathered.slot == slot && gathered.run.is_same_flow(packet));
         match place {
             Some(place) if self.runs[place].run.join(packet) => Joined::Yes,
-            Some(place) => Joined::After(place),
+            Some(place) => Joined::After(place + 1),
             None => Joined::No,
         }
     }
 
-    /// Takes one run out; the others keep their order.
-    pub(crate) fn remove(&mut self, place: usize) -> Gathered {
-        self.runs.remove(place)
+    /// Takes the oldest run out.
+    pub(crate) fn take_oldest(&mut self) -> Option<Gathered> {
+        (!self.runs.is_empty()).then(|| self.runs.remove(0))
     }
 
     /// Starts a run with the packet behind the header in `buffer`.

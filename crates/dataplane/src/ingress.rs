@@ -128,9 +128,12 @@ impl Dataplane {
         match self.gathering.join(slot, packet) {
             Joined::Yes => return Ok(()),
             // Order within a conversation is kept: what came first goes first. What is refused is counted.
-            Joined::After(place) => {
-                let earlier = self.gathering.remove(place);
-                let _ = self.deliver(earlier, now);
+            Joined::After(earlier) => {
+                for _ in 0..earlier {
+                    if let Some(gathered) = self.gathering.take_oldest() {
+                        let _ = self.deliver(gathered, now);
+                    }
+                }
             }
             Joined::No => {}
         }

@@ -2,7 +2,7 @@
 
 use ringfence_dataplane::{Arrival, DropReason, Event, Transmit};
 use ringfence_packet::offload::{Run, SuperPacket, VNET_HEADER_BYTES, VnetHeader};
-use ringfence_packet::{Protocol, TcpFlags, udp_datagram};
+use ringfence_packet::{Flow, Protocol, TcpFlags, udp_datagram};
 use ringfence_policy::Refusal;
 
 use crate::mesh::{Connection, Mesh, tcp};
@@ -263,4 +263,64 @@ fn a_peer_is_answered_from_the_address_it_wrote_to() {
         answerer.poll_transmit().map(|transmit| transmit.src_ip),
         Some(ours)
     );
+}
+
+/// `packet`, an IPv4 packet without options, in two fragments of which the first holds `first_bytes` of its payload.
+fn in_fragments(packet: &[u8], first_bytes: usize) -> [Vec<u8>; 2] {
+    let fragment = |payload: &[u8], field: u16| {
+        let mut fragment = [&packet[..20], payload].concat();
+        let length = fragment.len() as u16;
+        fragment[2..4].copy_from_slice(&length.to_be_bytes());
+        fragment[4..6].copy_from_slice(&7_u16.to_be_bytes());
+        fragment[6..8].copy_from_slice(&field.to_be_bytes());
+        fragment[10..12].fill(0);
+        let words = fragment[..20].chunks(2);
+        let sum: u32 = words
+            .map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])))
+            .sum();
+        let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+        fragment[10..12].copy_from_slice(&sum.to_be_bytes());
+        fragment
+    };
+    let (first, last) = packet[20..].split_at(first_bytes);
+    let (more, offset) = (0x2000, (first_bytes / 8) as u16);
+    [fragment(first, more), fragment(last, offset)]
+}
+
+#[test]
+fn nothing_of_a_conversation_overtakes_what_came_before_it() {
+    let mut mesh = Mesh::with_hosts("db", 2);
+    mesh.allow("db", 0, 1, "udp/53");
+    mesh.push();
+    assert!(mesh.udp_arrives("db", 0, 1, 53));
+    let flow = mesh.flow_v4("db", 0, 1, (Protocol::UDP, 53));
+    let other = Flow {
+        src_port: 40_001,
+        ..flow
+    };
+    let [first, last] = in_fragments(&udp_datagram(flow, &[2; 64]), 24);
+    let sent = [
+        udp_datagram(flow, &[1; 32]),
+        udp_datagram(other, &[9; 32]),
+        first,
+        last,
+        udp_datagram(flow, &[3; 32]),
+    ];
+    let (segment, now) = (mesh.segment_id(0, "db"), mesh.now);
+    let dataplane = &mut mesh.hosts[0].dataplane;
+    for packet in &sent {
+        dataplane.handle_tun(segment, packet, now).unwrap();
+    }
+    let transmits: Vec<Transmit> = std::iter::from_fn(|| dataplane.poll_transmit()).collect();
+
+    receive(&mut mesh, &transmits);
+    let delivered = delivered(&mut mesh);
+
+    let in_conversation = |packet: &&Vec<u8>| !packet.ends_with(&[9; 32]);
+    let order: Vec<&[u8]> = delivered
+        .iter()
+        .filter(in_conversation)
+        .map(|packet| &packet[VNET_HEADER_BYTES..])
+        .collect();
+    assert_eq!(order, [&sent[0], &sent[2], &sent[3], &sent[4]]);
 }
