@@ -19,7 +19,7 @@ pub use api::{Answer, Api};
 pub use binary::binary;
 pub use device::Device;
 pub use live::{Cut, Live};
-pub use mesh::{Mesh, MeshOptions};
+pub use mesh::{Mesh, MeshOptions, at};
 pub use node::{Node, NodeOptions, Overlay};
 pub use payload::{DatagramPair, Payload, StreamPair, expect_datagrams};
 pub use policy::{Allow, perimeter};

@@ -21,6 +21,8 @@ pub struct Mesh {
     controller: Option<Running>,
     nodes: u8,
     options: MeshOptions,
+    /// The time of day its programs see, if not the machine's.
+    clock: Option<&'static str>,
     host: Host,
     lan: Network,
     lab: Lab,
@@ -35,6 +37,14 @@ pub struct MeshOptions {
     pub log: &'static str,
     /// The size of a disk that holds the data directory alone; it shares the lab's unless given.
     pub disk_kib: Option<u32>,
+}
+
+/// `faketime`, for a program that sees another time of day; durations are as they are.
+#[must_use]
+pub fn at(host: &Host, clock: &str) -> Program {
+    host.command("faketime")
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        .args(["-f", clock])
 }
 
 impl Default for MeshOptions {
@@ -88,6 +98,7 @@ impl Mesh {
             controller: None,
             nodes: 0,
             options,
+            clock: None,
             host,
             lan,
             lab,
@@ -137,7 +148,20 @@ impl Mesh {
     /// # Errors
     /// When it is not built.
     pub fn controller_command(&self) -> Result<Program> {
-        Ok(self.host.command(binary("ringfence-controller")?))
+        self.at_its_time("ringfence-controller")
+    }
+
+    /// Lets the programs that are started from now on, controller and CLI, see another time of day, as `faketime` has it.
+    pub fn set_clock(&mut self, clock: &'static str) {
+        self.clock = Some(clock);
+    }
+
+    fn at_its_time(&self, program: &str) -> Result<Program> {
+        let program = binary(program)?;
+        Ok(match self.clock {
+            Some(clock) => at(&self.host, clock).arg(program),
+            None => self.host.command(program),
+        })
     }
 
     /// Runs the controller and waits until it answers.
@@ -198,7 +222,7 @@ impl Mesh {
     /// When it is not built.
     pub fn cli<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Result<Program> {
         let context = self.data_dir().join("admin.toml");
-        let command = self.host.command(binary("ringfence")?);
+        let command = self.at_its_time("ringfence")?;
         Ok(command.env("RINGFENCE_CONTEXT", context).args(args))
     }
 

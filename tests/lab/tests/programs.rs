@@ -125,8 +125,8 @@ fn a_running_program_is_heard_spoken_to_and_stopped() {
     let lab = Lab::new("running").unwrap();
     let host = lab.host("a").unwrap();
 
-    let script =
-        "trap 'echo bye; exit 7' INT; echo up; while read -r word; do echo got $word; done; sleep 60 & wait";
+    let script = "trap 'echo bye; exit 7' INT; echo up; while read -r word; do echo got $word; done; \
+         while :; do sleep 0.1; done";
     let program = host
         .command("sh")
         .args(["-c", script])
