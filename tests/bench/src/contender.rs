@@ -2,6 +2,7 @@
 //!
 //! Every contender gets the same network: two namespaces on one bridge, by veth, with an MTU of 1500.
 
+mod cable;
 mod nebula;
 mod ringfence;
 mod veth;
@@ -15,6 +16,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use ringfence_lab::{Host, Lab, Network, Program, Reach, wait_until};
 use serde::{Deserialize, Serialize};
+
+pub(crate) use cable::Cabled;
 
 /// What carries the packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -145,11 +148,22 @@ pub fn bring_up(kind: Kind, null_node: Option<&Path>) -> Result<Contender> {
         Kind::NebulaChacha | Kind::NebulaAes => nebula::bring_up(kind),
         Kind::Veth | Kind::VethPlain => veth::bring_up(kind),
     }?;
-    let there = contender.right.address;
-    wait_until(UP_WAIT, "a ping through the tunnel", || {
-        contender.left.host.try_ping(there, Duration::from_secs(1)) == Reach::Open
-    })?;
+    contender.wait_ping()?;
     Ok(contender)
+}
+
+impl Contender {
+    /// Waits until a ping gets through.
+    ///
+    /// # Errors
+    /// When none does.
+    pub(crate) fn wait_ping(&self) -> Result<()> {
+        let there = self.right.address;
+        wait_until(UP_WAIT, "a ping through the tunnel", || {
+            self.left.host.try_ping(there, Duration::from_secs(1)) == Reach::Open
+        })?;
+        Ok(())
+    }
 }
 
 /// Two hosts on one network, at `10.80.0.1` and `10.80.0.2`.
@@ -188,6 +202,8 @@ fn ip(host: &Host, line: &str) -> Result<()> {
     Ok(())
 }
 
+/// As it is run in earnest: warnings are logged, and nothing for each packet or flow.
+const LOG: &str = "warn";
 const OUTER_LEFT: &str = "10.80.0.1";
 const OUTER_RIGHT: &str = "10.80.0.2";
 const INNER: [&str; 2] = ["10.90.0.1", "10.90.0.2"];

@@ -3,6 +3,7 @@
 use crate::aead::PACKET_BYTES;
 use crate::contender::Kind;
 use crate::metric::{Better, Metric, Unit};
+use crate::rough::Fault;
 use crate::run::Run;
 
 /// One thing to reach.
@@ -77,6 +78,7 @@ pub(crate) fn goals(run: &Run) -> Vec<Goal> {
     goals.push(against(run, what, LoadedP99, 1.0, boringtun));
     goals.push(without_cipher(run));
     goals.push(filter_full(run));
+    goals.extend(Fault::ALL.map(|fault| under(run, fault)));
     goals.into_iter().flatten().collect()
 }
 
@@ -131,6 +133,26 @@ fn filter_full(run: &Run) -> Option<Goal> {
         ratio: 1.0 + added_ns / packet_ns,
         bound: 1.05,
         better: Better::Less,
+    })
+}
+
+/// What a fault of the network leaves of the throughput, beside what it leaves to plain TCP.
+fn under(run: &Run, fault: Fault) -> Option<Goal> {
+    if fault == Fault::None {
+        return None;
+    }
+    let ours = run.rough_share(Kind::Ringfence, fault)?;
+    let plain = run.rough_share(Kind::Veth, fault)?;
+    Some(Goal {
+        what: format!(
+            "a network with {}: leaves at least 0.9 × what it leaves to plain TCP",
+            fault.title()
+        ),
+        measured: format!("{:.0} % against {:.0} %", ours * 100.0, plain * 100.0),
+        ratio: ours / plain,
+        // Packets in the tunnel are 0.94 × as long, and TCP that loses some is as much slower.
+        bound: 0.9,
+        better: Better::More,
     })
 }
 

@@ -19,6 +19,7 @@ mod measure;
 mod metric;
 pub mod page;
 mod peers;
+pub mod rough;
 mod run;
 mod session;
 mod summary;

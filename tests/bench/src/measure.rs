@@ -1,6 +1,6 @@
 //! The measurements: each puts one kind of load on one tunnel and gives its readings.
 
-mod iperf;
+pub(crate) mod iperf;
 mod ping;
 mod roundtrip;
 mod udp;

@@ -7,6 +7,7 @@ use crate::contender::Kind;
 use crate::filter::FilterSpeed;
 use crate::goals::goals;
 use crate::metric::{Better, Metric};
+use crate::rough::{Fault, ROUND_TRIP_MS, STREAM_MEGABITS_MAX, STREAMS};
 use crate::run::{Entry, Run};
 
 /// The whole page.
@@ -28,6 +29,7 @@ pub fn page(run: &Run) -> String {
     push_figures(&mut text, run);
     push_aead(&mut text, &run.aead);
     push_filter(&mut text, &run.filter);
+    push_rough(&mut text, run);
     text.push_str(METHOD);
     push_failures(&mut text, run);
     text
@@ -187,6 +189,47 @@ fn push_filter(text: &mut String, speeds: &[FilterSpeed]) {
         );
     }
     text.push('\n');
+}
+
+fn push_rough(text: &mut String, run: &Run) {
+    if run.rough.is_empty() {
+        return;
+    }
+    let _ = writeln!(
+        text,
+        "## Over a network that loses, doubles and reorders\n\n{STREAMS} TCP streams, →, CUBIC, that want {} Mbit/s \
+         together, over a program that carries frame by frame with a round trip of {ROUND_TRIP_MS} ms. Offloads of the \
+         outer interfaces are off for both, so that a fault strikes one full-size packet of TCP at a time, inside a \
+         tunnel or not; frames below 200 bytes, acknowledgements, it leaves alone. Mbit/s that arrived: median, \
+         smallest and largest, and the share of what arrives without a fault. Under loss the rate follows the size of \
+         packets, which is smaller in a tunnel.\n",
+        STREAMS * STREAM_MEGABITS_MAX
+    );
+    let titles = Fault::ALL.map(Fault::title).join(" | ");
+    let _ = writeln!(
+        text,
+        "| | {titles} |\n| --- |{}",
+        " ---: |".repeat(Fault::ALL.len())
+    );
+    for (kind, title) in [(Kind::Ringfence, "ringfence"), (Kind::Veth, "plain TCP")] {
+        let cells = Fault::ALL.map(|fault| rough_cell(run, kind, fault));
+        let _ = writeln!(text, "| {title} | {} |", cells.join(" | "));
+    }
+    text.push('\n');
+}
+
+fn rough_cell(run: &Run, kind: Kind, fault: Fault) -> String {
+    let (spread, share) = (run.rough_spread(kind, fault), run.rough_share(kind, fault));
+    let (Some(spread), Some(share)) = (spread, share) else {
+        return "–".to_owned();
+    };
+    format!(
+        "{:.0} ({:.0}–{:.0}), {:.0} %",
+        spread.median,
+        spread.min,
+        spread.max,
+        share * 100.0
+    )
 }
 
 fn push_failures(text: &mut String, run: &Run) {

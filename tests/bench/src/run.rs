@@ -9,6 +9,7 @@ use crate::contender::Kind;
 use crate::filter::FilterSpeed;
 use crate::machine::Machine;
 use crate::metric::Metric;
+use crate::rough::RoughReading;
 use crate::summary::Spread;
 
 /// Everything that a run found out.
@@ -41,6 +42,9 @@ pub struct Run {
     /// The filter by itself: empty first, then full.
     #[serde(default)]
     pub filter: Vec<FilterSpeed>,
+    /// TCP over a network with faults, ours and plain.
+    #[serde(default)]
+    pub rough: Vec<RoughReading>,
 }
 
 /// Who takes part, or was to.

@@ -1,6 +1,7 @@
 //! A run in small, so that `make bench` works on the day it is needed. Its figures mean nothing: the build is a debug
 //! build and the machine is busy.
 
+use ringfence_bench::rough::{self, Fault};
 use ringfence_bench::{Kind, Measurement, Metric, Plan, Seconds, carry_out, page};
 
 #[test]
@@ -47,4 +48,21 @@ fn a_short_run_measures_our_own_tunnel_beside_the_plain_network() {
         );
     }
     assert!(page::page(&run).contains("### UDP"));
+}
+
+#[test]
+fn tcp_is_measured_over_a_bad_network_through_the_tunnel_and_plain() {
+    let readings = rough::readings(&[Fault::Loss], 1, Seconds { iperf: 1 }).unwrap();
+
+    assert_eq!(
+        readings.iter().map(|reading| reading.kind).collect::<Vec<_>>(),
+        [Kind::Ringfence, Kind::Veth]
+    );
+    for reading in readings {
+        assert_eq!(reading.fault, Fault::Loss);
+        assert!(
+            (1.0..199.0).contains(&reading.megabits),
+            "less than was wanted, but something: {reading:?}"
+        );
+    }
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use ringfence_bench::filter::FilterSpeed;
+use ringfence_bench::rough::{Fault, RoughReading};
 use ringfence_bench::{Entry, Kind, Machine, Metric, Reading, Run, chart, page};
 
 #[test]
@@ -127,6 +128,39 @@ fn a_full_filter_is_weighed_against_the_time_of_a_packet() {
 }
 
 #[test]
+fn what_a_bad_network_costs_is_weighed_against_what_it_costs_plain_tcp() {
+    let mut run = run();
+    let figures = [
+        (Kind::Ringfence, Fault::None, 180.0),
+        (Kind::Ringfence, Fault::Loss, 45.0),
+        (Kind::Veth, Fault::None, 200.0),
+        (Kind::Veth, Fault::Loss, 80.0),
+    ];
+    run.rough = figures
+        .map(|(kind, fault, megabits)| RoughReading {
+            kind,
+            fault,
+            megabits,
+        })
+        .to_vec();
+
+    let text = page::page(&run);
+
+    // A quarter is left where plain TCP keeps two fifths.
+    let goal = line(&text, "| a network with 1 % lost");
+    assert!(
+        goal.ends_with("| 25 % against 40 % | 0.62 | **not met** |"),
+        "{goal}"
+    );
+    let row = line(&text, "| plain TCP |");
+    assert!(
+        row.starts_with("| plain TCP | 200 (200–200), 100 % | 80 (80–80), 40 % | – |"),
+        "{row}"
+    );
+    assert!(!text.contains("1 % doubled: leaves"), "nobody measured that");
+}
+
+#[test]
 fn a_run_on_a_busy_machine_says_so() {
     let mut run = run();
     assert!(!page::page(&run).contains("do not rely on"));
@@ -175,6 +209,7 @@ fn run() -> Run {
         failures: vec!["gotatun-cli, UdpSmall: no datagram arrived".to_owned()],
         aead: Vec::new(),
         filter: Vec::new(),
+        rough: Vec::new(),
     }
 }
 

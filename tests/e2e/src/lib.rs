@@ -5,6 +5,7 @@
 
 mod api;
 mod binary;
+mod cable;
 mod device;
 mod live;
 mod mesh;
@@ -17,6 +18,7 @@ mod stranger;
 
 pub use api::{Answer, Api};
 pub use binary::binary;
+pub use cable::{Cable, Faults};
 pub use device::Device;
 pub use live::{Cut, Live};
 pub use mesh::{Mesh, MeshOptions, at};

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
+use ringfence_bench::rough::{self, Fault};
 use ringfence_bench::{Kind, Measurement, Plan, Run, Seconds, aead, carry_out, chart, filter, page};
 
 /// Measures Ringfence side by side with other tunnels, in network namespaces of its own. Needs root.
@@ -48,6 +49,8 @@ fn main() -> Result<()> {
         run.aead = aead::speeds()?;
         say("the filter by itself");
         run.filter = filter::speeds();
+        say("TCP over a network with faults");
+        run.rough = rough::readings(&Fault::ALL, run.rounds, Seconds { iperf: run.seconds })?;
         fs::create_dir_all(&arguments.out)?;
         fs::write(&stored, serde_json::to_string_pretty(&run)? + "\n")?;
         run

@@ -4,19 +4,33 @@ use std::path::Path;
 
 use anyhow::Result;
 use ringfence_e2e::{Allow, Mesh, Node, NodeOptions, binary, perimeter};
-use ringfence_lab::Lab;
+use ringfence_lab::{Host, Lab};
 
-use super::{Contender, End, Kind};
+use super::{Contender, End, Kind, LOG};
 use crate::measure::{ECHO_PORT, IPERF_PORT, UDP_PORT};
 use crate::peers;
 
 pub(super) fn bring_up(kind: Kind, program: Option<&Path>) -> Result<Contender> {
-    // As it is run in earnest: warnings are logged, and nothing for each packet or flow.
-    let mut mesh = Mesh::start_in(Lab::new(kind.name())?, "warn")?;
-    let (left, right) = (
-        node(&mut mesh, "left", program)?,
-        node(&mut mesh, "right", program)?,
-    );
+    let mut mesh = Mesh::start_in(Lab::new(kind.name())?, LOG)?;
+    let (left, right) = (mesh.bare_host("left")?, mesh.bare_host("right")?);
+    between(kind, mesh, [&left, &right], program)
+}
+
+/// Runs nodes on two hosts of the mesh and has them know each other.
+pub(super) fn between(
+    kind: Kind,
+    mesh: Mesh,
+    [left, right]: [&Host; 2],
+    program: Option<&Path>,
+) -> Result<Contender> {
+    let node = |host, name: &str| {
+        let options = NodeOptions {
+            program: program.map(Path::to_owned),
+            ..NodeOptions::default()
+        };
+        mesh.node_on(host, name, &[&format!("role={name}")], options)
+    };
+    let (left, right) = (node(left, "left")?, node(right, "right")?);
     mesh.apply_and_wait(&policy())?;
     left.wait_peer(PERIMETER, "right")?;
     let version = match program {
@@ -32,15 +46,6 @@ pub(super) fn bring_up(kind: Kind, program: Option<&Path>) -> Result<Contender> 
         _keep: Box::new((left, right, mesh)),
     };
     Ok(contender)
-}
-
-fn node(mesh: &mut Mesh, name: &str, program: Option<&Path>) -> Result<Node> {
-    let host = mesh.bare_host(name)?;
-    let options = NodeOptions {
-        program: program.map(Path::to_owned),
-        ..NodeOptions::default()
-    };
-    mesh.node_on(&host, name, &[&format!("role={name}")], options)
 }
 
 fn end(node: &Node) -> Result<End> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use ringfence_lab::Running;
+use ringfence_lab::{Program, Running};
 use serde_json::Value;
 
 use super::IPERF_PORT;
@@ -16,6 +16,20 @@ use crate::metric::Metric;
 pub(super) enum Way {
     Forward,
     Reverse,
+}
+
+/// Gigabits a second that arrived of streams that want no more than `megabits_max` each and take every loss for
+/// congestion, as most of the Internet's do (CUBIC, RFC 9438), whatever this machine has chosen.
+pub(crate) fn run_bounded(
+    contender: &Contender,
+    streams: u32,
+    megabits_max: u32,
+    lasting: Duration,
+) -> Result<f64> {
+    let _server = serve(contender)?;
+    let bound = format!("{megabits_max}M");
+    let client = command(contender, streams, lasting).args(["--congestion", "cubic", "--bitrate", &bound]);
+    Ok(read(&report(client, lasting)?)?.gigabits_per_second)
 }
 
 /// Gigabits a second that arrived.
@@ -67,7 +81,15 @@ pub(super) fn serve(contender: &Contender) -> Result<Running> {
 
 /// iperf3's client on the left, to its end.
 pub(super) fn client(contender: &Contender, streams: u32, way: Way, lasting: Duration) -> Result<Value> {
-    let mut client = contender.left.host.command("iperf3").args([
+    let mut client = command(contender, streams, lasting);
+    if way == Way::Reverse {
+        client = client.arg("--reverse");
+    }
+    report(client, lasting)
+}
+
+fn command(contender: &Contender, streams: u32, lasting: Duration) -> Program {
+    contender.left.host.command("iperf3").args([
         "--json",
         "--client",
         &contender.right.address.to_string(),
@@ -79,10 +101,10 @@ pub(super) fn client(contender: &Contender, streams: u32, way: Way, lasting: Dur
         &streams.to_string(),
         "--connect-timeout",
         "3000",
-    ]);
-    if way == Way::Reverse {
-        client = client.arg("--reverse");
-    }
+    ])
+}
+
+fn report(client: Program, lasting: Duration) -> Result<Value> {
     let output = client.timeout(lasting + END_WAIT).run()?;
     let report: Value = serde_json::from_str(&output.stdout)
         .with_context(|| format!("iperf3 printed no JSON: {}", output.all()))?;

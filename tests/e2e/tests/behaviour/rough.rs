@@ -5,31 +5,23 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use ringfence_e2e::{DatagramPair, Mesh, Node, NodeOptions, StreamPair};
-use ringfence_lab::{Host, Running, wait_until};
+use ringfence_e2e::{Cable, DatagramPair, Faults, Mesh, Node, NodeOptions, StreamPair};
+use ringfence_lab::{Host, wait_until};
 
-use crate::stage::{SHOP, SOON, Shop, allow, policy};
+use crate::stage::{SHOP, Shop, allow, policy};
 
 const PORT: u16 = 5432;
+/// Where nodes listen.
+const NODE_PORT: u16 = 51820;
 
 /// A database beside the controller, and an application at the other end of something.
 struct Apart {
     // Programs end before the lab does.
-    cable: Option<Running>,
+    cable: Option<Cable>,
     api: Node,
     db: Node,
     between: Host,
     mesh: Mesh,
-}
-
-/// Of a thousand datagrams between nodes, how many suffer what.
-#[derive(Clone, Copy, Default)]
-struct Cable {
-    lost: u32,
-    doubled: u32,
-    /// Held back until `overtaken_by` others have passed.
-    held: u32,
-    overtaken_by: u32,
 }
 
 impl Apart {
@@ -44,16 +36,10 @@ impl Apart {
         let host = mesh.lab().host("api").unwrap();
         host.join(&far, &["10.77.0.200/24", "fd77::200/64"]).unwrap();
         let db = mesh.bare_host("db").unwrap();
-        // The cable takes frames as they are: none longer than a link's, none without its checksum.
         for host in [mesh.host(), &host, &db] {
-            let features = ["tx", "off", "tso", "off", "gso", "off", "gro", "off"];
-            host.command("ethtool")
-                .args(["-K", "eth0"])
-                .args(features)
-                .text()
-                .unwrap();
+            Cable::plug(host).unwrap();
         }
-        let cable = Some(lay(&between, Cable::default()));
+        let cable = Some(Cable::lay(&between, Faults::default()).unwrap());
         Self::joined(mesh, between, cable, &host, &db)
     }
 
@@ -80,7 +66,7 @@ impl Apart {
         Self::joined(mesh, between, None, &host, &db)
     }
 
-    fn joined(mesh: Mesh, between: Host, cable: Option<Running>, api: &Host, db: &Host) -> Self {
+    fn joined(mesh: Mesh, between: Host, cable: Option<Cable>, api: &Host, db: &Host) -> Self {
         let node = |host, name: &str| {
             let role = format!("role={name}");
             mesh.node_on(host, name, &[&role], NodeOptions::default())
@@ -98,28 +84,19 @@ impl Apart {
         }
     }
 
-    /// Changes what the cable is like.
-    fn relay(&mut self, cable: Cable) {
-        self.end_cable();
-        self.cable = Some(lay(&self.between, cable));
+    /// Changes what the cable does to datagrams between nodes.
+    fn relay(&mut self, faults: Faults) {
+        self.suffered("passed");
+        let faults = Faults {
+            to_port: Some(NODE_PORT),
+            ..faults
+        };
+        self.cable = Some(Cable::lay(&self.between, faults).unwrap());
     }
 
     /// Ends the cable and gives how many datagrams suffered this.
     fn suffered(&mut self, what: &str) -> u64 {
-        let log = self.end_cable();
-        let count = log.lines().last().and_then(|line| {
-            let counts = line.split(' ').filter_map(|pair| pair.split_once('='));
-            let found = counts.into_iter().find(|(name, _)| *name == what);
-            found?.1.parse().ok()
-        });
-        count.unwrap_or_else(|| panic!("the cable says {log}"))
-    }
-
-    fn end_cable(&mut self) -> String {
-        let cable = self.cable.take().unwrap();
-        cable.terminate();
-        cable.wait(SOON).unwrap();
-        cable.log()
+        self.cable.take().unwrap().end(what).unwrap()
     }
 
     fn datagrams(&self) -> DatagramPair {
@@ -138,18 +115,6 @@ impl Apart {
             }
         });
     }
-}
-
-/// Starts the cable.
-fn lay(between: &Host, cable: Cable) -> Running {
-    let python = between
-        .command("/usr/bin/python3")
-        .args(["-c", include_str!("rough_wire.py")])
-        .args([cable.lost, cable.doubled, cable.held, cable.overtaken_by].map(|word| word.to_string()));
-    let name = format!("cable-{}-{}-{}", cable.lost, cable.doubled, cable.held);
-    let running = python.spawn(&name).unwrap();
-    wait_until(SOON, "the cable to be laid", || running.log().contains("ready")).unwrap();
-    running
 }
 
 /// Sends numbered datagrams through the tunnel, no more at once than a socket's buffer holds; gives those that came, in
@@ -202,10 +167,10 @@ fn set_mtu(host: &Host, interface: &str, mtu: &str) {
 fn a_datagram_that_a_thousand_have_overtaken_is_taken() {
     let mut apart = Apart::by_cable("overtaken");
     let pair = apart.datagrams();
-    apart.relay(Cable {
+    apart.relay(Faults {
         held: 20,
         overtaken_by: 1000,
-        ..Cable::default()
+        ..Faults::default()
     });
 
     let came = send_numbered(&pair, 6000);
@@ -229,9 +194,9 @@ fn a_datagram_that_a_thousand_have_overtaken_is_taken() {
 fn a_doubled_datagram_arrives_once() {
     let mut apart = Apart::by_cable("doubled");
     let pair = apart.datagrams();
-    apart.relay(Cable {
+    apart.relay(Faults {
         doubled: 200,
-        ..Cable::default()
+        ..Faults::default()
     });
 
     let came = send_numbered(&pair, 2000);
@@ -245,11 +210,12 @@ fn a_doubled_datagram_arrives_once() {
 #[test]
 fn transfers_complete_where_the_network_loses_doubles_and_reorders() {
     let mut apart = Apart::by_cable("rough");
-    apart.relay(Cable {
+    apart.relay(Faults {
         lost: 10,
         doubled: 10,
         held: 20,
         overtaken_by: 20,
+        ..Faults::default()
     });
 
     apart.exchange_streams(1 << 20);
