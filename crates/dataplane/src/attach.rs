@@ -87,6 +87,9 @@ impl Dataplane {
         if before.is_none_or(|before| before == epoch) {
             return;
         }
+        if self.config.lane > 0 {
+            return self.begin_lane_anew(peer, now);
+        }
         let known = self
             .segments
             .values()
@@ -174,6 +177,7 @@ impl Dataplane {
             self.wireguard.remove_peer(slot, now);
             self.slots.remove(slot);
         }
+        self.leave_lane((id, node));
         while let Some(held) = self.pending.pop((id, node)) {
             self.drops.count(DropReason::Revoked);
             self.outbox.recycle(held.packet);
@@ -257,6 +261,7 @@ impl Dataplane {
             });
         }
         self.ping_reached(peer, now);
+        self.lane_opened(peer, now);
         while let Some(held) = self.pending.pop(peer) {
             if self.seal(slot, &held.packet, now).is_err() {
                 self.drops.count(DropReason::NoSessionInTime);

@@ -9,6 +9,10 @@ pub struct DataplaneConfig {
     pub mtu_bytes: u16,
     /// How often a quiet session sends a keepalive to hold a NAT's mapping open; `None` leaves idle peers silent.
     pub keepalive: Option<Duration>,
+    /// Which of the node's [`Self::lanes`] this is, from 0.
+    pub lane: u16,
+    /// How many data planes, each with a socket of its own, the node has: 1 asks nobody before it refuses a packet.
+    pub lanes: u16,
 }
 
 impl DataplaneConfig {
@@ -27,6 +31,8 @@ impl Default for DataplaneConfig {
         Self {
             mtu_bytes: MTU_BYTES_DEFAULT,
             keepalive: None,
+            lane: 0,
+            lanes: 1,
         }
     }
 }

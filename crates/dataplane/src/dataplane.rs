@@ -13,6 +13,7 @@ use ringfence_packet::Flow;
 use ringfence_wg::{SlotMap, WireGuard};
 
 use crate::gathering::Gathering;
+use crate::lanes::Lanes;
 use crate::netmap::InForce;
 use crate::outbox::Outbox;
 use crate::pending::{PeerKey, Pending};
@@ -22,7 +23,8 @@ use crate::{DataplaneConfig, DropCounters, DropReason, Event, SegmentId, Transmi
 
 /// One node: all its segments behind one UDP socket, without the socket.
 ///
-/// Call one `handle_*`, then drain [`Self::poll_transmit`], [`Self::poll_tun`] and, last, [`Self::poll_event`]: an event
+/// Call one `handle_*`, then drain [`Self::poll_transmit`], [`Self::poll_tun`], with several lanes
+/// [`Self::poll_offer`], and, last, [`Self::poll_event`]: an event
 /// may remove the TUN device that a reset was written for. Then wait for the socket, the TUN devices, the controller,
 /// or [`Self::poll_timeout`].
 pub struct Dataplane {
@@ -44,6 +46,8 @@ pub struct Dataplane {
     pub(crate) gathering: Gathering,
     /// Where a packet is made ready to be sealed.
     pub(crate) scratch: Vec<u8>,
+    /// What goes to other lanes of this node, or waits for this one.
+    pub(crate) lanes: Lanes,
     pub(crate) drops: DropCounters,
     pub(crate) rng: ChaCha20Rng,
     pub(crate) segments_made: u32,
@@ -71,6 +75,7 @@ impl Dataplane {
             outbox: Outbox::default(),
             gathering: Gathering::default(),
             scratch: Vec::new(),
+            lanes: Lanes::default(),
             drops: DropCounters::default(),
             rng,
             segments_made: 0,
@@ -121,6 +126,7 @@ impl Dataplane {
             self.drops.count(DropReason::NoSessionInTime);
             self.outbox.recycle(held.packet);
         }
+        self.time_out_lanes(now);
         self.time_out_pings(now);
         self.wireguard.handle_timeout(now);
         self.drain_wireguard(now);
@@ -137,6 +143,7 @@ impl Dataplane {
             self.wireguard.poll_timeout(),
             self.pending.poll_timeout(),
             self.pings.poll_timeout(),
+            self.lanes.poll_timeout(),
         ];
         flows.chain(others.into_iter().flatten()).min()
     }

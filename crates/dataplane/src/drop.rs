@@ -35,6 +35,8 @@ pub enum DropReason {
     NoEndpoint,
     /// Out: the session is at its end.
     NotSealed,
+    /// Out: this lane has no session with the peer, and another could not be asked.
+    NoLane,
     /// Out: waiting for a session, and younger packets needed the room.
     PendingFull,
     /// Out: waited for a session that did not come in time.
@@ -68,6 +70,7 @@ impl DropReason {
             Self::NoSlot => "no_slot",
             Self::NoEndpoint => "no_endpoint",
             Self::NotSealed => "not_sealed",
+            Self::NoLane => "no_lane",
             Self::PendingFull => "pending_full",
             Self::NoSessionInTime => "no_session_in_time",
             Self::Revoked => "revoked_while_waiting",

@@ -15,11 +15,12 @@ use std::time::Instant;
 
 use ringfence_model::NodeId;
 use ringfence_model::sabotage::{Safeguard, is_off};
-use ringfence_packet::offload::SuperPacket;
+use ringfence_packet::offload::{SuperPacket, VnetHeader};
 use ringfence_packet::{Flow, Packet, administratively_prohibited, packet_too_big, tcp_reset_answering};
 use ringfence_policy::Direction;
 use ringfence_wg::{PADDING_BYTES, PeerSlot, SealError, sealed_bytes};
 
+use crate::lanes::Asked;
 use crate::segment::{Gate, Segment};
 use crate::transmit::Way;
 use crate::{Dataplane, DropReason, SegmentId};
@@ -54,17 +55,30 @@ impl Dataplane {
         now: Instant,
     ) -> Result<(), DropReason> {
         self.close_what_has_ended(now);
-        let result = self.egress(segment, outgoing, now);
-        if let Err(reason) = result {
-            self.drops.count(reason);
-        }
+        let result = self.egress(segment, outgoing, Asked::First, now);
+        self.count_refused(result);
         self.drain_wireguard(now);
         result
     }
 
-    fn egress(&mut self, id: SegmentId, outgoing: Outgoing<'_>, now: Instant) -> Result<(), DropReason> {
+    pub(crate) fn count_refused(&mut self, result: Result<(), DropReason>) {
+        if let Err(reason) = result {
+            self.drops.count(reason);
+        }
+    }
+
+    pub(crate) fn egress(
+        &mut self,
+        id: SegmentId,
+        outgoing: Outgoing<'_>,
+        asked: Asked,
+        now: Instant,
+    ) -> Result<(), DropReason> {
         let packet = Packet::parse(outgoing.bytes()).map_err(DropReason::Malformed)?;
         let packet = packet.standing_for(outgoing.segments());
+        if self.config.lane > 0 && self.is_for_another_lane(id, outgoing, packet.flow, asked, now) {
+            return Ok(());
+        }
         let (_, wall) = self.revision_and_wall(now);
         let segment = self.segments.get_mut(&id).ok_or(DropReason::NoSegment)?;
         let owner = addressee(segment, packet.flow);
@@ -79,6 +93,10 @@ impl Dataplane {
         self.end_flows_found(id, now);
         let node = match judged {
             Ok(node) => node,
+            Err(reason) if self.may_be_elsewhere(asked, reason) => {
+                self.offer_outgoing(id, outgoing, asked, reason);
+                return Ok(());
+            }
             Err(reason) => {
                 self.tell_sender(id, &packet, reason);
                 return Err(reason);
@@ -229,16 +247,24 @@ impl Dataplane {
 
 /// What a TUN device gave.
 #[derive(Clone, Copy)]
-enum Outgoing<'a> {
+pub(crate) enum Outgoing<'a> {
     Packet(&'a [u8]),
     Super(&'a SuperPacket<'a>),
 }
 
 impl<'a> Outgoing<'a> {
-    fn bytes(self) -> &'a [u8] {
+    pub(crate) fn bytes(self) -> &'a [u8] {
         match self {
             Self::Packet(bytes) => bytes,
             Self::Super(packet) => packet.bytes(),
+        }
+    }
+
+    /// What a TUN device would write before it.
+    pub(crate) fn header(self) -> VnetHeader {
+        match self {
+            Self::Packet(_) => VnetHeader::NONE,
+            Self::Super(packet) => packet.header(),
         }
     }
 
@@ -259,7 +285,7 @@ impl<'a> Outgoing<'a> {
 }
 
 /// The peer that a packet may go to, by its addresses alone.
-fn addressee(segment: &Segment, flow: Flow) -> Result<NodeId, DropReason> {
+pub(crate) fn addressee(segment: &Segment, flow: Flow) -> Result<NodeId, DropReason> {
     if is_multicast(flow.dst) {
         return Err(DropReason::Multicast);
     }

@@ -15,6 +15,7 @@ use ringfence_policy::Direction;
 use ringfence_wg::{OpenedKind, PADDING_BYTES, PeerSlot, WireGuard, data_slot};
 
 use crate::gathering::{Arrival, Gathered, Joined};
+use crate::lanes::Asked;
 use crate::pending::PeerKey;
 use crate::ping;
 use crate::segment::{Gate, Segment};
@@ -164,20 +165,41 @@ impl Dataplane {
     }
 
     /// Judges what a peer sent, and passes it to the segment's TUN device.
-    fn deliver(&mut self, mut gathered: Gathered, now: Instant) -> Result<(), DropReason> {
+    fn deliver(&mut self, gathered: Gathered, now: Instant) -> Result<(), DropReason> {
         let segments = gathered.run.segments();
-        match self.judge_ingress(gathered.peer, gathered.run.finish(), segments, now) {
+        self.pass_inwards(
+            gathered.peer,
+            gathered.run.into_buffer(),
+            segments,
+            Asked::First,
+            now,
+        )
+    }
+
+    /// Judges a packet of a peer, which stands behind a virtio-net header and for `segments` packets, and passes it on.
+    pub(crate) fn pass_inwards(
+        &mut self,
+        peer: PeerKey,
+        mut buffer: Vec<u8>,
+        segments: usize,
+        asked: Asked,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        match self.judge_ingress(peer, &buffer[VNET_HEADER_BYTES..], segments, now) {
             Ok(packet_bytes) => {
-                let mut buffer = gathered.run.into_buffer();
                 buffer.truncate(VNET_HEADER_BYTES + packet_bytes);
-                self.outbox.tun_buffer(gathered.peer.0, buffer);
+                self.outbox.tun_buffer(peer.0, buffer);
+                Ok(())
+            }
+            Err(reason) if self.may_be_elsewhere(asked, reason) => {
+                self.offer_incoming(peer, buffer, segments, asked, reason);
                 Ok(())
             }
             Err(reason) => {
                 for _ in 0..segments {
                     self.drops.count(reason);
                 }
-                self.outbox.recycle(gathered.run.into_buffer());
+                self.outbox.recycle(buffer);
                 Err(reason)
             }
         }

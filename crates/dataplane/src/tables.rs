@@ -26,6 +26,7 @@ impl Dataplane {
             pings,
             outbox,
             gathering,
+            lanes,
             scratch: _,
             drops: _,
             rng: _,
@@ -48,6 +49,7 @@ impl Dataplane {
         tables.extend(pings.tables());
         tables.extend(outbox.tables());
         tables.push(gathering.table());
+        tables.extend(lanes.tables(peers));
         tables.extend(wireguard.tables());
         tables
     }

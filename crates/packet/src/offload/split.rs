@@ -14,6 +14,7 @@ use crate::{Malformed, Packet, Position, Protocol, TcpFlags, checksum, ipv4, ipv
 #[derive(Clone, Copy, Debug)]
 pub struct SuperPacket<'a> {
     bytes: &'a [u8],
+    header: VnetHeader,
     cut: Option<Cut>,
 }
 
@@ -75,13 +76,18 @@ impl<'a> SuperPacket<'a> {
             let cut = Cut::plan(header, bytes)?;
             return Ok(Self {
                 bytes,
+                header,
                 cut: Some(cut),
             });
         }
         if header.flags & VnetHeader::NEEDS_CHECKSUM != 0 {
             complete_checksum(header, bytes)?;
         }
-        Ok(Self { bytes, cut: None })
+        Ok(Self {
+            bytes,
+            header: VnetHeader::NONE,
+            cut: None,
+        })
     }
 
     /// The whole super-packet, as [`Packet::parse`] reads it.
@@ -89,6 +95,11 @@ impl<'a> SuperPacket<'a> {
     /// The transport checksum of one that is to be cut holds the pseudo header's sum only.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
+    }
+
+    /// What makes the same of [`Self::bytes`] again: the checksum of a plain packet is complete by now.
+    pub fn header(&self) -> VnetHeader {
+        self.header
     }
 
     /// How many packets it stands for: 1 for a plain packet.
