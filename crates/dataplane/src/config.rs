@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use ringfence_policy::FLOWS_PER_PEER_MAX;
+
 /// Settings, with every default in one place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DataplaneConfig {
@@ -13,6 +15,8 @@ pub struct DataplaneConfig {
     pub lane: u16,
     /// How many data planes, each with a socket of its own, the node has: 1 asks nobody before it refuses a packet.
     pub lanes: u16,
+    /// How many flows one peer may have in a segment: at most [`FLOWS_PER_PEER_MAX`], the default.
+    pub flows_per_peer_max: usize,
 }
 
 impl DataplaneConfig {
@@ -33,6 +37,7 @@ impl Default for DataplaneConfig {
             keepalive: None,
             lane: 0,
             lanes: 1,
+            flows_per_peer_max: FLOWS_PER_PEER_MAX,
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::netmap::InForce;
 use crate::outbox::Outbox;
 use crate::pending::{PeerKey, Pending};
 use crate::ping::Pings;
+use crate::reset::Endings;
 use crate::segment::{Gate, Segment};
 use crate::{DataplaneConfig, DropCounters, DropReason, Event, SegmentId, Transmit, TunPacket};
 
@@ -48,6 +49,8 @@ pub struct Dataplane {
     pub(crate) scratch: Vec<u8>,
     /// What goes to other lanes of this node, or waits for this one.
     pub(crate) lanes: Lanes,
+    /// Flows that have ended and nobody was told of yet.
+    pub(crate) endings: Endings,
     pub(crate) drops: DropCounters,
     pub(crate) rng: ChaCha20Rng,
     pub(crate) segments_made: u32,
@@ -76,6 +79,7 @@ impl Dataplane {
             gathering: Gathering::default(),
             scratch: Vec::new(),
             lanes: Lanes::default(),
+            endings: Endings::default(),
             drops: DropCounters::default(),
             rng,
             segments_made: 0,
@@ -115,6 +119,7 @@ impl Dataplane {
     /// Call when [`Self::poll_timeout`] is due. Calling early is harmless.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.close_what_has_ended(now);
+        self.tell_endings(now);
         let ids: Vec<SegmentId> = self.segments.keys().copied().collect();
         for id in ids {
             if let Some(segment) = self.segments.get_mut(&id) {
@@ -140,6 +145,7 @@ impl Dataplane {
             .filter_map(|segment| segment.flows.poll_timeout());
         let others = [
             self.deadline,
+            self.endings.poll_timeout(),
             self.wireguard.poll_timeout(),
             self.pending.poll_timeout(),
             self.pings.poll_timeout(),
@@ -237,6 +243,7 @@ impl Dataplane {
         for id in ids {
             self.open_or_close(id, now);
             if let Some(segment) = self.segments.get_mut(&id) {
+                segment.rules.forget_expired(wall);
                 let closed = segment.flows.rejudge(&segment.rules, wall);
                 self.end_flows(id, closed, now);
             }
@@ -281,6 +288,7 @@ impl Dataplane {
         let closed = segment.flows.close_all();
         let perimeter = segment.perimeter.clone();
         self.end_flows(id, closed, now);
+        self.tell_all_endings(now);
         self.detach_all(id, now);
         if let Some(segment) = self.segments.get_mut(&id) {
             segment.gate = Gate::Closed;

@@ -153,6 +153,7 @@ impl Dataplane {
         // The resets leave through the session, so they are sealed before its keys go.
         let closed = segment.flows.close_peer(node);
         self.end_flows(id, closed, now);
+        self.tell_all_endings(now);
         self.detach(id, node, now);
         if let Some(segment) = self.segments.get_mut(&id)
             && let Some(peer) = segment.peers.remove(&node)
@@ -215,7 +216,7 @@ impl Dataplane {
 
     fn add_segment(&mut self, perimeter: Name, map: &SegmentMap, lease: Lease) -> SegmentId {
         let id = self.next_segment_id();
-        let flows = FlowTable::new(self.rng.random());
+        let flows = FlowTable::new(self.rng.random(), self.config.flows_per_peer_max);
         let segment = Segment::new(id, perimeter.clone(), map, lease, flows);
         let facts = segment.facts(self.config.mtu_bytes);
         self.segments.insert(id, segment);

@@ -60,7 +60,11 @@ impl Outbox {
 
     /// Queues a packet of our own for a device.
     pub(crate) fn tun(&mut self, segment: SegmentId, packet: &[u8]) {
-        let mut buffer = self.buffer();
+        // Many flows may end at once: past what the pool holds each notice takes no more than it needs.
+        let mut buffer = self
+            .pool
+            .pop()
+            .unwrap_or_else(|| Vec::with_capacity(VNET_HEADER_BYTES + packet.len()));
         buffer.resize(VNET_HEADER_BYTES, 0);
         buffer.extend_from_slice(packet);
         self.tun_buffer(segment, buffer);
@@ -182,8 +186,8 @@ impl Outbox {
 /// How many idle buffers are kept: two batches of a fast shell.
 pub(crate) const POOL_BUFFERS_MAX: usize = 256;
 
-/// Ends of flows that may wait; more than one change of policy ends on a busy node.
-pub(crate) const FLOWS_CLOSED_MAX: usize = 65_536;
+/// Ends of flows that may wait: as many as one change of policy can bring about in a segment.
+pub(crate) const FLOWS_CLOSED_MAX: usize = ringfence_policy::FLOWS_MAX;
 
 /// New sessions that may wait: one of each peer.
 const SESSIONS_MAX: usize = SEGMENTS_PER_NODE_MAX * PEERS_PER_SEGMENT_MAX;

@@ -28,6 +28,7 @@ impl Dataplane {
             gathering,
             lanes,
             scratch: _,
+            endings,
             drops: _,
             rng: _,
             segments_made: _,
@@ -50,6 +51,7 @@ impl Dataplane {
         tables.extend(outbox.tables());
         tables.push(gathering.table());
         tables.extend(lanes.tables(peers));
+        tables.push(endings.table());
         tables.extend(wireguard.tables());
         tables
     }

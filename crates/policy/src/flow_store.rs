@@ -24,10 +24,14 @@ use crate::flow_record::FlowRecord;
 pub(crate) struct FlowStore {
     hasher: SipHasher13,
     index: HashTable<u32>,
+    /// Where flows were found last, by their ports: a guess that saves the hash for what a batch brings more of.
+    /// Nothing clears it, for it is never believed: the record there must be the flow's.
+    recent: [u32; RECENT],
     slots: Vec<Slot>,
     /// Head of the list of empty slots, linked by `after`.
     free: Option<u32>,
     peers: BTreeMap<NodeId, PeerFlows>,
+    per_peer_max: usize,
 }
 
 /// What a flow is waiting for, which decides how long it may stay silent.
@@ -101,23 +105,30 @@ impl FlowKey {
     /// flow of a request that came the other way.
     pub(crate) fn of(flow: Flow) -> Self {
         let reversed = flow.reversed();
-        let directed = matches!(flow.protocol, Protocol::ICMP | Protocol::ICMPV6);
-        if directed || flow <= reversed {
+        if is_directed(flow) || flow <= reversed {
             Self(flow)
         } else {
             Self(reversed)
         }
     }
+
+    /// Whether two flows have one key, without making it.
+    fn names(one: Flow, other: Flow) -> bool {
+        one == other || (one == other.reversed() && !is_directed(one))
+    }
 }
 
 impl FlowStore {
-    pub(crate) fn new(seed: [u8; 16]) -> Self {
+    /// No peer has more than `per_peer_max` flows, nor more than [`FLOWS_PER_PEER_MAX`].
+    pub(crate) fn new(seed: [u8; 16], per_peer_max: usize) -> Self {
         Self {
             hasher: SipHasher13::new_with_key(&seed),
             index: HashTable::new(),
+            recent: [0; RECENT],
             slots: Vec::new(),
             free: None,
             peers: BTreeMap::new(),
+            per_peer_max: per_peer_max.clamp(1, FLOWS_PER_PEER_MAX),
         }
     }
 
@@ -130,7 +141,7 @@ impl FlowStore {
         [
             TableSize::new("flows of a segment", self.index.len(), FLOWS_MAX),
             TableSize::new("places for flows", self.slots.len(), FLOWS_MAX),
-            TableSize::new("flows of a peer", counts.max().unwrap_or(0), FLOWS_PER_PEER_MAX),
+            TableSize::new("flows of a peer", counts.max().unwrap_or(0), self.per_peer_max),
         ]
     }
 
@@ -143,6 +154,22 @@ impl FlowStore {
             .index
             .find(hash(self.hasher, key), |place| self.key_at(*place) == Some(key));
         found.copied()
+    }
+
+    /// As [`Self::find`] by the key of `flow`, and faster if one of the last packets was of the same conversation.
+    pub(crate) fn find_flow(&mut self, flow: Flow) -> Option<u32> {
+        let guess = usize::from(flow.src_port.wrapping_add(flow.dst_port)) % RECENT;
+        let place = self.recent[guess];
+        let record = self
+            .slots
+            .get(place as usize)
+            .and_then(|slot| slot.record.as_ref());
+        if record.is_some_and(|record| FlowKey::names(record.flow, flow)) {
+            return Some(place);
+        }
+        let found = self.find(FlowKey::of(flow))?;
+        self.recent[guess] = found;
+        Some(found)
     }
 
     pub(crate) fn record(&self, place: u32) -> Option<&FlowRecord> {
@@ -162,7 +189,7 @@ impl FlowStore {
     /// Who must give way before `peer` can have one more flow.
     pub(crate) fn victim_for(&self, peer: NodeId) -> Option<u32> {
         let own = self.peers.get(&peer);
-        if own.is_some_and(|flows| flows.count >= FLOWS_PER_PEER_MAX) && !is_off(Safeguard::FlowBound) {
+        if own.is_some_and(|flows| flows.count >= self.per_peer_max) && !is_off(Safeguard::FlowBound) {
             return own.and_then(PeerFlows::first_to_go);
         }
         if self.len() < FLOWS_MAX {
@@ -233,24 +260,31 @@ impl FlowStore {
         Some(record)
     }
 
-    /// The places of all records, or of one peer's.
-    pub(crate) fn places(&self, peer: Option<NodeId>) -> Vec<u32> {
+    /// The places of all records.
+    pub(crate) fn places(&self) -> Vec<u32> {
         let slots = (0_u32..).zip(&self.slots);
-        let wanted = slots.filter(|(_, slot)| {
-            let record = slot.record.as_ref();
-            record.is_some_and(|record| peer.is_none_or(|peer| record.peer == peer))
-        });
-        wanted.map(|(place, _)| place).collect()
+        let taken = slots.filter(|(_, slot)| slot.record.is_some());
+        taken.map(|(place, _)| place).collect()
     }
 
-    /// The flows that have been silent too long.
-    pub(crate) fn overdue(&self, now: Instant) -> Vec<u32> {
-        let walk =
-            |oldest| std::iter::successors(Some(oldest), |place: &u32| self.slots[*place as usize].after);
-        let lists = self.oldest_of_each_list();
-        lists
-            .flat_map(|oldest| walk(oldest).take_while(|place| self.deadline(*place) <= now))
-            .collect()
+    /// The places of one peer's records, found without a look at the others'.
+    pub(crate) fn places_of(&self, peer: NodeId) -> Vec<u32> {
+        let lists = self.peers.get(&peer).into_iter().flat_map(|flows| &flows.lists);
+        let oldest = lists.filter_map(|list| list.oldest);
+        oldest.flat_map(|oldest| self.walk(oldest)).collect()
+    }
+
+    /// The flows that have been silent too long, or the first so many of them.
+    pub(crate) fn overdue(&self, now: Instant, most: usize) -> Vec<u32> {
+        let overdue = self
+            .oldest_of_each_list()
+            .flat_map(|oldest| self.walk(oldest).take_while(|place| self.deadline(*place) <= now));
+        overdue.take(most).collect()
+    }
+
+    /// The places of a list from `oldest` on.
+    fn walk(&self, oldest: u32) -> impl Iterator<Item = u32> {
+        std::iter::successors(Some(oldest), |place| self.slots[*place as usize].after)
     }
 
     /// When the first flow times out if all stay silent.
@@ -330,6 +364,10 @@ impl PeerFlows {
     }
 }
 
+fn is_directed(flow: Flow) -> bool {
+    matches!(flow.protocol, Protocol::ICMP | Protocol::ICMPV6)
+}
+
 fn hash(mut hasher: SipHasher13, key: FlowKey) -> u64 {
     let flow = key.0;
     let mut bytes = [0_u8; KEY_BYTES];
@@ -349,10 +387,13 @@ fn address_bytes(address: IpAddr) -> [u8; 16] {
     }
 }
 
-/// Flows with one peer. When full, the peer's own least valuable flow goes: see [`Phase::ALL`].
-pub const FLOWS_PER_PEER_MAX: usize = 4_096;
-/// Flows in one segment. When full, the same goes of the peer that has most.
-pub const FLOWS_MAX: usize = 65_536;
+/// Flows in one segment. When full, the least valuable flow of the peer that has most goes: see [`Phase::ALL`].
+pub const FLOWS_MAX: usize = 131_072;
+/// Flows with one peer: all but an eighth of the table. When full, the same goes of the peer's own.
+///
+/// It need not be a fair share, for a full table takes from whoever has most, so that a peer which few flows belong to
+/// keeps them whatever others do. But one peer alone never fills it.
+pub const FLOWS_PER_PEER_MAX: usize = FLOWS_MAX / 8 * 7;
 
 /// 2 hours and 4 minutes: a TCP keepalive every 2 hours holds the flow (RFC 5382 section 5).
 pub const TCP_ESTABLISHED_TIMEOUT: Duration = Duration::from_mins(124);
@@ -371,5 +412,7 @@ pub const ECHO_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How often a busy flow moves to the end of its list: timeouts are exact to within this.
 const TOUCH_STEP: Duration = Duration::from_secs(1);
+/// As many conversations as take turns in one batch.
+const RECENT: usize = 64;
 /// Two addresses, two ports, the protocol and padding to SipHash's 8-byte words.
 const KEY_BYTES: usize = 40;

@@ -69,9 +69,10 @@ struct Question<'a> {
 
 impl FlowTable {
     /// An empty table. `seed` keys the hash of the flow map, so that no peer can choose flows that collide.
-    pub fn new(seed: [u8; 16]) -> Self {
+    /// No peer has more than `per_peer_max` flows, nor more than [`FLOWS_PER_PEER_MAX`](crate::FLOWS_PER_PEER_MAX).
+    pub fn new(seed: [u8; 16], per_peer_max: usize) -> Self {
         Self {
-            store: FlowStore::new(seed),
+            store: FlowStore::new(seed, per_peer_max),
             fragments: Fragments::default(),
             closed: VecDeque::new(),
             closed_unreported: 0,
@@ -124,7 +125,7 @@ impl FlowTable {
     /// returns is out of the table.
     pub fn rejudge(&mut self, rules: &RuleSet, wall: UnixMillis) -> Vec<ClosedFlow> {
         let mut closed = Vec::new();
-        for place in self.store.places(None) {
+        for place in self.store.places() {
             if let Err(why) = self.judge_again(place, rules, wall) {
                 closed.extend(self.take(place, why));
             }
@@ -135,7 +136,7 @@ impl FlowTable {
     /// Ends every flow with a peer that has left.
     pub fn close_peer(&mut self, peer: NodeId) -> Vec<ClosedFlow> {
         self.fragments.close_peer(peer);
-        let places = self.store.places(Some(peer));
+        let places = self.store.places_of(peer);
         places
             .into_iter()
             .filter_map(|place| self.take(place, CloseReason::PeerGone))
@@ -145,7 +146,7 @@ impl FlowTable {
     /// Ends every flow: the segment closes.
     pub fn close_all(&mut self) -> Vec<ClosedFlow> {
         self.fragments.clear();
-        let places = self.store.places(None);
+        let places = self.store.places();
         places
             .into_iter()
             .filter_map(|place| self.take(place, CloseReason::PeerGone))
@@ -173,13 +174,16 @@ impl FlowTable {
             return closed;
         }
         self.fragments.expire(now);
-        for place in self.store.overdue(now) {
+        let overdue = self.store.overdue(now, SWEEP_FLOWS_MAX);
+        let is_done = overdue.len() < SWEEP_FLOWS_MAX;
+        for place in overdue {
             let why = self.silence(place);
             closed.extend(self.take(place, why));
         }
         let deadlines = [self.store.next_deadline(), self.fragments.next_deadline()];
         let next = deadlines.into_iter().flatten().min();
-        self.next_timeout = next.map(|next| next.max(now + SWEEP_STEP));
+        let step = if is_done { SWEEP_STEP } else { SWEEP_PAUSE };
+        self.next_timeout = next.map(|next| next.max(now + step));
         closed
     }
 
@@ -229,15 +233,15 @@ impl FlowTable {
     }
 
     fn judge_in_flow(&mut self, question: &Question<'_>) -> Result<RuleId, Refusal> {
-        match self.live(FlowKey::of(conversation(question.packet)), question) {
+        let place = self.store.find_flow(conversation(question.packet));
+        match place.and_then(|place| self.live(place, question)) {
             Some(place) => self.pass(place, question),
             None => self.open(question),
         }
     }
 
-    /// The flow of `key`, if it may go on. One that may not is closed here.
-    fn live(&mut self, key: FlowKey, question: &Question<'_>) -> Option<u32> {
-        let place = self.store.find(key)?;
+    /// A flow, if it may go on. One that may not is closed here.
+    fn live(&mut self, place: u32, question: &Question<'_>) -> Option<u32> {
         match self.check(place, question) {
             Ok(()) => Some(place),
             Err(why) => {
@@ -340,7 +344,8 @@ impl FlowTable {
             return Ok(RuleId(0));
         }
         let first = self.fragments.follow(question.peer, fragment, question.now)?;
-        let Some(place) = self.live(first.key, question) else {
+        let place = self.store.find(first.key);
+        let Some(place) = place.and_then(|place| self.live(place, question)) else {
             return Err(Refusal::FragmentWithoutFirst);
         };
         let Some(record) = self.store.record_mut(place) else {
@@ -369,12 +374,14 @@ impl FlowTable {
         };
         for key in keys {
             // Looked at before it is judged: a peer's error about another peer's flow must leave no trace.
-            let record = self.store.find(key).and_then(|place| self.store.record(place));
-            if !record.is_some_and(answers) {
+            let Some(place) = self.store.find(key) else {
+                continue;
+            };
+            if !self.store.record(place).is_some_and(answers) {
                 continue;
             }
             let live = self
-                .live(key, question)
+                .live(place, question)
                 .and_then(|place| self.store.record(place));
             if let Some(record) = live {
                 return Ok(record.rule);
@@ -464,6 +471,10 @@ fn conversation(packet: &Packet<'_>) -> Flow {
 
 /// The least time between two searches for silent flows.
 const SWEEP_STEP: Duration = Duration::from_secs(1);
+/// Flows that one search ends. The others can wait: a flow past its time passes nothing, swept or not.
+const SWEEP_FLOWS_MAX: usize = 4_096;
+/// The least time between two searches while there are more.
+const SWEEP_PAUSE: Duration = Duration::from_millis(10);
 /// Closed flows that wait to be fetched.
 pub const CLOSED_FLOWS_MAX: usize = 1_024;
 

@@ -17,6 +17,7 @@ mod flow_store;
 mod flow_table;
 mod fragments;
 mod lint;
+mod openings;
 mod policy;
 mod reader;
 mod require;

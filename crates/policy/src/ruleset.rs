@@ -8,15 +8,27 @@ use ringfence_model::sabotage::{Safeguard, is_off};
 use ringfence_model::{NodeId, Revision, RuleId, UnixMillis};
 use ringfence_packet::Protocol;
 
+use crate::openings::Openings;
 use crate::{Direction, Rule, Service};
 
 /// Rules by who is at the other end and who opens, with the revision they are from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleSet {
     revision: Revision,
-    /// Sorted by id; the index below holds places in here.
+    /// Sorted by id; the lists below hold places in here.
     rules: Vec<RuleBody>,
-    by_peer: BTreeMap<(Direction, NodeId), Vec<u32>>,
+    /// Places in `lists`.
+    by_peer: BTreeMap<(Direction, NodeId), u32>,
+    /// Peers that the same rules are about, as those of one group are, share one.
+    lists: Vec<RuleList>,
+}
+
+/// The rules about one peer, or about several alike, in one direction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct RuleList {
+    places: Vec<u32>,
+    /// The same, by what they open.
+    openings: Openings,
 }
 
 /// The rule that allows a conversation.
@@ -40,6 +52,7 @@ impl RuleSet {
         let mut sorted: Vec<&Rule> = rules.iter().collect();
         sorted.sort_by_key(|rule| rule.id);
         let mut set = Self::empty(revision);
+        let mut by_peer: BTreeMap<(Direction, NodeId), Vec<u32>> = BTreeMap::new();
         for rule in sorted {
             let place = u32::try_from(set.rules.len()).expect("a perimeter has far fewer than 2^32 rules");
             set.rules.push(RuleBody {
@@ -50,13 +63,50 @@ impl RuleSet {
                 services: rule.services.clone(),
             });
             for peer in &rule.peers {
-                set.by_peer
-                    .entry((rule.direction, *peer))
-                    .or_default()
-                    .push(place);
+                by_peer.entry((rule.direction, *peer)).or_default().push(place);
             }
         }
+        set.share_lists(by_peer);
         set
+    }
+
+    fn share_lists(&mut self, by_peer: BTreeMap<(Direction, NodeId), Vec<u32>>) {
+        let mut known: BTreeMap<Vec<u32>, u32> = BTreeMap::new();
+        for (key, places) in by_peer {
+            let next = known.len() as u32;
+            self.by_peer.insert(key, *known.entry(places).or_insert(next));
+        }
+        let mut places: Vec<(u32, Vec<u32>)> =
+            known.into_iter().map(|(places, list)| (list, places)).collect();
+        places.sort_unstable_by_key(|(list, _)| *list);
+        let lists = places.into_iter().map(|(_, places)| RuleList {
+            openings: self.arrange(&places, |_| true),
+            places,
+        });
+        self.lists = lists.collect();
+    }
+
+    fn arrange(&self, places: &[u32], counts: impl Fn(&Grant) -> bool) -> Openings {
+        let bodies = places.iter().map(|place| (*place, &self.rules[*place as usize]));
+        let bodies = bodies.filter(|(_, body)| counts(&body.grant));
+        Openings::new(bodies.map(|(place, body)| (place, body.services.as_slice())))
+    }
+
+    /// Looks no more at rules that have stopped counting by `wall`, which never goes back for one rule set. Verdicts
+    /// are the same without; only, while the rule that wins a port is one of those, each costs a look at every rule.
+    pub fn forget_expired(&mut self, wall: UnixMillis) {
+        let has_expired = |body: &RuleBody| !body.grant.counts(wall);
+        if !self.rules.iter().any(has_expired) {
+            return;
+        }
+        let arranged = self
+            .lists
+            .iter()
+            .map(|list| self.arrange(&list.places, |grant| grant.counts(wall)));
+        let arranged: Vec<Openings> = arranged.collect();
+        for (list, openings) in self.lists.iter_mut().zip(arranged) {
+            list.openings = openings;
+        }
     }
 
     /// No rules: denies everything.
@@ -65,6 +115,7 @@ impl RuleSet {
             revision,
             rules: Vec::new(),
             by_peer: BTreeMap::new(),
+            lists: Vec::new(),
         }
     }
 
@@ -90,10 +141,15 @@ impl RuleSet {
         dst_port: u16,
         wall: UnixMillis,
     ) -> Option<Grant> {
-        let places = self.by_peer.get(&(direction, peer))?;
-        let mut bodies = places.iter().map(|place| &self.rules[*place as usize]);
+        let list = &self.lists[*self.by_peer.get(&(direction, peer))? as usize];
+        let first = &self.rules[list.openings.find(protocol, dst_port)? as usize];
+        if first.grant.counts(wall) {
+            return Some(first.grant);
+        }
+        // It has just expired: another may open the same for longer.
+        let mut bodies = list.places.iter().map(|place| &self.rules[*place as usize]);
         let body = bodies.find(|body| {
-            (body.grant.expires.is_none_or(|expires| wall < expires) || is_off(Safeguard::Expiry))
+            body.grant.counts(wall)
                 && body
                     .services
                     .iter()
@@ -126,6 +182,12 @@ impl RuleSet {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
+    }
+}
+
+impl Grant {
+    fn counts(&self, wall: UnixMillis) -> bool {
+        self.expires.is_none_or(|expires| wall < expires) || is_off(Safeguard::Expiry)
     }
 }
 
@@ -195,5 +257,26 @@ mod tests {
         assert_eq!(at(2_000), None);
         assert_eq!(set.next_expiry(UnixMillis(1_999)), Some(UnixMillis(2_000)));
         assert_eq!(set.next_expiry(UnixMillis(2_000)), None);
+    }
+
+    #[test]
+    fn a_rule_that_outlasts_another_takes_over_and_forgetting_changes_no_verdict() {
+        let mut short = rule(1, Direction::Ingress, &[7], "tcp/20-30");
+        short.expires = Some(UnixMillis(2_000));
+        let mut set = RuleSet::new(
+            &[short, rule(2, Direction::Ingress, &[7, 8], "tcp/22")],
+            Revision::ZERO,
+        );
+        let at = |set: &RuleSet, port, ms| {
+            set.verdict(Direction::Ingress, PEER, Protocol::TCP, port, UnixMillis(ms))
+        };
+
+        assert_eq!(at(&set, 22, 1_999), Some(RuleId(1)));
+        for forgotten in [false, true] {
+            assert_eq!(at(&set, 22, 2_000), Some(RuleId(2)), "{forgotten}");
+            assert_eq!(at(&set, 23, 2_000), None, "{forgotten}");
+            assert_eq!(set.len(), 2);
+            set.forget_expired(UnixMillis(2_000));
+        }
     }
 }

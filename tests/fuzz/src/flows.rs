@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ringfence_model::{NodeId, Revision};
 use ringfence_packet::{FragmentKey, IcmpKind, Packet, Position};
-use ringfence_policy::{ClosedFlow, Direction, FLOWS_MAX, FlowTable, RuleSet};
+use ringfence_policy::{ClosedFlow, Direction, FLOWS_MAX, FLOWS_PER_PEER_MAX, FlowTable, RuleSet};
 
 use crate::fixture::{OTHER_ID, ROGUE_ID, WALL, rules, start};
 use crate::inner::{self, OURS, ROGUE};
@@ -24,7 +24,7 @@ struct Bench {
 pub(crate) fn run(input: &[u8]) {
     let mut script = Script::new(input);
     let mut bench = Bench {
-        table: FlowTable::new([7; 16]),
+        table: FlowTable::new([7; 16], FLOWS_PER_PEER_MAX),
         rules: RuleSet::new(&rules(), revision(1)),
         revision: 1,
         now: start(),

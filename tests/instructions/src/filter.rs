@@ -23,7 +23,7 @@ impl Filter {
         let peers = flows.div_ceil(FLOWS_PER_PEER_MAX / 2).max(rules);
         let peer_of = |flow: usize| NodeId(1 + (flow % peers) as u64);
         let mut filter = Self {
-            table: FlowTable::new([7; 16]),
+            table: FlowTable::new([7; 16], FLOWS_PER_PEER_MAX),
             rules: self::rules(rules as u64, peers as u64),
             packets: Vec::new(),
             now: Instant::now(),

@@ -153,6 +153,7 @@ impl World {
         let keepalive = self.network.nat(machine).map(|_| Duration::from_secs(20));
         let config = DataplaneConfig {
             keepalive,
+            flows_per_peer_max: FLOWS_PER_PEER_MAX,
             ..DataplaneConfig::default()
         };
         let restored = saved.as_ref().map(|saved| saved.netmap.revision);
@@ -465,5 +466,7 @@ impl World {
     }
 }
 
+/// Few enough that a flood reaches it in every run.
+const FLOWS_PER_PEER_MAX: usize = 4_096;
 /// The finest a timer of the operating system gets.
 const TIMER_MIN: Duration = Duration::from_millis(1);

@@ -30,7 +30,7 @@ struct Node {
 impl Node {
     fn with(rules: &[Rule]) -> Self {
         Self {
-            table: FlowTable::new([7; 16]),
+            table: FlowTable::new([7; 16], crate::FLOWS_PER_PEER_MAX),
             rules: RuleSet::new(rules, Revision { term: 1, n: 1 }),
             now: start(),
             wall: UnixMillis(1_000_000),

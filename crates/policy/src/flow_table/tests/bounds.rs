@@ -68,7 +68,7 @@ fn a_flood_of_syns_does_not_evict_an_established_session() {
 
 #[test]
 fn a_full_table_takes_from_the_peers_that_filled_it() {
-    let peers = FLOWS_MAX / FLOWS_PER_PEER_MAX;
+    let peers = FLOWS_MAX.div_ceil(FLOWS_PER_PEER_MAX);
     let mut rule = allow(1, Direction::Ingress, "udp/1-65535");
     rule.peers = (2..=40).map(NodeId).collect();
     let mut node = Node::with(&[rule]);
