@@ -21,6 +21,11 @@ impl Coverage {
         *self == Self::default()
     }
 
+    /// Whether the two may have something in common: a look at the ends of each, for whoever compares many.
+    pub(crate) fn may_meet(&self, other: &Self) -> bool {
+        self.tcp.may_meet(&other.tcp) || self.udp.may_meet(&other.udp) || (self.icmp && other.icmp)
+    }
+
     /// What is in this and not in `other`.
     pub(crate) fn without(&self, other: &Self) -> Self {
         Self {
@@ -84,6 +89,16 @@ impl Ports {
             }
         }
         Self(merged)
+    }
+
+    fn may_meet(&self, other: &Self) -> bool {
+        let ends = |ports: &Self| Some((ports.0.first()?.first(), ports.0.last()?.last()));
+        match (ends(self), ends(other)) {
+            (Some((first, last)), Some((other_first, other_last))) => {
+                first <= other_last && other_first <= last
+            }
+            (None, _) | (_, None) => false,
+        }
     }
 
     /// One walk over both, so that comparing every rule with every other stays cheap.
@@ -173,6 +188,7 @@ mod tests {
                     prop_assert_eq!(covers(&all, protocol, port), in_a);
                     prop_assert_eq!(covers(&without, protocol, port), in_a && !in_b);
                     prop_assert_eq!(covers(&common, protocol, port), in_a && in_b);
+                    prop_assert!(a.may_meet(&b) || !(in_a && in_b));
                 }
             }
         }

@@ -147,8 +147,8 @@ fn read_owner<'t>(reader: &mut Reader<'t>, value: &Value<'t>) -> Option<String> 
     Some(owner)
 }
 
-/// The longest policy file.
-pub const TEXT_BYTES_MAX: usize = 256 * 1024;
+/// The longest policy file: [`RULES_MAX`] rules of the shortest kind, and with them a request of 1 MiB.
+pub const TEXT_BYTES_MAX: usize = 768 * 1024;
 
 const OWNERS_MAX: usize = 32;
 const OWNER_CHARS_MAX: usize = 254;

@@ -176,7 +176,7 @@ fn read_time(reader: &mut Reader<'_>, value: &Value<'_>, key: &str) -> Option<Un
 }
 
 /// The most `[[allow]]` of a policy.
-pub const RULES_MAX: usize = 512;
+pub const RULES_MAX: usize = 10_000;
 /// The most ports of an `[[allow]]`.
 pub const SERVICES_MAX: usize = 64;
 
