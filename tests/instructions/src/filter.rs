@@ -76,6 +76,18 @@ pub(crate) fn rules(count: u64, peers: u64) -> RuleSet {
     RuleSet::new(&rules, Revision { term: 1, n: 1 })
 }
 
+/// `count` rules about one peer, each of which opens a port, one after the other.
+pub(crate) fn rules_by_port(count: u16) -> RuleSet {
+    let rules = (0..count).map(|number| Rule {
+        id: RuleId(number.into()),
+        direction: Direction::Egress,
+        peers: vec![NodeId(1)],
+        services: vec![format!("tcp/{}", FIRST_PORT + number).parse().expect("a service")],
+        expires: None,
+    });
+    RuleSet::new(&rules.collect::<Vec<_>>(), Revision { term: 1, n: 1 })
+}
+
 /// A packet of a flow, `bytes` long.
 pub(crate) fn data_packet(number: usize, bytes: usize) -> Vec<u8> {
     let payload = vec![0x5a; bytes - HEADER_BYTES];
@@ -100,7 +112,7 @@ pub(crate) fn flow(number: usize) -> Flow {
         src: IpAddr::from([100, 64, 0, 1]),
         dst: IpAddr::from([100, 65, high, low]),
         protocol: Protocol::TCP,
-        src_port: (FIRST_PORT + number % PORTS) as u16,
+        src_port: FIRST_PORT + (number % PORTS) as u16,
         dst_port: 443,
     }
 }
@@ -111,5 +123,5 @@ pub(crate) const HEADER_BYTES: usize = 40;
 const PACKET_BYTES: usize = 128;
 const FAR: usize = 12_289;
 const PORTS: usize = 50_000;
-const FIRST_PORT: usize = 10_000;
+pub(crate) const FIRST_PORT: u16 = 10_000;
 const WALL: UnixMillis = UnixMillis(1_000_000);

@@ -9,7 +9,8 @@ use ringfence_packet::offload::{Run, SuperPacket, VNET_HEADER_BYTES, VnetHeader}
 use ringfence_packet::{Packet, Protocol, TcpFlags};
 use ringfence_policy::{Direction, FLOWS_MAX};
 
-use crate::filter::{Filter, HEADER_BYTES, data_packet, flow, rules, segment};
+use crate::filter::{FIRST_PORT, Filter, HEADER_BYTES, data_packet, flow, rules, rules_by_port, segment};
+use crate::nodes::Nodes;
 use crate::tunnel::{Tunnel, crowd};
 
 /// A function to count, and how.
@@ -26,7 +27,7 @@ pub struct Hot {
 }
 
 /// All of them.
-pub const ALL: [Hot; 12] = [
+pub const ALL: [Hot; 14] = [
     hot("seal-full", "seals a packet that fills the MTU", |times| {
         seal(FULL_BYTES, times);
     }),
@@ -76,6 +77,16 @@ pub const ALL: [Hot; 12] = [
         "rule-crowd",
         "judges the opening of a flow by 10,000 rules",
         |times| verdict(10_000, times),
+    ),
+    hot(
+        "rule-ports",
+        "judges the opening of a flow by 10,000 rules about one peer, each for a port",
+        |times| verdict_by_port(10_000, times),
+    ),
+    hot(
+        "egress",
+        "takes one packet of a super-packet the whole way from the device to the socket",
+        egress,
     ),
     hot("split", "cuts one packet off a super-packet", split),
     hot("coalesce", "joins one packet to a run", coalesce),
@@ -147,16 +158,46 @@ fn verdict(count: u64, times: u32) {
     }
 }
 
-fn split(times: u32) {
+fn verdict_by_port(count: u16, times: u32) {
+    let rules = rules_by_port(count);
+    for number in 0..times {
+        let port = FIRST_PORT + (number * 61 % u32::from(count)) as u16;
+        let allowed = rules.verdict(
+            black_box(Direction::Egress),
+            NodeId(1),
+            Protocol::TCP,
+            port,
+            UnixMillis(1),
+        );
+        assert!(black_box(allowed).is_some());
+    }
+}
+
+fn egress(times: u32) {
+    let mut nodes = Nodes::new();
+    let payload = vec![0x5a; (FULL_BYTES - HEADER_BYTES) * SEGMENTS_SENT];
+    let mut bytes = segment(Nodes::flow(), 1, TcpFlags::ACK, &payload);
+    for _ in 0..times / SEGMENTS_SENT as u32 {
+        let whole = SuperPacket::parse(black_box(header()), &mut bytes).expect("a legal super-packet");
+        nodes.send(&whole);
+    }
+}
+
+/// Of a super-packet of full-size segments.
+fn header() -> VnetHeader {
     let segment_bytes = FULL_BYTES - HEADER_BYTES;
-    let header = VnetHeader {
+    VnetHeader {
         flags: VnetHeader::NEEDS_CHECKSUM,
         gso_type: VnetHeader::GSO_TCP_V4,
         header_bytes: HEADER_BYTES as u16,
         gso_bytes: segment_bytes as u16,
         checksum_start: 20,
         checksum_offset: 16,
-    };
+    }
+}
+
+fn split(times: u32) {
+    let (header, segment_bytes) = (header(), FULL_BYTES - HEADER_BYTES);
     let mut bytes = data_packet(1, HEADER_BYTES + segment_bytes * SEGMENTS);
     let mut out = vec![0; 2048];
     let mut left = times as usize;
@@ -194,6 +235,8 @@ const FULL_BYTES: usize = 1408;
 const SMALL_BYTES: usize = 52;
 /// As many packets of that size as 64 KiB hold.
 const SEGMENTS: usize = 40;
+/// A number that the counts of operations are multiples of.
+const SEGMENTS_SENT: usize = 32;
 const PACKETS: usize = 64;
 
 #[cfg(test)]

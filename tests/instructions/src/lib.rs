@@ -8,6 +8,7 @@ pub mod baseline;
 pub mod callgrind;
 mod filter;
 pub mod hot;
+mod nodes;
 mod tunnel;
 
 pub use filter::Filter;

@@ -78,7 +78,7 @@ pub const ROOMS: &[Room] = &[
     test(
         "instructions",
         "tests/instructions",
-        &["model", "packet", "policy", "wg"],
+        &["model", "packet", "policy", "wg", "control", "dataplane"],
     ),
     test("bench", "tests/bench", &["policy", "lab", "e2e", "instructions"]),
     test("tidy", "tests/tidy", &[]),
