@@ -1,6 +1,6 @@
 # The menu. `make` alone prints it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test sim lint build setup fuzz bench bench-instructions
+.PHONY: help demo test sim lint build setup fuzz sanitize bench bench-instructions
 
 help: ## print this menu
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 27
@@ -23,6 +23,9 @@ sim: ## simulate whole meshes in virtual time: make sim SEEDS=0..10000 SIM_SECON
 fuzz: ## run libFuzzer on one target: make fuzz TARGET=packet SECONDS=60 (cargo install cargo-fuzz)
 	@mkdir -p tests/fuzz/libfuzzer/found/$(TARGET)
 	cargo fuzz run --fuzz-dir tests/fuzz/libfuzzer -s none $(TARGET) tests/fuzz/libfuzzer/found/$(TARGET) tests/fuzz/corpus/$(TARGET) -- -max_total_time=$(SECONDS)
+
+sanitize: setup ## run the data plane and real nodes under AddressSanitizer (root; a nightly Rust)
+	@scripts/sanitize.sh
 
 BENCH ?=
 bench: setup ## measure side by side with other tunnels, and write docs/performance.md (root; 15 minutes): make bench BENCH=--quick
