@@ -1,7 +1,8 @@
 //! Applications: what listens and what calls, on every machine's devices.
 //!
 //! The TCP here is a sketch that keeps sequence numbers right, sends again what was lost, and takes a reset only where
-//! RFC 5961 would: enough to have long connections for policy to cut.
+//! RFC 5961 would: enough to have long connections for policy to cut. What it sends follows from the sequence numbers
+//! (`stream.rs`), so that whoever receives it knows what it should be.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -15,6 +16,7 @@ use ringfence_packet::{
 
 use crate::inspect::{Seen, Tuple, inspect, reversed};
 use crate::schedule::Happening;
+use crate::stream::stream;
 use crate::world::World;
 
 /// All applications' state.
@@ -29,13 +31,40 @@ pub(crate) struct Apps {
     numbers: u64,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Connection {
     next: u32,
     acked: u32,
     expects: u32,
+    /// Where runs of data that came too early begin and end: they count as soon as the gap before them is closed.
+    early: Vec<(u32, u32)>,
+    /// There were once more of these than a data plane remembers.
+    was_torn: bool,
     role: Role,
     question: u64,
+}
+
+impl Connection {
+    /// Data, or an end, from a number on. What comes too early is kept, as kernels keep it.
+    fn takes(&mut self, seq: u32, length: u32) {
+        let is_after = |a: u32, b: u32| a.wrapping_sub(b).cast_signed() > 0;
+        let (mut start, mut end) = (seq, seq.wrapping_add(length));
+        if !is_after(end, self.expects) {
+            return;
+        }
+        let touches = |(from, to): &(u32, u32), start, end| !is_after(*from, end) && !is_after(start, *to);
+        while let Some(place) = self.early.iter().position(|run| touches(run, start, end)) {
+            let (from, to) = self.early.swap_remove(place);
+            start = if is_after(start, from) { from } else { start };
+            end = if is_after(to, end) { to } else { end };
+        }
+        if is_after(start, self.expects) {
+            self.early.push((start, end));
+        } else {
+            self.expects = end;
+        }
+        self.was_torn |= self.early.len() > GAPS_FOLLOWED;
+    }
 }
 
 /// What counts of a segment that arrived.
@@ -91,6 +120,13 @@ impl Apps {
             .contains_key(&(machine, perimeter.clone(), tuple))
     }
 
+    /// Whether a reset that a data plane sends is sure to be believed at once. Where more gaps came than it remembers, it
+    /// may miss the number; the application says which it expects, and is answered with that (RFC 5961 section 3.2).
+    pub(crate) fn believes_at_once(&self, machine: usize, perimeter: &Name, tuple: Tuple) -> bool {
+        let connection = self.connections.get(&(machine, perimeter.clone(), tuple));
+        connection.is_none_or(|connection| !connection.was_torn)
+    }
+
     /// Whether a question was answered.
     pub(crate) fn is_answered(&self, question: u64) -> bool {
         self.answered.contains(&question)
@@ -137,11 +173,13 @@ impl World {
                         next: isn.wrapping_add(1),
                         acked: isn.wrapping_add(1),
                         expects: 0,
+                        early: Vec::new(),
+                        was_torn: false,
                         role: Role::Calling,
                         question,
                     },
                 );
-                self.put_segment(machine, perimeter, tuple, (isn, 0), TcpFlags::SYN, &[]);
+                self.put_segment(machine, perimeter, tuple, (isn, 0), TcpFlags::SYN, 0);
             }
             17 => {
                 let length = if self.dice.chance(0.2) { 1_300 } else { 20 };
@@ -176,32 +214,36 @@ impl World {
             .connections
             .iter()
             .filter(|((place, ..), connection)| *place == machine && connection.role == Role::Client)
-            .map(|((_, perimeter, tuple), connection)| (perimeter.clone(), *tuple, *connection))
+            .map(|((_, perimeter, tuple), connection)| (perimeter.clone(), *tuple, connection.clone()))
             .collect();
         for (perimeter, tuple, connection) in open {
             if self.dice.chance(0.5) {
                 continue;
             }
             let ends = self.dice.chance(0.05);
-            let flags = if ends {
-                TcpFlags::FIN.with(TcpFlags::ACK)
+            let (flags, data_bytes) = if ends {
+                (TcpFlags::FIN.with(TcpFlags::ACK), 0)
+            } else if self.swarm.runs && self.dice.chance(0.5) {
+                let flags = self
+                    .dice
+                    .pick(&[TcpFlags::ACK, TcpFlags::ACK.with(TcpFlags::PSH)]);
+                (flags, self.dice.number(1..BULK_BYTES_MAX) as usize)
             } else {
-                TcpFlags::ACK
+                (TcpFlags::ACK, 4)
             };
-            let data: &[u8] = if ends { &[] } else { b"more" };
             self.put_segment(
                 machine,
                 &perimeter,
                 tuple,
                 (connection.acked, connection.expects),
                 flags,
-                data,
+                data_bytes,
             );
             let key = (machine, perimeter, tuple);
             if ends {
                 self.apps.connections.remove(&key);
             } else if let Some(connection) = self.apps.connections.get_mut(&key) {
-                connection.next = connection.acked.wrapping_add(data.len() as u32);
+                connection.next = connection.acked.wrapping_add(data_bytes as u32);
             }
         }
     }
@@ -267,19 +309,22 @@ impl World {
         };
         let ours = reversed(seen.tuple());
         let key = (machine, perimeter.clone(), ours);
-        match self.apps.connections.get(&key).copied() {
+        match self.apps.connections.get(&key).cloned() {
             None if seen.is_syn() => {
                 let isn = self.apps.number().wrapping_mul(0x85eb_ca6b) as u32;
                 let connection = Connection {
                     next: isn.wrapping_add(1),
                     acked: isn.wrapping_add(1),
                     expects: segment.seq.wrapping_add(1),
+                    early: Vec::new(),
+                    was_torn: false,
                     role: Role::Server,
                     question: 0,
                 };
+                let expects = connection.expects;
                 self.apps.connections.insert(key, connection);
                 let flags = TcpFlags::SYN.with(TcpFlags::ACK);
-                self.put_segment(machine, perimeter, ours, (isn, connection.expects), flags, &[]);
+                self.put_segment(machine, perimeter, ours, (isn, expects), flags, 0);
             }
             None => {
                 if let Some(reset) = tcp_reset_answering(packet) {
@@ -297,7 +342,7 @@ impl World {
                     self.stats.resets += 1;
                 } else {
                     self.stats.resets_astray += 1;
-                    self.acknowledge_segment(machine, perimeter, ours, connection);
+                    self.acknowledge_segment(machine, perimeter, ours, &connection);
                 }
             }
             Some(connection) => self.tcp_continues(key, connection, segment),
@@ -310,17 +355,14 @@ impl World {
             connection.role = Role::Client;
             connection.expects = segment.seq.wrapping_add(1);
             self.apps.answered.insert(connection.question);
-        } else if segment.seq == connection.expects {
-            connection.expects = segment
-                .seq
-                .wrapping_add(segment.data)
-                .wrapping_add(u32::from(ends));
+        } else {
+            connection.takes(segment.seq, segment.data + u32::from(ends));
         }
         if segment.flags & 0x10 != 0 && segment.ack.wrapping_sub(connection.acked) <= 65_535 {
             connection.acked = segment.ack;
         }
         if segment.data > 0 || segment.flags & 3 != 0 {
-            self.acknowledge_segment(key.0, &key.1, key.2, connection);
+            self.acknowledge_segment(key.0, &key.1, key.2, &connection);
         }
         if ends {
             self.apps.connections.remove(&key);
@@ -334,10 +376,10 @@ impl World {
         machine: usize,
         perimeter: &Name,
         tuple: Tuple,
-        connection: Connection,
+        connection: &Connection,
     ) {
         let numbers = (connection.next, connection.expects);
-        self.put_segment(machine, perimeter, tuple, numbers, TcpFlags::ACK, &[]);
+        self.put_segment(machine, perimeter, tuple, numbers, TcpFlags::ACK, 0);
     }
 
     fn put_segment(
@@ -347,7 +389,7 @@ impl World {
         tuple: Tuple,
         numbers: (u32, u32),
         flags: TcpFlags,
-        payload: &[u8],
+        data_bytes: usize,
     ) {
         let segment = TcpSegment {
             flow: flow_of(tuple),
@@ -355,7 +397,7 @@ impl World {
             ack: numbers.1,
             flags,
             window: 60_000,
-            payload,
+            payload: &stream(numbers.0, data_bytes),
         };
         self.put(machine, perimeter, tcp_segment(&segment));
     }
@@ -413,3 +455,8 @@ pub(crate) fn fragment(header: &[u8], piece: &[u8], id: u16, field: u16) -> Vec<
     bytes.extend_from_slice(piece);
     bytes
 }
+
+/// What an application writes at once: with headers, no more than a packet holds.
+const BULK_BYTES_MAX: u64 = 60_000;
+/// `ISLANDS_MAX` of `crates/policy/src/tcp_track.rs`.
+const GAPS_FOLLOWED: usize = 4;

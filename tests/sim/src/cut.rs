@@ -1,7 +1,8 @@
 //! A conversation that policy cuts is over at both ends: each end's own data plane resets its application at once.
 //!
 //! The reset that travels to the other end is a courtesy: data may be lost or overtaken on the way, and then neither
-//! of its two sequence numbers may be the one expected there (`Stats::resets_astray`). The local one must land.
+//! of its two sequence numbers may be the one expected there (`Stats::resets_astray`). The local one must land,
+//! unless so much of a bulk transfer was overtaken that no data plane can follow it.
 
 use ringfence_dataplane::FlowClosed;
 use ringfence_policy::CloseReason;
@@ -28,6 +29,7 @@ impl World {
         let tuple: Tuple = (flow.src, flow.dst, 6, flow.src_port, flow.dst_port);
         let lives = [tuple, reversed(tuple)]
             .into_iter()
+            .filter(|tuple| self.apps.believes_at_once(machine, &closed.perimeter, *tuple))
             .any(|tuple| self.apps.is_connected(machine, &closed.perimeter, tuple));
         if !lives {
             return Ok(());

@@ -29,6 +29,7 @@
 //! - *records*: a flow record that a node may forget is in the controller's store once, as it was told; one that was
 //!   safe on a node's disk is there or in the store, and all that is owed arrives once all is well.
 //! - *offload*: what many packets in one are cut into is what was sent (`runs.rs`).
+//! - *stream*: a TCP packet that an application gets is whole, and its bytes are those of its place in the stream.
 //! - *bounds*: no datagram begets datagrams without end, no table of a core grows past its bound (`bounds.rs`), and
 //!   only peers have keys in memory.
 //!
@@ -87,6 +88,7 @@ mod schedule;
 mod serve;
 mod spec;
 mod state;
+mod stream;
 mod swarm;
 mod trace;
 mod violation;

@@ -444,6 +444,9 @@ impl World {
         packet: &[u8],
     ) -> Result<(), Violation> {
         let now = self.now;
+        if let Some(seen) = crate::inspect::inspect(packet) {
+            crate::stream::check(&seen, packet).map_err(|violation| violation.of(machine))?;
+        }
         let what = self.oracle.delivered(machine, perimeter, packet, now)?;
         match what {
             Delivered::Packet => self.stats.delivered += 1,

@@ -57,8 +57,15 @@ impl World {
         Ok(())
     }
 
-    /// What an application writes in one go: this packet, or several like it in the shape of one.
+    /// What an application writes in one go: this packet, or several like it in the shape of one. TCP comes as long as
+    /// the application wrote it, with a header that says where to cut.
     pub(crate) fn written(&mut self, packet: &[u8], seen: &Seen) -> Vec<u8> {
+        if self.swarm.runs && seen.protocol == 6 && seen.fragment.is_none() {
+            let segment_bytes = self.dice.pick(&[1_200, 536, 90]);
+            if let Some(written) = tcp_in_one(packet, seen, segment_bytes) {
+                return written;
+            }
+        }
         let mut buffer = vec![0; VNET_HEADER_BYTES];
         buffer.extend_from_slice(packet);
         if !self.swarm.runs || seen.protocol != 17 || seen.fragment.is_some() || self.dice.chance(0.5) {
@@ -71,6 +78,40 @@ impl World {
         run.finish();
         run.into_buffer()
     }
+}
+
+/// A long TCP packet as the kernel hands it over to be cut: with the pseudo header's sum for a checksum. `None` if it is
+/// short enough.
+fn tcp_in_one(packet: &[u8], seen: &Seen, segment_bytes: u16) -> Option<Vec<u8>> {
+    let v4 = seen.src.is_ipv4();
+    let (ip_bytes, addresses) = if v4 { (20, 12..20) } else { (40, 8..40) };
+    let data_bytes = packet.len().checked_sub(ip_bytes + TCP_BYTES)?;
+    // More than the kernel ever cuts one packet into.
+    let segment_bytes = segment_bytes.max((data_bytes / SEGMENTS_MAX + 1) as u16);
+    if data_bytes <= segment_bytes.into() {
+        return None;
+    }
+    let header = VnetHeader {
+        flags: VnetHeader::NEEDS_CHECKSUM,
+        gso_type: if v4 {
+            VnetHeader::GSO_TCP_V4
+        } else {
+            VnetHeader::GSO_TCP_V6
+        },
+        header_bytes: (ip_bytes + TCP_BYTES) as u16,
+        gso_bytes: segment_bytes,
+        checksum_start: ip_bytes as u16,
+        checksum_offset: TCP_CHECKSUM_AT as u16,
+    };
+    let mut pseudo = packet[addresses].to_vec();
+    pseudo.extend(((TCP_BYTES + data_bytes) as u32).to_be_bytes());
+    pseudo.extend([0, 0, 0, 6]);
+    let sum = !ringfence_packet::checksum(0, &pseudo);
+    let mut written = header.encode().to_vec();
+    written.extend_from_slice(packet);
+    let at = VNET_HEADER_BYTES + ip_bytes + TCP_CHECKSUM_AT;
+    written[at..at + 2].copy_from_slice(&sum.to_be_bytes());
+    Some(written)
 }
 
 /// What lies behind a virtio-net header, packet by packet.
@@ -113,5 +154,8 @@ fn run_length(datagrams: &[(SocketAddr, Vec<u8>)]) -> usize {
     length
 }
 
+const TCP_BYTES: usize = 20;
+const TCP_CHECKSUM_AT: usize = 16;
+const SEGMENTS_MAX: usize = 60;
 /// Datagrams read at once.
 const READ_MAX: usize = 64;
