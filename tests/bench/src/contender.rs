@@ -152,6 +152,14 @@ pub fn bring_up(kind: Kind, null_node: Option<&Path>) -> Result<Contender> {
     Ok(contender)
 }
 
+/// Two nodes of our own in a lab named `lab`, under `policy`.
+///
+/// # Errors
+/// When they do not come up.
+pub(crate) fn bring_up_under(lab: &str, policy: &str) -> Result<Contender> {
+    ringfence::bring_up_under(lab, policy)
+}
+
 impl Contender {
     /// Waits until a ping gets through.
     ///

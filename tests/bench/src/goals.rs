@@ -2,6 +2,7 @@
 
 use crate::aead::PACKET_BYTES;
 use crate::contender::Kind;
+use crate::full::FullReading;
 use crate::metric::{Better, Metric, Unit};
 use crate::rough::Fault;
 use crate::run::Run;
@@ -78,6 +79,8 @@ pub(crate) fn goals(run: &Run) -> Vec<Goal> {
     goals.push(against(run, what, LoadedP99, 1.0, boringtun));
     goals.push(without_cipher(run));
     goals.push(filter_full(run));
+    goals.push(full(run, "TCP, 1 stream, →", |reading| reading.gigabits));
+    goals.push(full(run, "64-byte datagrams", |reading| reading.datagrams));
     goals.extend(Fault::ALL.map(|fault| under(run, fault)));
     goals.into_iter().flatten().collect()
 }
@@ -133,6 +136,25 @@ fn filter_full(run: &Run) -> Option<Goal> {
         ratio: 1.0 + added_ns / packet_ns,
         bound: 1.05,
         better: Better::Less,
+    })
+}
+
+/// What very many rules and live flows leave of the throughput, from one end to the other.
+fn full(run: &Run, load: &str, of: fn(&FullReading) -> f64) -> Option<Goal> {
+    let (one, full) = (
+        run.full_spread(of, false)?.median,
+        run.full_spread(of, true)?.median,
+    );
+    let most = run.full.iter().max_by_key(|reading| reading.rules)?;
+    Some(Goal {
+        what: format!(
+            "{load}, with {} rules and {} live flows: at least 0.95 × with 1 and 1",
+            most.rules, most.flows
+        ),
+        measured: format!("{full:.2} against {one:.2}"),
+        ratio: full / one,
+        bound: 0.95,
+        better: Better::More,
     })
 }
 

@@ -13,6 +13,7 @@ pub mod chart;
 mod contender;
 mod counters;
 pub mod filter;
+pub mod full;
 mod goals;
 mod machine;
 mod measure;

@@ -3,7 +3,7 @@
 pub(crate) mod iperf;
 mod ping;
 mod roundtrip;
-mod udp;
+pub(crate) mod udp;
 
 use std::time::Duration;
 
@@ -62,12 +62,12 @@ impl Measurement {
 }
 
 impl Seconds {
-    fn tcp(self) -> Duration {
+    pub(crate) fn tcp(self) -> Duration {
         Duration::from_secs(self.iperf.into())
     }
 
     /// The other loads settle at once and need no more than half of that.
-    fn other(self) -> Duration {
+    pub(crate) fn other(self) -> Duration {
         (self.tcp() / 2).max(Duration::from_secs(1))
     }
 }

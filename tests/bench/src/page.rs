@@ -29,6 +29,7 @@ pub fn page(run: &Run) -> String {
     push_figures(&mut text, run);
     push_aead(&mut text, &run.aead);
     push_filter(&mut text, &run.filter);
+    push_full(&mut text, run);
     push_rough(&mut text, run);
     text.push_str(METHOD);
     push_failures(&mut text, run);
@@ -187,6 +188,39 @@ fn push_filter(text: &mut String, speeds: &[FilterSpeed]) {
             "| {} | {} | {:.0} |",
             speed.rules, speed.flows, speed.judge_ns
         );
+    }
+    text.push('\n');
+}
+
+fn push_full(text: &mut String, run: &Run) {
+    if run.full.is_empty() {
+        return;
+    }
+    text.push_str(
+        "## Very many rules and live flows\n\nTwo pairs of nodes in turns: one TCP stream, →, and 64-byte datagrams, \
+         which the last of the rules allows. Median, smallest and largest.\n\n\
+         | rules | live flows | TCP, Gbit/s | datagrams/s |\n| ---: | ---: | ---: | ---: |\n",
+    );
+    for full in [false, true] {
+        let Some(one) = run.full.iter().find(|reading| (reading.rules > 1) == full) else {
+            continue;
+        };
+        let tcp = run.full_spread(|reading| reading.gigabits, full);
+        let datagrams = run.full_spread(|reading| reading.datagrams, full);
+        if let (Some(tcp), Some(datagrams)) = (tcp, datagrams) {
+            let _ = writeln!(
+                text,
+                "| {} | {} | {:.2} ({:.2}–{:.2}) | {:.0} ({:.0}–{:.0}) |",
+                one.rules,
+                one.flows,
+                tcp.median,
+                tcp.min,
+                tcp.max,
+                datagrams.median,
+                datagrams.min,
+                datagrams.max
+            );
+        }
     }
     text.push('\n');
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::aead::AeadSpeed;
 use crate::contender::Kind;
 use crate::filter::FilterSpeed;
+use crate::full::FullReading;
 use crate::machine::Machine;
 use crate::metric::Metric;
 use crate::rough::RoughReading;
@@ -42,6 +43,9 @@ pub struct Run {
     /// The filter by itself: empty first, then full.
     #[serde(default)]
     pub filter: Vec<FilterSpeed>,
+    /// Nodes with one rule and one flow, and with very many, in turns.
+    #[serde(default)]
+    pub full: Vec<FullReading>,
     /// TCP over a network with faults, ours and plain.
     #[serde(default)]
     pub rough: Vec<RoughReading>,

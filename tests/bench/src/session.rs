@@ -67,6 +67,7 @@ pub fn carry_out(plan: &Plan, say: impl Fn(&str)) -> Result<Run> {
         failures: Vec::new(),
         aead: Vec::new(),
         filter: Vec::new(),
+        full: Vec::new(),
         rough: Vec::new(),
     };
     for round in 1..=plan.rounds {

@@ -209,6 +209,7 @@ fn run() -> Run {
         failures: vec!["gotatun-cli, UdpSmall: no datagram arrived".to_owned()],
         aead: Vec::new(),
         filter: Vec::new(),
+        full: Vec::new(),
         rough: Vec::new(),
     }
 }

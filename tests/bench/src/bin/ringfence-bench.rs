@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use clap::Parser;
 use ringfence_bench::rough::{self, Fault};
-use ringfence_bench::{Kind, Measurement, Plan, Run, Seconds, aead, carry_out, chart, filter, page};
+use ringfence_bench::{Kind, Measurement, Plan, Run, Seconds, aead, carry_out, chart, filter, full, page};
 
 /// Measures Ringfence side by side with other tunnels, in network namespaces of its own. Needs root.
 #[derive(Parser)]
@@ -35,28 +35,49 @@ struct Arguments {
     /// Write page and picture again from the performance.json that is there, without measuring.
     #[arg(long)]
     page: bool,
+    /// Measure again, into that file, only what very many rules and flows cost.
+    #[arg(long, conflicts_with = "page")]
+    full: bool,
 }
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let stored = arguments.out.join("performance.json");
-    let run = if arguments.page {
+    let run = if arguments.page || arguments.full {
         let text = fs::read_to_string(&stored).with_context(|| stored.display().to_string())?;
-        serde_json::from_str(&text)?
+        let mut run: Run = serde_json::from_str(&text)?;
+        if arguments.full {
+            measure_full(&mut run, arguments.rounds, arguments.seconds)?;
+            store(&run, &stored)?;
+        }
+        run
     } else {
         let mut run = carry_out(&plan(&arguments)?, say)?;
         say("the ciphers by themselves");
         run.aead = aead::speeds()?;
         say("the filter by itself");
         run.filter = filter::speeds();
+        let (rounds, seconds) = (run.rounds, run.seconds);
+        measure_full(&mut run, rounds, seconds)?;
         say("TCP over a network with faults");
         run.rough = rough::readings(&Fault::ALL, run.rounds, Seconds { iperf: run.seconds })?;
         fs::create_dir_all(&arguments.out)?;
-        fs::write(&stored, serde_json::to_string_pretty(&run)? + "\n")?;
+        store(&run, &stored)?;
         run
     };
     write_page(&run, &arguments.out)?;
     say(&format!("written to {}", arguments.out.display()));
+    Ok(())
+}
+
+fn measure_full(run: &mut Run, rounds: u32, seconds: u32) -> Result<()> {
+    say("very many rules and flows against one of each");
+    run.full = full::readings(rounds, Seconds { iperf: seconds })?;
+    Ok(())
+}
+
+fn store(run: &Run, path: &Path) -> Result<()> {
+    fs::write(path, serde_json::to_string_pretty(run)? + "\n")?;
     Ok(())
 }
 

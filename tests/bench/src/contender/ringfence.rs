@@ -16,8 +16,25 @@ pub(super) fn bring_up(kind: Kind, program: Option<&Path>) -> Result<Contender> 
     between(kind, mesh, [&left, &right], program)
 }
 
+/// Our own in a lab of another name, under another policy for the perimeter `bench` and the roles `left` and `right`.
+pub(super) fn bring_up_under(lab: &str, policy: &str) -> Result<Contender> {
+    let mut mesh = Mesh::start_in(Lab::new(lab)?, LOG)?;
+    let (left, right) = (mesh.bare_host("left")?, mesh.bare_host("right")?);
+    between_under(policy, Kind::Ringfence, mesh, [&left, &right], None)
+}
+
 /// Runs nodes on two hosts of the mesh and has them know each other.
 pub(super) fn between(
+    kind: Kind,
+    mesh: Mesh,
+    [left, right]: [&Host; 2],
+    program: Option<&Path>,
+) -> Result<Contender> {
+    between_under(&policy(), kind, mesh, [left, right], program)
+}
+
+fn between_under(
+    policy: &str,
     kind: Kind,
     mesh: Mesh,
     [left, right]: [&Host; 2],
@@ -31,7 +48,7 @@ pub(super) fn between(
         mesh.node_on(host, name, &[&format!("role={name}")], options)
     };
     let (left, right) = (node(left, "left")?, node(right, "right")?);
-    mesh.apply_and_wait(&policy())?;
+    mesh.apply_and_wait(policy)?;
     left.wait_peer(PERIMETER, "right")?;
     let version = match program {
         Some(path) => peers::version(path, "--version"),

@@ -13,7 +13,7 @@ use crate::metric::Metric;
 
 /// Which way the data goes; the left end connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(crate) enum Way {
     Forward,
     Reverse,
 }
@@ -33,7 +33,7 @@ pub(crate) fn run_bounded(
 }
 
 /// Gigabits a second that arrived.
-pub(super) fn run(contender: &Contender, streams: u32, way: Way, lasting: Duration) -> Result<f64> {
+pub(crate) fn run(contender: &Contender, streams: u32, way: Way, lasting: Duration) -> Result<f64> {
     let _server = serve(contender)?;
     let report = client(contender, streams, way, lasting)?;
     Ok(read(&report)?.gigabits_per_second)

@@ -15,7 +15,7 @@ use super::UDP_PORT;
 use crate::contender::Contender;
 
 /// Datagrams a second that arrived.
-pub(super) fn flood(contender: &Contender, payload_bytes: usize, lasting: Duration) -> Result<f64> {
+pub(crate) fn flood(contender: &Contender, payload_bytes: usize, lasting: Duration) -> Result<f64> {
     let to = SocketAddr::new(contender.right.address, UDP_PORT);
     let receiver = contender.right.host.udp_bind(to)?;
     receiver.set_read_timeout(Some(STOP_INTERVAL))?;
