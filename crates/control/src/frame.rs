@@ -104,12 +104,18 @@ pub fn parse_header(header: [u8; FRAME_HEADER_BYTES], limit: usize) -> Result<(u
 /// # Errors
 /// [`FrameError::TooLong`] if it is over [`FRAME_BYTES_MAX`].
 pub fn encode_frame(kind: u16, body: &[u8]) -> Result<Vec<u8>, FrameError> {
-    let too_long = FrameError::TooLong {
-        bytes: body.len(),
-        limit: FRAME_BYTES_MAX,
-    };
-    let length = u32::try_from(body.len()).map_err(|_| too_long)?;
-    if body.len() > FRAME_BYTES_MAX {
+    encode_frame_within(FRAME_BYTES_MAX, kind, body)
+}
+
+/// The same for a body of up to `limit` bytes.
+///
+/// # Errors
+/// [`FrameError::TooLong`] if it is over `limit`.
+pub fn encode_frame_within(limit: usize, kind: u16, body: &[u8]) -> Result<Vec<u8>, FrameError> {
+    let bytes = body.len();
+    let too_long = FrameError::TooLong { bytes, limit };
+    let length = u32::try_from(bytes).map_err(|_| too_long)?;
+    if bytes > limit {
         return Err(too_long);
     }
     let mut frame = Vec::with_capacity(FRAME_HEADER_BYTES + body.len());
@@ -119,8 +125,11 @@ pub fn encode_frame(kind: u16, body: &[u8]) -> Result<Vec<u8>, FrameError> {
     Ok(frame)
 }
 
-/// The longest body.
+/// The longest body that anybody may send to a controller.
 pub const FRAME_BYTES_MAX: usize = 1024 * 1024;
+/// The longest body that a controller sends to a node, which has one controller at a time and so holds one such body at
+/// most: a netmap of 16,384 peers that all have the longest names weighs 3.8 MiB, and what is left is for its rules.
+pub const NETMAP_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Length and kind.
 pub const FRAME_HEADER_BYTES: usize = 6;
 

@@ -23,7 +23,8 @@ pub use flow_journal::FlowEntry;
 pub use flow_report::{FLOW_RECORDS_SINCE, FlowEnd, FlowRecords, FlowRecordsTaken, FlowReport, FlowTraffic};
 pub use flow_spool::{FLOW_ANSWER_WAIT, FLOW_SPOOL_MAX, FlowSpool, Spooled};
 pub use frame::{
-    FRAME_BYTES_MAX, FRAME_HEADER_BYTES, Frame, FrameDecoder, FrameError, encode_frame, parse_header,
+    FRAME_BYTES_MAX, FRAME_HEADER_BYTES, Frame, FrameDecoder, FrameError, NETMAP_BYTES_MAX, encode_frame,
+    encode_frame_within, parse_header,
 };
 pub use message::{
     CAPABILITY, Enforced, Goodbye, Hello, Lease, Message, MessageError, NetmapRefused, PeerCandidates, Ping,

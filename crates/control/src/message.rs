@@ -10,12 +10,17 @@ use ringfence_model::{Candidate, Name, NodeId, PublicKey, Revision, UnixMillis};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::frame::encode_frame;
+use crate::frame::encode_frame_within;
 use crate::probe::{ProbeOrder, ProbeReport, SeenAnswer, SeenQuestion};
-use crate::{Delta, FlowRecords, FlowRecordsTaken, Frame, FrameError, Netmap};
+use crate::{
+    Delta, FRAME_BYTES_MAX, FlowRecords, FlowRecordsTaken, Frame, FrameError, NETMAP_BYTES_MAX, Netmap,
+};
 
 /// Everything one end may say, as frames.
 pub trait Message: Sized {
+    /// The longest body; both ends hold to it.
+    const BODY_BYTES_MAX: usize;
+
     /// The whole frame, ready to send.
     ///
     /// # Errors
@@ -47,7 +52,7 @@ pub enum MessageError {
 
 /// Writes an enum of messages with its kinds: number, variant, type of the body.
 macro_rules! messages {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $kind:literal => $variant:ident($body:ty),)* }) => {
+    ($(#[$doc:meta])* $name:ident, $limit:expr, { $($(#[$variant_doc:meta])* $kind:literal => $variant:ident($body:ty),)* }) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub enum $name {
@@ -64,9 +69,11 @@ macro_rules! messages {
         }
 
         impl Message for $name {
+            const BODY_BYTES_MAX: usize = $limit;
+
             fn encode(&self) -> Result<Vec<u8>, MessageError> {
                 match self {
-                    $(Self::$variant(body) => encode_body($kind, self.kind(), body),)*
+                    $(Self::$variant(body) => encode_body(Self::BODY_BYTES_MAX, $kind, self.kind(), body),)*
                 }
             }
 
@@ -82,7 +89,7 @@ macro_rules! messages {
 
 messages! {
     /// What a node says.
-    ToController {
+    ToController, FRAME_BYTES_MAX, {
         /// Opens the conversation.
         1 => Hello(Hello),
         /// Gives the key of a segment.
@@ -108,7 +115,7 @@ messages! {
 
 messages! {
     /// What a controller says.
-    ToNode {
+    ToNode, NETMAP_BYTES_MAX, {
         /// Answers [`ToController::Hello`].
         101 => Welcome(Welcome),
         /// Everything this node may know. What it omits is gone.
@@ -270,13 +277,18 @@ pub fn registration_bytes(mesh: &Name, node: NodeId, perimeter: &Name, public_ke
     bytes
 }
 
-fn encode_body<T: Serialize>(number: u16, kind: &'static str, body: &T) -> Result<Vec<u8>, MessageError> {
+fn encode_body<T: Serialize>(
+    limit: usize,
+    number: u16,
+    kind: &'static str,
+    body: &T,
+) -> Result<Vec<u8>, MessageError> {
     let mut bytes = Vec::new();
     ciborium::into_writer(body, &mut bytes).map_err(|error| MessageError::Body {
         kind,
         why: error.to_string(),
     })?;
-    Ok(encode_frame(number, &bytes)?)
+    Ok(encode_frame_within(limit, number, &bytes)?)
 }
 
 fn decode_body<T: DeserializeOwned>(kind: &'static str, mut body: &[u8]) -> Result<T, MessageError> {

@@ -10,8 +10,9 @@ pub const NODES_MAX: usize = 20_000;
 pub const DEVICES_MAX: usize = 20_000;
 /// Perimeters in a mesh: each takes an IPv4 block of the 4,096 there are, and some take more.
 pub const PERIMETERS_MAX: usize = 1_024;
-/// Members of one perimeter: with everyone allowed to everyone, a netmap still fits one message of 1 MiB.
-pub const MEMBERS_PER_PERIMETER_MAX: usize = 4_096;
+/// Members of one perimeter: with everyone allowed to everyone by a few rules, a netmap still fits one message. What one
+/// of them may know grows with whom it may talk to, so everyone with everyone costs the square of this.
+pub const MEMBERS_PER_PERIMETER_MAX: usize = 16_384;
 /// Join tokens, dead ones included. Dead ones are forgotten to make room, oldest first.
 pub const TOKENS_MAX: usize = 4_096;
 /// Uses of one join token.

@@ -60,7 +60,9 @@ pub(crate) fn settle_perimeter(draft: &mut Draft, name: &Name) -> Result<(), Ref
 /// Takes someone in, with the addresses it had here before or new ones.
 pub(crate) fn join(draft: &mut Draft, name: &Name, id: NodeId) -> Result<(), Refusal> {
     let perimeter = draft.perimeter(name)?;
-    if perimeter.members().count() >= MEMBERS_PER_PERIMETER_MAX {
+    // Who is away has a seat too, so few seats are few members: counting at each of many joins would be quadratic.
+    let may_be_full = perimeter.seats.len() >= MEMBERS_PER_PERIMETER_MAX;
+    if may_be_full && perimeter.members().count() >= MEMBERS_PER_PERIMETER_MAX {
         return Err(Refusal::Limit {
             what: "members of one perimeter",
             max: MEMBERS_PER_PERIMETER_MAX,

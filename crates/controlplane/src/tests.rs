@@ -9,5 +9,6 @@ mod perimeters;
 mod presence;
 mod properties;
 mod queries;
+mod scale;
 mod time;
 mod world;

@@ -13,7 +13,7 @@ use ringfence_wg::{Destination, MessageKind, PeerSlot, WgEvent, WgTransmit};
 use crate::pending::PeerKey;
 use crate::segment::{Gate, Peer};
 use crate::transmit::Way;
-use crate::{Dataplane, DropReason, Event, SegmentId};
+use crate::{Dataplane, DropReason, Event, PEERS_PER_SEGMENT_MAX, SegmentId};
 
 impl Dataplane {
     /// Gives a perimeter's segment its key pair; before the first netmap, for when it comes. A new key ends every
@@ -284,7 +284,7 @@ impl Dataplane {
 }
 
 /// The most members whose candidates are remembered.
-pub(crate) const CANDIDATE_LISTS_MAX: usize = 8192;
+pub(crate) const CANDIDATE_LISTS_MAX: usize = 2 * PEERS_PER_SEGMENT_MAX;
 
 /// The most candidates remembered of one member; a path uses fewer.
 const CANDIDATES_PER_PEER_MAX: usize = 4 * CANDIDATES_MAX;

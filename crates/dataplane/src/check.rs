@@ -144,5 +144,5 @@ fn overlap(a: IpNetwork, b: IpNetwork) -> bool {
     a.contains(b.network()) || b.contains(a.network())
 }
 
-/// The most peers one segment takes: 11 kB of WireGuard state each.
-pub const PEERS_PER_SEGMENT_MAX: usize = 4096;
+/// The most peers one segment takes: 11 kB of WireGuard state for each that has been spoken with.
+pub const PEERS_PER_SEGMENT_MAX: usize = 16_384;

@@ -10,6 +10,7 @@ use rand::SeedableRng as _;
 use rand_chacha::ChaCha20Rng;
 use ringfence_model::{Candidate, Name, NodeId, PrivateKey, PublicKey, Revision, UnixMillis};
 use ringfence_packet::Flow;
+use ringfence_policy::FlowTable;
 use ringfence_wg::{SlotMap, WireGuard};
 
 use crate::gathering::Gathering;
@@ -56,6 +57,8 @@ pub struct Dataplane {
     pub(crate) segments_made: u32,
     /// When the next lease or rule ends.
     pub(crate) deadline: Option<Instant>,
+    /// No later than any flow table's next deadline: asking all of them at every turn would cost more for each segment.
+    pub(crate) flow_deadline: Option<Instant>,
 }
 
 impl Dataplane {
@@ -84,6 +87,7 @@ impl Dataplane {
             rng,
             segments_made: 0,
             deadline: None,
+            flow_deadline: None,
         }
     }
 
@@ -127,6 +131,7 @@ impl Dataplane {
                 self.end_flows(id, closed, now);
             }
         }
+        self.flow_deadline = self.first_flow_deadline();
         while let Some(held) = self.pending.pop_aged(now) {
             self.drops.count(DropReason::NoSessionInTime);
             self.outbox.recycle(held.packet);
@@ -139,19 +144,26 @@ impl Dataplane {
 
     /// When this node next needs [`Self::handle_timeout`], or `None` if nothing is pending.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let flows = self
-            .segments
-            .values()
-            .filter_map(|segment| segment.flows.poll_timeout());
-        let others = [
+        debug_assert!(
+            self.first_flow_deadline()
+                .is_none_or(|first| self.flow_deadline.is_some_and(|noted| noted <= first)),
+            "a flow table's deadline was not noted"
+        );
+        let due = [
             self.deadline,
             self.endings.poll_timeout(),
+            self.flow_deadline,
             self.wireguard.poll_timeout(),
             self.pending.poll_timeout(),
             self.pings.poll_timeout(),
             self.lanes.poll_timeout(),
         ];
-        flows.chain(others.into_iter().flatten()).min()
+        due.into_iter().flatten().min()
+    }
+
+    fn first_flow_deadline(&self) -> Option<Instant> {
+        let tables = self.segments.values().map(|segment| &segment.flows);
+        tables.filter_map(FlowTable::poll_timeout).min()
     }
 
     /// The next datagram for the socket.

@@ -17,6 +17,9 @@ use crate::SegmentId;
 pub(crate) struct Pending {
     queues: BTreeMap<PeerKey, VecDeque<Held>>,
     total: usize,
+    /// When to look next for a packet that has waited too long: no later than there is one. Looking at every queue at
+    /// every turn would cost more for each silent peer.
+    look_at: Option<Instant>,
 }
 
 /// A peer of one segment: a peer in two perimeters has two sessions, so two queues.
@@ -39,6 +42,7 @@ impl Pending {
             since: now,
         });
         self.total += 1;
+        self.look_at.get_or_insert(now + PENDING_AGE_MAX);
         if queue.len() > PENDING_PACKETS_PER_PEER_MAX {
             return self.pop(peer);
         }
@@ -57,6 +61,9 @@ impl Pending {
         let held = queue.pop_front();
         if queue.is_empty() {
             self.queues.remove(&peer);
+        }
+        if self.queues.is_empty() {
+            self.look_at = None;
         }
         self.total -= usize::from(held.is_some());
         held
@@ -81,17 +88,24 @@ impl Pending {
 
     /// The oldest packet that has waited for [`PENDING_AGE_MAX`].
     pub(crate) fn pop_aged(&mut self, now: Instant) -> Option<Held> {
+        if self.look_at.is_none_or(|at| now < at) {
+            return None;
+        }
         let aged = self.queues.iter().find_map(|(peer, queue)| {
             let front = queue.front()?;
             (now >= front.since + PENDING_AGE_MAX).then_some(*peer)
-        })?;
+        });
+        let Some(aged) = aged else {
+            let fronts = self.queues.values().filter_map(|queue| queue.front());
+            self.look_at = fronts.map(|held| held.since + PENDING_AGE_MAX).min();
+            return None;
+        };
         self.pop(aged)
     }
 
-    /// When the next packet has waited too long.
+    /// When the next packet may have waited too long.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let fronts = self.queues.values().filter_map(|queue| queue.front());
-        fronts.map(|held| held.since + PENDING_AGE_MAX).min()
+        self.look_at
     }
 
     /// Drops the packets of `segment` whose flow `keep` refuses: they were judged by rules that are no more.
@@ -108,6 +122,9 @@ impl Pending {
         }
         self.queues.retain(|_, queue| !queue.is_empty());
         self.total -= gone.len();
+        if self.queues.is_empty() {
+            self.look_at = None;
+        }
         gone
     }
 }

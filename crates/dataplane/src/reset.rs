@@ -35,6 +35,9 @@ impl Dataplane {
     /// Records flows that ended, and tells both ends of those that policy cut. Of many at once it tells the first
     /// [`ENDINGS_PER_STEP`]; [`Self::tell_endings`] goes on.
     pub(crate) fn end_flows(&mut self, id: SegmentId, closed: Vec<ClosedFlow>, now: Instant) {
+        if let Some(segment) = self.segments.get(&id) {
+            self.flow_deadline = earlier(self.flow_deadline, segment.flows.poll_timeout());
+        }
         if closed.is_empty() {
             return;
         }
@@ -66,11 +69,11 @@ impl Dataplane {
 
     /// The same for flows that the flow table found to have ended while it judged a packet.
     pub(crate) fn end_flows_found(&mut self, id: SegmentId, now: Instant) {
-        while let Some(flow) = self
-            .segments
-            .get_mut(&id)
-            .and_then(|segment| segment.flows.poll_closed())
-        {
+        while let Some(segment) = self.segments.get_mut(&id) {
+            self.flow_deadline = earlier(self.flow_deadline, segment.flows.poll_timeout());
+            let Some(flow) = segment.flows.poll_closed() else {
+                return;
+            };
             self.end_flow(id, &flow, now);
         }
     }
@@ -118,6 +121,11 @@ impl Dataplane {
             self.outbox.recycle(held.packet);
         }
     }
+}
+
+/// The earlier of two deadlines that there may be.
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    [one, other].into_iter().flatten().min()
 }
 
 /// Of so many flows both ends are told at once: a few milliseconds' work, and as many small packets to hold.

@@ -33,6 +33,7 @@ impl Dataplane {
             rng: _,
             segments_made: _,
             deadline: _,
+            flow_deadline: _,
         } = self;
         let peers = segments.values().map(|segment| segment.peers.len()).sum();
         let mut tables = vec![

@@ -132,7 +132,8 @@ impl<M: Message> Sender<M> {
         }
     }
 
-    /// Sends one message. Waits while the other end is slow, up to [`SEND_TIMEOUT`], so a reader that stopped costs no
+    /// Sends one message. Waits while the other end is slow, up to [`SEND_TIMEOUT`]
+    /// or, for a long one, [`FRAME_TIMEOUT`], so a reader that stopped costs no
     /// memory.
     ///
     /// Not to be cancelled: half a frame would be all that follows.
@@ -143,7 +144,12 @@ impl<M: Message> Sender<M> {
         let frame = message.encode().map_err(|error| TransportError::Protocol {
             why: error.to_string(),
         })?;
-        let written = timeout(SEND_TIMEOUT, self.stream.write_all(&frame)).await;
+        let patience = if frame.len() > LONG_BYTES {
+            FRAME_TIMEOUT
+        } else {
+            SEND_TIMEOUT
+        };
+        let written = timeout(patience, self.stream.write_all(&frame)).await;
         written
             .map_err(|_| TransportError::Timeout { what: "sending" })?
             .map_err(|error| from_write(error, &self.link.connection))
@@ -177,7 +183,7 @@ impl<M: Message> Receiver<M> {
     pub(crate) fn new(stream: RecvStream, link: Arc<Link>) -> Self {
         Self {
             stream,
-            decoder: FrameDecoder::new(),
+            decoder: FrameDecoder::with_limit(M::BODY_BYTES_MAX),
             deadline: None,
             link,
             messages: PhantomData,
@@ -298,6 +304,8 @@ fn closed(connection: &Connection) -> TransportError {
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a message may take from its first byte to its last: a full netmap over a slow line, but not for ever.
 const FRAME_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longer messages are a few netmaps of thousands of peers.
+const LONG_BYTES: usize = 1024 * 1024;
 /// How long the other end has to take the last message.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
 const READ_BYTES: usize = 64 * 1024;

@@ -41,7 +41,7 @@ fn message<M: Message + PartialEq + Debug>(frame: &Frame) -> Option<M> {
     let message = M::decode(frame).ok().flatten()?;
     // What was read in a short form may be too long in full; then it is refused, not cut.
     if let Ok(bytes) = message.encode() {
-        let mut decoder = FrameDecoder::new();
+        let mut decoder = FrameDecoder::with_limit(M::BODY_BYTES_MAX);
         decoder.push(&bytes);
         let again = decoder
             .next_frame()

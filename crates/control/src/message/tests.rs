@@ -6,7 +6,7 @@ use ringfence_model::CandidateKind;
 use super::*;
 use crate::flow_spool::tests::flow_report;
 use crate::netmap::tests::{any_netmap, name, netmap, revision, segment};
-use crate::{FRAME_BYTES_MAX, FrameDecoder, Probe, ProbeOutcome, ProbeVerdict, SeenFlow};
+use crate::{FRAME_BYTES_MAX, FrameDecoder, NETMAP_BYTES_MAX, Probe, ProbeOutcome, ProbeVerdict, SeenFlow};
 
 fn candidate() -> Candidate {
     Candidate {
@@ -179,7 +179,7 @@ fn a_newer_sender_may_add_fields() {
         revision: revision(4),
         reason: "new in 2",
     };
-    let newer = frame(&encode_body(105, "Lease", &body).unwrap());
+    let newer = frame(&encode_body(FRAME_BYTES_MAX, 105, "Lease", &body).unwrap());
 
     let lease = ToNode::Lease(Lease {
         revision: revision(4),
@@ -190,7 +190,7 @@ fn a_newer_sender_may_add_fields() {
 #[test]
 fn a_netmap_beyond_the_bound_is_an_error_not_a_cut_message() {
     let huge = ToNode::Refused(Refused {
-        reason: "x".repeat(FRAME_BYTES_MAX),
+        reason: "x".repeat(NETMAP_BYTES_MAX),
     });
 
     assert!(matches!(

@@ -11,4 +11,5 @@ mod mixed;
 mod netmap;
 mod offload;
 mod revocation;
+mod scale;
 mod walls;

@@ -1,0 +1,103 @@
+//! Ten thousand peers in one segment: they come and go at once, and cost nothing while they say nothing.
+use ringfence_control::{Netmap, PeerKind, PeerMap};
+use ringfence_dataplane::{NetmapRefused, PEERS_PER_SEGMENT_MAX};
+use ringfence_model::{NodeId, OverlayAddresses, PublicKey};
+
+use crate::mesh::{LEASE, Mesh, name};
+
+/// The netmap of host 0, who has so many peers more in each segment than there are hosts.
+fn crowded(mesh: &mut Mesh, peers: u64) -> Netmap {
+    mesh.next_revision();
+    let mut netmap = mesh.netmap(0);
+    for (number, segment) in netmap.segments.values_mut().enumerate() {
+        let number = number as u64;
+        for peer in 0..peers {
+            let id = NodeId(1_000 + peer);
+            let (high, low) = ((peer / 200) as u16, (peer % 200) as u8);
+            let mut key = [0x5a; 32];
+            key[..8].copy_from_slice(&peer.to_le_bytes());
+            key[8..16].copy_from_slice(&number.to_le_bytes());
+            let addresses = OverlayAddresses {
+                v4: [100, 64 + (high >> 8) as u8, high as u8, 50 + low].into(),
+                v6: [0xfd00, 0, 0, number as u16, 1, 0, high, u16::from(low)].into(),
+            };
+            let map = PeerMap {
+                name: name(&format!("crowd-{peer}")),
+                public_key: PublicKey::from_bytes(key),
+                addresses,
+                kind: PeerKind::Node,
+            };
+            segment.peers.insert(id, map);
+            for rule in &mut segment.rules {
+                rule.peers.push(id);
+            }
+        }
+        segment.prefixes.v4 = vec!["100.64.0.0/10".parse().unwrap()];
+    }
+    netmap
+}
+
+fn put_in_force(mesh: &mut Mesh, netmap: Netmap) {
+    let now = mesh.now;
+    mesh.hosts[0].dataplane.handle_netmap(netmap, now).unwrap();
+    mesh.settle();
+}
+
+#[test]
+fn ten_thousand_peers_come_and_go_and_one_of_them_is_reached() {
+    let mut mesh = Mesh::with_hosts("db", 2);
+    mesh.allow("db", 0, 1, "udp/53");
+    mesh.allow("db", 1, 0, "udp/54");
+    mesh.push();
+
+    let all = crowded(&mut mesh, PEERS);
+    put_in_force(&mut mesh, all);
+    assert_eq!(with_a_place(&mesh), 10_001);
+    assert!(mesh.udp_arrives("db", 0, 1, 53) && mesh.udp_arrives("db", 1, 0, 54));
+    let but_one = crowded(&mut mesh, PEERS - 1);
+    put_in_force(&mut mesh, but_one);
+    assert_eq!(with_a_place(&mesh), 10_000);
+    let none = crowded(&mut mesh, 0);
+    put_in_force(&mut mesh, none);
+
+    assert_eq!(with_a_place(&mesh), 1);
+    assert!(mesh.udp_arrives("db", 0, 1, 53));
+}
+
+#[test]
+fn peers_that_nobody_speaks_with_wake_nobody() {
+    let mut mesh = Mesh::with_hosts("db", 2);
+    mesh.allow("db", 0, 1, "udp/53");
+    mesh.push();
+    let all = crowded(&mut mesh, PEERS);
+    put_in_force(&mut mesh, all);
+
+    let due = mesh.hosts[0].dataplane.poll_timeout();
+
+    // Nothing but the lease.
+    assert_eq!(due, Some(mesh.now + LEASE));
+}
+
+fn with_a_place(mesh: &Mesh) -> usize {
+    let tables = mesh.hosts[0].dataplane.tables();
+    let places = tables.iter().find(|table| table.table == "peers with a place");
+    places.unwrap().len
+}
+
+#[test]
+fn one_peer_too_many_is_refused_and_nothing_is_half_applied() {
+    let mut mesh = Mesh::with_hosts("db", 2);
+    mesh.allow("db", 0, 1, "udp/53");
+    mesh.push();
+    let in_force = mesh.hosts[0].dataplane.revision();
+
+    let netmap = crowded(&mut mesh, PEERS_PER_SEGMENT_MAX as u64);
+    let now = mesh.now;
+    let refused = mesh.hosts[0].dataplane.handle_netmap(netmap, now).unwrap_err();
+
+    assert!(matches!(refused, NetmapRefused::TooManyPeers { .. }));
+    assert_eq!(mesh.hosts[0].dataplane.revision(), in_force);
+    assert!(mesh.udp_arrives("db", 0, 1, 53));
+}
+
+const PEERS: u64 = 10_000;
