@@ -383,13 +383,10 @@ impl Mesh {
                     host.segments.insert(facts.perimeter.clone(), facts.clone());
                 }
                 Event::KeyNeeded { perimeter } => {
-                    let random = [
-                        place as u8 + 1,
-                        host.key_number,
-                        perimeter.as_str().as_bytes()[0],
-                        4,
-                    ]
-                    .repeat(8);
+                    let text = perimeter.as_str();
+                    let number = text.rsplit_once('-').map_or("4", |(_, number)| number);
+                    let number: u8 = number.parse().unwrap_or(4);
+                    let random = [place as u8 + 1, host.key_number, text.as_bytes()[0], number].repeat(8);
                     let key = PrivateKey::from_random(random.try_into().unwrap());
                     host.dataplane.set_key(perimeter, key, now);
                 }
@@ -530,7 +527,7 @@ fn addresses(perimeter: u8, host: usize) -> OverlayAddresses {
 fn prefixes(perimeter: u8) -> PerimeterPrefixes {
     PerimeterPrefixes {
         v4: vec![format!("100.64.{perimeter}.0/24").parse().unwrap()],
-        v6: format!("fd00:0:0:{perimeter}::/64").parse().unwrap(),
+        v6: format!("fd00:0:0:{perimeter:x}::/64").parse().unwrap(),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Ten thousand peers in one segment: they come and go at once, and cost nothing while they say nothing.
 use ringfence_control::{Netmap, PeerKind, PeerMap};
 use ringfence_dataplane::{NetmapRefused, PEERS_PER_SEGMENT_MAX};
-use ringfence_model::{NodeId, OverlayAddresses, PublicKey};
+use ringfence_model::{NodeId, OverlayAddresses, PublicKey, SEGMENTS_PER_NODE_MAX};
+use ringfence_packet::{Flow, Protocol};
 
 use crate::mesh::{LEASE, Mesh, name};
 
@@ -17,8 +18,10 @@ fn crowded(mesh: &mut Mesh, peers: u64) -> Netmap {
             let mut key = [0x5a; 32];
             key[..8].copy_from_slice(&peer.to_le_bytes());
             key[8..16].copy_from_slice(&number.to_le_bytes());
+            // A few live in the segment's own block; many need that of everyone.
+            let v4_block = if peers > FEW { high } else { number as u16 };
             let addresses = OverlayAddresses {
-                v4: [100, 64 + (high >> 8) as u8, high as u8, 50 + low].into(),
+                v4: [100, 64, v4_block as u8, 50 + low].into(),
                 v6: [0xfd00, 0, 0, number as u16, 1, 0, high, u16::from(low)].into(),
             };
             let map = PeerMap {
@@ -32,7 +35,9 @@ fn crowded(mesh: &mut Mesh, peers: u64) -> Netmap {
                 rule.peers.push(id);
             }
         }
-        segment.prefixes.v4 = vec!["100.64.0.0/10".parse().unwrap()];
+        if peers > FEW {
+            segment.prefixes.v4 = vec!["100.64.0.0/10".parse().unwrap()];
+        }
     }
     netmap
 }
@@ -100,4 +105,42 @@ fn one_peer_too_many_is_refused_and_nothing_is_half_applied() {
     assert!(mesh.udp_arrives("db", 0, 1, 53));
 }
 
+#[test]
+fn a_node_in_64_segments_with_150_peers_each_reaches_one_in_each_and_its_timer_knows_all_their_flows() {
+    let mut mesh = Mesh::new();
+    let hosts = [mesh.host(), mesh.host()];
+    let perimeters: Vec<String> = (0..SEGMENTS_PER_NODE_MAX)
+        .map(|number| format!("p-{number:02}"))
+        .collect();
+    for perimeter in &perimeters {
+        mesh.perimeter(perimeter, &hosts);
+        mesh.allow(perimeter, 0, 1, "udp/53");
+    }
+    mesh.push();
+    let all = crowded(&mut mesh, FEW);
+    put_in_force(&mut mesh, all);
+
+    assert_eq!(with_a_place(&mesh), SEGMENTS_PER_NODE_MAX * 151);
+    for perimeter in &perimeters {
+        assert!(mesh.udp_arrives(perimeter, 0, 1, 53), "{perimeter}");
+    }
+    // Each has a flow now, and the first of them to end wakes the node before any lease does.
+    let due = mesh.hosts[0].dataplane.poll_timeout().unwrap();
+    assert!(due < mesh.now + LEASE);
+    mesh.pass(LEASE / 2);
+    for perimeter in &perimeters {
+        assert!(
+            !mesh.hosts[0]
+                .dataplane
+                .has_flow(&name(perimeter), flow_of(&mesh, perimeter)),
+            "{perimeter}"
+        );
+    }
+}
+
+fn flow_of(mesh: &Mesh, perimeter: &str) -> Flow {
+    mesh.flow_v4(perimeter, 0, 1, (Protocol::UDP, 53))
+}
+
 const PEERS: u64 = 10_000;
+const FEW: u64 = 150;
