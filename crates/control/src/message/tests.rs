@@ -63,7 +63,7 @@ fn to_controller() -> Vec<ToController> {
 }
 
 fn to_node() -> Vec<ToNode> {
-    let old = netmap(1, [("a", segment(1, [2]))]);
+    let old = netmap(1, [("a", segment(1, 2..4))]);
     let new = netmap(2, [("a", segment(1, [3])), ("b", segment(2, [2]))]);
     vec![
         ToNode::Welcome(Welcome {
@@ -197,6 +197,22 @@ fn a_netmap_beyond_the_bound_is_an_error_not_a_cut_message() {
         huge.encode(),
         Err(MessageError::Frame(FrameError::TooLong { .. }))
     ));
+}
+
+#[test]
+fn as_many_rules_as_a_policy_may_have_fit_one_message_if_each_is_for_two_peers_and_one_port() {
+    let mut crowded = segment(1, 2..4);
+    let rule = crowded.rules[0].clone();
+    let numbered = (0..ringfence_policy::RULES_MAX as u32).map(|number| ringfence_policy::Rule {
+        id: ringfence_model::RuleId(number),
+        services: vec![format!("tcp/{}", 10_000 + number).parse().unwrap()],
+        ..rule.clone()
+    });
+    crowded.rules = numbered.collect();
+
+    let encoded = ToNode::Full(netmap(1, [("a", crowded)])).encode();
+
+    assert!(encoded.is_ok(), "{encoded:?}");
 }
 
 #[test]
