@@ -118,11 +118,12 @@ async fn run(context: SessionContext, request: ControlRequest) -> Result<()> {
         remote,
         since: wall_now(),
     };
-    let (version, epoch) = (hello.version.clone(), hello.epoch);
+    let (version, epoch, lane_ports) = (hello.version.clone(), hello.epoch, hello.lane_ports.clone());
     let noted = session.context.core.with(move |core| {
         core.note(|controller| {
             controller.connected(node, connection, &version);
             controller.begin_epoch(node, connection.id, epoch);
+            controller.set_lane_ports(node, connection.id, &lane_ports);
         });
     });
     noted.await?;

@@ -175,6 +175,7 @@ mod tests {
             peer: NodeId(2),
             candidates: Vec::new(),
             epoch: 0,
+            lane_ports: Vec::new(),
         };
         sessions.tell_candidates(NodeId(1), peer);
         assert!(matches!(

@@ -26,7 +26,7 @@ use crate::identity::Identity;
 use crate::link::{self, LinkEvent, Target};
 use crate::local::{self, Desk};
 use crate::netlink::Netlink;
-use crate::packet_loop::{self, LoopEnded, LoopHandle, Running};
+use crate::packet_loop::{self, LaneParts, LoopEnded, LoopHandle, Running};
 use crate::pings::Pings;
 use crate::report::{ChangingFacts, NodeFacts, Reporter};
 use crate::state::{NodeFile, StateDir};
@@ -46,23 +46,23 @@ pub(crate) async fn run(state: StateDir, arguments: &AgentArguments) -> Result<(
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
     let listener =
         Listener::bind(&arguments.socket, SOCKET_MODE).map_err(|error| bind_failure(arguments, &error))?;
-    let udp =
-        Udp::bind(arguments.listen_port).with_context(|| format!("UDP port {}", arguments.listen_port))?;
-    let listen_port = udp.port();
+    let sockets = bind(arguments)?;
+    let ports: Vec<u16> = sockets.iter().map(Udp::port).collect();
+    let (listen_port, lane_ports) = (ports[0], ports[1..].to_vec());
     let (flows, flows_thread) =
         Flows::spawn(FlowFiles::new(state.path()), stream()?).context("starting the flow records")?;
     let Running {
         handle,
         events,
-        thread,
-    } = packet_loop::spawn(udp, config(arguments), seed()?, flows.clone())
-        .context("starting the packet loop")?;
+        threads,
+    } = start_loops(sockets, arguments, &flows)?;
     let parts = Parts {
         state,
         node,
         identity,
         arguments,
         listen_port,
+        lane_ports,
         packets: handle.clone(),
         flows: flows.clone(),
     };
@@ -90,7 +90,8 @@ pub(crate) async fn run(state: StateDir, arguments: &AgentArguments) -> Result<(
     control.save_peers();
     // Fails only if the loop has ended already.
     let _ = handle.send(Command::Shutdown).await;
-    let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+    let joined =
+        tokio::task::spawn_blocking(move || threads.into_iter().try_for_each(JoinHandle::join)).await;
     // After the last packet: what ended until then is written down.
     finish(&flows, flows_thread).await;
     // Only now: the devices took their routes with them.
@@ -133,6 +134,7 @@ struct Parts<'a> {
     identity: Identity,
     arguments: &'a AgentArguments,
     listen_port: u16,
+    lane_ports: Vec<u16>,
     packets: LoopHandle,
     flows: Flows,
 }
@@ -160,6 +162,7 @@ impl Parts<'_> {
             mesh: node.mesh.clone(),
             id: node.node,
             listen_port: self.listen_port,
+            lane_ports: self.lane_ports.clone(),
         };
         let reporter = Reporter::new(self.packets.clone(), facts, changed);
         let pings = Pings::new(self.packets.clone());
@@ -186,6 +189,7 @@ impl Parts<'_> {
             changing,
             configured: self.arguments.endpoints.clone(),
             listen_port: self.listen_port,
+            lane_ports: self.lane_ports,
             epoch: epoch()?,
             memory: Memory::default(),
         };
@@ -196,6 +200,31 @@ impl Parts<'_> {
             link_queue,
         })
     }
+}
+
+/// A packet loop for each socket.
+fn start_loops(sockets: Vec<Udp>, arguments: &AgentArguments, flows: &Flows) -> Result<Running, Failure> {
+    let lane = |udp| Ok::<_, Failure>(LaneParts { udp, seed: seed()? });
+    let lanes = sockets.into_iter().map(lane).collect::<Result<_, _>>()?;
+    let running = packet_loop::spawn(lanes, config(arguments), flows);
+    Ok(running.context("starting the packet loops")?)
+}
+
+/// A socket for each lane. Those after the first take the ports that follow, so that a firewall can be told of them, or
+/// any that is free.
+fn bind(arguments: &AgentArguments) -> Result<Vec<Udp>, Failure> {
+    let first = arguments.listen_port;
+    let mut sockets = vec![Udp::bind(first).with_context(|| format!("UDP port {first}"))?];
+    let listen_port = sockets[0].port();
+    for lane in 1..arguments.lanes.count() {
+        let socket = listen_port
+            .checked_add(lane)
+            .and_then(|port| Udp::bind(port).ok())
+            .map_or_else(|| Udp::bind(0), Ok)
+            .with_context(|| format!("a UDP port for lane {lane}"))?;
+        sockets.push(socket);
+    }
+    Ok(sockets)
 }
 
 fn guard(port: u16) -> Option<Guard> {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use ringfence_control::LANES_MAX;
 use ringfence_model::Name;
 
 /// The Ringfence agent: makes this machine a member of the perimeters that policy puts it in.
@@ -106,6 +107,42 @@ pub struct AgentArguments {
     /// Largest packet inside the tunnels.
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(1280..=9000))]
     pub mtu: Option<u16>,
+    /// How many cores carry packets, each with a UDP port of its own after the first: a number, or `auto`, which is one
+    /// for each core from three cores on, four at most.
+    #[arg(long, env = "RINGFENCE_LANES", default_value = "1", value_name = "N", value_parser = Lanes::parse)]
+    pub lanes: Lanes,
+}
+
+/// How many lanes a node has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lanes {
+    /// As fits the machine.
+    Auto,
+    /// So many.
+    Count(u16),
+}
+
+impl Lanes {
+    fn parse(text: &str) -> Result<Self, String> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        let count = text.parse().ok().filter(|count| (1..=LANES_MAX).contains(count));
+        count
+            .map(|count| Self::Count(count as u16))
+            .ok_or_else(|| format!("a number from 1 to {LANES_MAX}, or `auto`"))
+    }
+
+    /// How many on this machine.
+    pub fn count(self) -> u16 {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        match self {
+            Self::Count(count) => count,
+            // Two cores are full with what one thread and the kernel beside it do.
+            Self::Auto if cores < 3 => 1,
+            Self::Auto => cores.min(AUTO_LANES_MAX) as u16,
+        }
+    }
 }
 
 /// A secret from the command line or the environment: never printed, wiped on drop.
@@ -172,6 +209,8 @@ pub enum LogFormat {
 const STATE_DIR_DEFAULT: &str = "/var/lib/ringfence";
 /// Where the local socket is unless told otherwise.
 const SOCKET_DEFAULT: &str = "/run/ringfence/node.sock";
+/// The most lanes that are made without being asked for by number.
+const AUTO_LANES_MAX: usize = 4;
 /// WireGuard's customary port.
 const LISTEN_PORT_DEFAULT: u16 = 51820;
 
@@ -201,6 +240,9 @@ mod tests {
             &["ringfence-node", "enroll", "--token", "t", "--token-file", "f"],
             &["ringfence-node", "run", "--listen-port", "65536"],
             &["ringfence-node", "run", "--endpoint", "example.com"],
+            &["ringfence-node", "run", "--lanes", "0"],
+            &["ringfence-node", "run", "--lanes", "17"],
+            &["ringfence-node", "run", "--lanes", "many"],
         ] {
             let error = Arguments::try_parse_from(odd).err().unwrap();
             assert_eq!(error.exit_code(), 2, "{odd:?}");

@@ -12,6 +12,8 @@ use ringfence_dataplane::{
 };
 use ringfence_model::{Name, NodeId, PrivateKey};
 
+mod fan_out;
+
 /// One thing to do between packets.
 pub(crate) enum Command {
     /// The controller's word.
@@ -90,12 +92,23 @@ pub(crate) enum LoopEvent {
 }
 
 /// What the packet loop says of itself.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct DataplaneStatus {
     /// By perimeter.
     pub(crate) segments: Vec<SegmentStatus>,
     /// Packets and datagrams refused, by reason.
     pub(crate) drops: BTreeMap<String, u64>,
+    /// By lane.
+    pub(crate) lanes: Vec<LaneTraffic>,
+}
+
+/// What one lane carried, since its sessions began.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LaneTraffic {
+    /// Bytes of datagrams received.
+    pub(crate) rx_bytes: u64,
+    /// Bytes of datagrams sent.
+    pub(crate) tx_bytes: u64,
 }
 
 impl Command {
@@ -132,9 +145,17 @@ impl Command {
                     .drops()
                     .iter()
                     .map(|(reason, count)| (reason.to_owned(), count));
+                let drops = drops.collect();
+                let segments = dataplane.status(now);
+                let peers = || segments.iter().flat_map(|segment| &segment.peers);
+                let traffic = LaneTraffic {
+                    rx_bytes: peers().map(|peer| peer.rx_bytes).sum(),
+                    tx_bytes: peers().map(|peer| peer.tx_bytes).sum(),
+                };
                 let status = DataplaneStatus {
-                    segments: dataplane.status(now),
-                    drops: drops.collect(),
+                    segments,
+                    drops,
+                    lanes: vec![traffic],
                 };
                 let _ = answer.send(status);
             }

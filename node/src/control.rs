@@ -55,6 +55,8 @@ pub(crate) struct Control {
     /// `--endpoint`.
     pub(crate) configured: Vec<SocketAddr>,
     pub(crate) listen_port: u16,
+    /// Of the lanes after the first.
+    pub(crate) lane_ports: Vec<u16>,
     /// Drawn at the start; another whenever sessions with peers are lost after it.
     pub(crate) epoch: u64,
     pub(crate) memory: Memory,
@@ -70,6 +72,8 @@ pub(crate) struct Memory {
     /// Keys that the controller has not confirmed.
     unregistered: BTreeMap<Name, PublicKey>,
     keys_offered: Option<Instant>,
+    /// On which further ports peers have lanes; with their process those are gone.
+    lane_ports: BTreeMap<NodeId, Vec<u16>>,
     /// What a restart can use.
     peers: Peers,
     /// The same as it is on disk.
@@ -183,6 +187,7 @@ impl Control {
             version,
             listen_port: self.listen_port,
             epoch: self.epoch,
+            lane_ports: self.lane_ports.clone(),
         });
         self.say(hello);
         for (perimeter, public_key) in self.memory.unregistered.clone() {
@@ -257,6 +262,7 @@ impl Control {
     async fn set_candidates(&mut self, told: PeerCandidates) -> Result<(), LoopEnded> {
         let candidates = told.candidates.clone();
         self.memory.peers.candidates.insert(told.peer, candidates);
+        self.memory.lane_ports.insert(told.peer, told.lane_ports.clone());
         self.packets.send(Command::PeerCandidates(told)).await
     }
 
@@ -387,7 +393,8 @@ impl Control {
         let peers = saved::load_peers(&self.state);
         self.memory.former_sessions = peers.sessions;
         for (peer, candidates) in peers.candidates {
-            self.set_candidates(of_earlier_run(peer, candidates)).await?;
+            self.set_candidates(of_earlier_run(peer, candidates, Vec::new()))
+                .await?;
         }
         Ok(())
     }
@@ -406,11 +413,12 @@ impl Control {
 }
 
 /// What is on disk of a peer's candidates. Sessions of that run are gone, whatever the peer says of its own.
-fn of_earlier_run(peer: NodeId, candidates: Vec<Candidate>) -> PeerCandidates {
+fn of_earlier_run(peer: NodeId, candidates: Vec<Candidate>, lane_ports: Vec<u16>) -> PeerCandidates {
     PeerCandidates {
         peer,
         candidates,
         epoch: 0,
+        lane_ports,
     }
 }
 

@@ -1,6 +1,6 @@
-//! The thread that owns the data plane: waits for packets, datagrams, commands and timers, and moves them through.
+//! The thread that owns a data plane, one for each lane of the node: waits for packets, datagrams, commands and timers, and moves them through.
 //!
-//! **Invariant:** this thread is the only one that touches the data plane, and it never blocks on anything but its
+//! **Invariant:** this thread is the only one that touches its data plane, and it never blocks on anything but its
 //! own epoll: not on the control side, not on disk. Commands come before packets, so a new revision is enforced
 //! before the next packet.
 
@@ -24,11 +24,18 @@ use crate::flows::{ClosedFlows, Flows, NotTaken};
 use crate::tun::{self, Offload, Tun};
 use crate::udp::{Inbox, Udp};
 
+mod lanes;
 mod traffic;
 
-/// The control side's hold on the packet loop.
+use lanes::Ring;
+
+/// The control side's hold on the packet loops, one for each lane.
 #[derive(Clone)]
 pub(crate) struct LoopHandle {
+    lanes: Arc<[LaneHandle]>,
+}
+
+struct LaneHandle {
     commands: mpsc::Sender<Command>,
     waker: Arc<OwnedFd>,
 }
@@ -38,19 +45,33 @@ pub(crate) struct LoopHandle {
 #[error("the packet loop has ended")]
 pub(crate) struct LoopEnded;
 
-/// A packet loop that runs.
+/// The packet loops of a node, which run.
 pub(crate) struct Running {
-    /// Gives it commands.
+    /// Gives them commands.
     pub(crate) handle: LoopHandle,
-    /// What it tells.
+    /// What they tell.
     pub(crate) events: mpsc::Receiver<LoopEvent>,
-    /// Its thread; ends after [`Command::Shutdown`].
-    pub(crate) thread: JoinHandle<()>,
+    /// Their threads; they end after [`Command::Shutdown`].
+    pub(crate) threads: Vec<JoinHandle<()>>,
 }
 
 impl LoopHandle {
-    /// Gives the loop a command; waits while its queue is full.
+    /// Gives every loop a command; waits while the queue of one is full.
     pub(crate) async fn send(&self, command: Command) -> Result<(), LoopEnded> {
+        if let [only] = &*self.lanes {
+            return only.send(command).await;
+        }
+        let mut sent = Ok(());
+        for (lane, command) in self.lanes.iter().zip(command.for_lanes(self.lanes.len())) {
+            // Also after one that has ended: each is to hear of the end.
+            sent = sent.and(lane.send(command).await);
+        }
+        sent
+    }
+}
+
+impl LaneHandle {
+    async fn send(&self, command: Command) -> Result<(), LoopEnded> {
         self.commands.send(command).await.map_err(|_| LoopEnded)?;
         // A full counter means the loop is about to wake anyway.
         let _ = rustix::io::write(&*self.waker, &1_u64.to_ne_bytes());
@@ -58,42 +79,101 @@ impl LoopHandle {
     }
 }
 
-/// Starts the packet loop on a thread of its own.
+/// What one lane is made of.
+pub(crate) struct LaneParts {
+    /// Its socket.
+    pub(crate) udp: Udp,
+    /// Fresh randomness.
+    pub(crate) seed: [u8; 32],
+}
+
+/// Starts a packet loop for each lane, on a thread of its own.
 ///
 /// # Errors
 /// If the kernel gives no thread, epoll or eventfd.
-pub(crate) fn spawn(udp: Udp, config: DataplaneConfig, seed: [u8; 32], flows: Flows) -> io::Result<Running> {
-    let waker = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
-    let (commands, command_queue) = mpsc::channel(COMMANDS_MAX);
+pub(crate) fn spawn(lanes: Vec<LaneParts>, config: DataplaneConfig, flows: &Flows) -> io::Result<Running> {
+    let count = lanes.len();
+    let new_waker = |_| eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).map(Arc::new);
+    let wakers: Vec<Arc<OwnedFd>> = (0..count).map(new_waker).collect::<Result<_, _>>()?;
     let (event_queue, events) = mpsc::channel(EVENTS_MAX);
-    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    watch(&epoll, &*waker, WAKER)?;
-    watch(&epoll, &udp, UDP)?;
-    let mut packet_loop = PacketLoop {
-        dataplane: Dataplane::new(config, seed),
-        udp,
-        devices: BTreeMap::new(),
-        next_token: FIRST_DEVICE,
-        device_retry: None,
-        epoll,
-        waker: Arc::clone(&waker),
-        commands: command_queue,
-        events: event_queue,
-        flows,
-        closed: ClosedFlows::default(),
-        hand_over_at: None,
-        unreported: 0,
-        buffer: vec![0; tun::READ_BYTES_MAX],
-        inbox: Inbox::new(),
-    };
-    let thread = std::thread::Builder::new()
-        .name("packets".into())
-        .spawn(move || packet_loop.run())?;
+    let (mut handles, mut threads) = (Vec::new(), Vec::new());
+    let places = Ring::places(&wakers).into_iter().zip(wakers);
+    for (number, (parts, (ring, waker))) in lanes.into_iter().zip(places).enumerate() {
+        let config = DataplaneConfig {
+            lane: u16::try_from(number).unwrap_or(u16::MAX),
+            lanes: u16::try_from(count).unwrap_or(u16::MAX),
+            ..config
+        };
+        let name = match number {
+            0 => "packets".to_owned(),
+            further => format!("packets-{further}"),
+        };
+        let (commands, command_queue) = mpsc::channel(COMMANDS_MAX);
+        handles.push(LaneHandle {
+            commands,
+            waker: Arc::clone(&waker),
+        });
+        let connections = Connections {
+            waker,
+            commands: command_queue,
+            events: event_queue.clone(),
+            flows: flows.clone(),
+            ring,
+        };
+        let mut packet_loop = PacketLoop::new(parts, config, connections)?;
+        let thread = std::thread::Builder::new().name(name);
+        threads.push(thread.spawn(move || packet_loop.run())?);
+    }
     Ok(Running {
-        handle: LoopHandle { commands, waker },
+        handle: LoopHandle {
+            lanes: handles.into(),
+        },
         events,
-        thread,
+        threads,
     })
+}
+
+/// How a loop is connected with the rest of the node.
+struct Connections {
+    waker: Arc<OwnedFd>,
+    commands: mpsc::Receiver<Command>,
+    events: mpsc::Sender<LoopEvent>,
+    flows: Flows,
+    ring: Option<Ring>,
+}
+
+impl PacketLoop {
+    fn new(parts: LaneParts, config: DataplaneConfig, connections: Connections) -> io::Result<Self> {
+        let LaneParts { udp, seed } = parts;
+        let Connections {
+            waker,
+            commands,
+            events,
+            flows,
+            ring,
+        } = connections;
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        watch(&epoll, &*waker, WAKER)?;
+        watch(&epoll, &udp, UDP)?;
+        Ok(Self {
+            dataplane: Dataplane::new(config, seed),
+            udp,
+            devices: BTreeMap::new(),
+            next_token: FIRST_DEVICE,
+            device_retry: None,
+            epoll,
+            waker,
+            ring,
+            commands,
+            events,
+            flows,
+            closed: ClosedFlows::default(),
+            hand_over_at: None,
+            unreported: 0,
+            buffer: vec![0; tun::READ_BYTES_MAX],
+            inbox: Inbox::new(),
+        })
+    }
 }
 
 struct PacketLoop {
@@ -104,6 +184,8 @@ struct PacketLoop {
     device_retry: Option<Instant>,
     epoll: OwnedFd,
     waker: Arc<OwnedFd>,
+    /// Its place among the loops of the node; `None` if there is no other.
+    ring: Option<Ring>,
     commands: mpsc::Receiver<Command>,
     events: mpsc::Sender<LoopEvent>,
     flows: Flows,
@@ -147,6 +229,9 @@ impl PacketLoop {
             if self.take_commands().is_break() {
                 self.hand_over();
                 return;
+            }
+            if self.ring.is_some() {
+                self.take_arrivals();
             }
             for event in &ready {
                 self.handle_ready(event.data.u64());
@@ -239,6 +324,7 @@ impl PacketLoop {
     /// reach the kernel before its device closes.
     fn drain(&mut self) {
         self.move_packets();
+        self.offer_on();
         // While the control side is behind, events wait in the data plane, not in a queue without a bound.
         while self.events.capacity() > 0 {
             let Some(event) = self.dataplane.poll_event() else {
@@ -262,7 +348,11 @@ impl PacketLoop {
                         tun: None,
                     },
                 );
-                self.open_device(id);
+                if self.is_first() {
+                    self.open_device(id);
+                } else {
+                    self.take_queues();
+                }
             }
             Event::SegmentChanged(facts) => {
                 if let Some(device) = self.devices.get_mut(&facts.id) {
@@ -287,18 +377,26 @@ impl PacketLoop {
 
     /// Makes a segment's device; on failure tries again later. Without a device the segment passes nothing.
     fn open_device(&mut self, id: SegmentId) {
+        let (is_first, queues) = (self.is_first(), self.queues());
         let Some(device) = self.devices.get_mut(&id) else {
             return;
         };
         device.tun = None;
-        let opened = Tun::open(&device.facts.interface, Offload::All).and_then(|tun| {
-            watch(&self.epoll, &tun, device.token)?;
-            Ok(tun)
-        });
+        if !is_first {
+            // The first lane makes the device anew, and gives this one its queue.
+            return;
+        }
+        let opened =
+            Tun::open_queues(&device.facts.interface, Offload::All, queues).and_then(|(tun, others)| {
+                watch(&self.epoll, &tun, device.token)?;
+                Ok((tun, others))
+            });
         let told = match opened {
-            Ok(tun) => {
+            Ok((tun, others)) => {
                 device.tun = Some(tun);
-                LoopEvent::DeviceMade(device.facts.clone())
+                let facts = device.facts.clone();
+                self.hand_out(&facts.interface, others);
+                LoopEvent::DeviceMade(facts)
             }
             Err(error) => {
                 self.device_retry = Some(clock::now() + DEVICE_RETRY);
@@ -312,6 +410,10 @@ impl PacketLoop {
     }
 
     fn tell(&self, event: LoopEvent) {
+        // What one lane says of the node, the others would only say again; flows have a way of their own.
+        if !self.is_first() {
+            return;
+        }
         // Room was checked for each event of the data plane; a device made anew may find none, once in a lifetime.
         if self.events.try_send(event).is_err() {
             tracing::warn!("the control side is behind: an event was lost");

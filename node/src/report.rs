@@ -2,10 +2,10 @@
 
 use tokio::sync::{oneshot, watch};
 
-use ringfence_control::local::{ControllerStatus, SegmentStatus, StatusReport};
+use ringfence_control::local::{ControllerStatus, LaneStatus, SegmentStatus, StatusReport};
 use ringfence_model::{Name, NodeId};
 
-use crate::command::{Command, DataplaneStatus};
+use crate::command::{Command, DataplaneStatus, LaneTraffic};
 use crate::packet_loop::LoopHandle;
 
 /// Asks the packet loop and the control side how things are.
@@ -25,6 +25,8 @@ pub(crate) struct NodeFacts {
     pub(crate) id: NodeId,
     /// The UDP port of its tunnels.
     pub(crate) listen_port: u16,
+    /// Those of the lanes after the first.
+    pub(crate) lane_ports: Vec<u16>,
 }
 
 /// What the control side changes.
@@ -63,6 +65,7 @@ impl Reporter {
             controller: changing.controller,
             segments: dataplane.segments,
             drops: dataplane.drops,
+            lanes: self.lanes(&dataplane.lanes),
         })
     }
 
@@ -77,6 +80,20 @@ impl Reporter {
     /// The UDP port of the tunnels.
     pub(crate) fn listen_port(&self) -> u16 {
         self.facts.listen_port
+    }
+
+    /// Each lane, if there are several.
+    fn lanes(&self, traffic: &[LaneTraffic]) -> Vec<LaneStatus> {
+        if traffic.len() < 2 {
+            return Vec::new();
+        }
+        let ports = std::iter::once(&self.facts.listen_port).chain(&self.facts.lane_ports);
+        let lanes = ports.zip(traffic).map(|(port, traffic)| LaneStatus {
+            port: *port,
+            rx_bytes: traffic.rx_bytes,
+            tx_bytes: traffic.tx_bytes,
+        });
+        lanes.collect()
     }
 
     async fn dataplane(&self) -> Option<DataplaneStatus> {

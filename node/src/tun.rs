@@ -8,7 +8,7 @@ use std::sync::Once;
 
 use ringfence_dataplane::offload::{SuperPacket, VnetHeader};
 
-use crate::sys::{self, TunFeatures};
+use crate::sys::{self, TunFeatures, TunQueue};
 
 pub(crate) use ringfence_dataplane::offload::VNET_HEADER_BYTES;
 
@@ -41,8 +41,29 @@ pub(crate) struct Offloads {
 impl Tun {
     /// Makes the device; its link is still down and has no address (see [`crate::netlink`]). What the kernel lacks of
     /// the offloads is said in the log once in the life of the process.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the packet loop says how many queues"))]
     pub(crate) fn open(interface: &str, offload: Offload) -> io::Result<Self> {
-        let file = sys::open_tun(interface)?;
+        Ok(Self::open_queues(interface, offload, 1)?.0)
+    }
+
+    /// The same with so many queues, at least one: each its own way in and out, and the device lives as long as one of
+    /// them does. The kernel keeps the packets of a conversation in the queue that was last written for it.
+    pub(crate) fn open_queues(
+        interface: &str,
+        offload: Offload,
+        queues: usize,
+    ) -> io::Result<(Self, Vec<Self>)> {
+        let queue = |kind| Self::open_queue(interface, offload, kind);
+        if queues <= 1 {
+            return Ok((queue(TunQueue::Only)?, Vec::new()));
+        }
+        let first = queue(TunQueue::First)?;
+        let others = (1..queues).map(|_| queue(TunQueue::Further));
+        Ok((first, others.collect::<io::Result<_>>()?))
+    }
+
+    fn open_queue(interface: &str, offload: Offload, kind: TunQueue) -> io::Result<Self> {
+        let file = sys::open_tun(interface, kind)?;
         let offloads = match offload {
             Offload::None => {
                 sys::set_tun_offload(file.as_fd(), TunFeatures::NONE)?;

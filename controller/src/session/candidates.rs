@@ -69,23 +69,16 @@ impl Session {
         }
         candidates.sort_by_key(|candidate| candidate.kind);
         let node = self.node;
-        let (listeners, (kept, epoch)) = self
+        let (listeners, news) = self
             .context
             .core
             .with(move |core| {
                 let listeners = core.note(|controller| controller.set_candidates(node, &candidates));
-                let presence = core.controller().presence(node);
-                let kept = presence.map(|presence| (presence.candidates.clone(), presence.epoch));
-                (listeners, kept.unwrap_or_default())
+                (listeners, core.controller().news_of(node))
             })
             .await?;
         for listener in listeners {
-            let message = PeerCandidates {
-                peer: node,
-                candidates: kept.clone(),
-                epoch,
-            };
-            self.context.sessions.tell_candidates(listener, message);
+            self.context.sessions.tell_candidates(listener, news.clone());
         }
         Ok(())
     }

@@ -27,8 +27,9 @@ pub use frame::{
     encode_frame_within, parse_header,
 };
 pub use message::{
-    CAPABILITY, Enforced, Goodbye, Hello, Lease, Message, MessageError, NetmapRefused, PeerCandidates, Ping,
-    Refused, RegisterKey, Renew, Renewed, ToController, ToNode, Welcome, registration_bytes,
+    CAPABILITY, Enforced, Goodbye, Hello, LANES_MAX, Lease, Message, MessageError, NetmapRefused,
+    PeerCandidates, Ping, Refused, RegisterKey, Renew, Renewed, ToController, ToNode, Welcome,
+    registration_bytes,
 };
 pub use netmap::{Netmap, NetmapFault, PeerKind, PeerMap, SegmentMap};
 pub use probe::{

@@ -97,6 +97,20 @@ pub struct StatusReport {
     /// Packets and datagrams refused since start, by reason.
     #[serde(default)]
     pub drops: BTreeMap<String, u64>,
+    /// Each lane, if the node has several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lanes: Vec<LaneStatus>,
+}
+
+/// One lane of a node: a thread with a socket and sessions of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaneStatus {
+    /// The UDP port of its tunnels.
+    pub port: u16,
+    /// Bytes of datagrams received, in all sessions that last.
+    pub rx_bytes: u64,
+    /// Bytes of datagrams sent.
+    pub tx_bytes: u64,
 }
 
 /// The control channel of a node.
@@ -221,6 +235,7 @@ mod tests {
                 }],
             }],
             drops: BTreeMap::new(),
+            lanes: Vec::new(),
         };
 
         let json = serde_json::to_value(&report).unwrap();

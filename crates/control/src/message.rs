@@ -159,6 +159,10 @@ pub struct Hello {
     /// Another number than before: the node has lost its sessions with its peers. Zero says nothing.
     #[serde(default)]
     pub epoch: u64,
+    /// The UDP ports of its further lanes, in order, at most [`LANES_MAX`] with the first, which is
+    /// [`Self::listen_port`]. Lane and lane of two nodes have sessions of their own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lane_ports: Vec<u16>,
 }
 
 /// Gives the public key of a segment, proved to come from the node itself.
@@ -226,7 +230,13 @@ pub struct PeerCandidates {
     /// Its [`Hello::epoch`].
     #[serde(default)]
     pub epoch: u64,
+    /// Its [`Hello::lane_ports`], at the same addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lane_ports: Vec<u16>,
 }
+
+/// The most lanes of one node.
+pub const LANES_MAX: usize = 16;
 
 /// Extends leases, if the node stands where the controller believes it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

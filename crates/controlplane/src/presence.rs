@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use ringfence_control::PeerCandidates;
+use ringfence_control::{LANES_MAX, PeerCandidates};
 use ringfence_model::{Candidate, NodeId, Revision, UnixMillis};
 
 use crate::Controller;
@@ -27,6 +27,8 @@ pub struct NodePresence {
     pub candidates: Vec<Candidate>,
     /// Another number than before: it has lost its sessions with its peers. Zero says nothing.
     pub epoch: u64,
+    /// The UDP ports of its further lanes.
+    pub lane_ports: Vec<u16>,
     /// The newest revision it enforces.
     pub enforced: Option<Enforcement>,
     /// The newest revision that may have changed its netmap.
@@ -91,6 +93,22 @@ impl Controller {
         }
     }
 
+    /// On which further ports a connected node's lanes are. Call with [`Self::begin_epoch`], before its candidates: who is
+    /// told of those is told of these.
+    pub fn set_lane_ports(&mut self, node: NodeId, connection_id: u64, lane_ports: &[u16]) {
+        let usable = lane_ports.iter().take_while(|port| **port != 0);
+        let lane_ports: Vec<u16> = usable.take(LANES_MAX - 1).copied().collect();
+        if let Some(presence) = self.presence.by_node.get_mut(&node)
+            && presence
+                .connection
+                .is_some_and(|connection| connection.id == connection_id)
+            && presence.lane_ports != lane_ports
+        {
+            presence.lane_ports = lane_ports;
+            presence.candidates.clear();
+        }
+    }
+
     /// A node's control connection is gone. One that was replaced already is nobody's loss.
     pub fn disconnected(&mut self, node: NodeId, connection_id: u64, wall: UnixMillis) {
         let Some(presence) = self.presence.by_node.get_mut(&node) else {
@@ -137,15 +155,21 @@ impl Controller {
     /// Where everyone on `node`'s allowlist may be reached, as far as it is known.
     pub fn candidates_for(&self, node: NodeId) -> BTreeMap<NodeId, PeerCandidates> {
         let known = |peer: NodeId| {
-            let presence = self.presence.by_node.get(&peer)?;
-            let news = PeerCandidates {
-                peer,
-                candidates: presence.candidates.clone(),
-                epoch: presence.epoch,
-            };
+            let news = self.news_of(peer);
             (!news.candidates.is_empty()).then_some((peer, news))
         };
         self.listing(node).into_iter().filter_map(known).collect()
+    }
+
+    /// Where a node may be reached, as its peers are told.
+    pub fn news_of(&self, node: NodeId) -> PeerCandidates {
+        let presence = self.presence.by_node.get(&node).cloned().unwrap_or_default();
+        PeerCandidates {
+            peer: node,
+            candidates: presence.candidates,
+            epoch: presence.epoch,
+            lane_ports: presence.lane_ports,
+        }
     }
 
     /// The nodes that `node` knows as peers, in any perimeter. Devices are none.

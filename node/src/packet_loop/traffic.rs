@@ -141,4 +141,4 @@ const TURN_BYTES_MAX: usize = 256 * 1024;
 const TURN_READS_MAX: usize = 128;
 
 /// So much goes out before more is read: the peer works while we do.
-const SEND_BYTES: usize = 32 * 1024;
+pub(super) const SEND_BYTES: usize = 32 * 1024;

@@ -7,5 +7,5 @@
 mod tun;
 mod udp;
 
-pub(crate) use tun::{TunFeatures, open_tun, set_tun_offload};
+pub(crate) use tun::{TunFeatures, TunQueue, open_tun, set_tun_offload};
 pub(crate) use udp::allow_ipv6_fragments;

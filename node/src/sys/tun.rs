@@ -24,19 +24,41 @@ impl TunFeatures {
     pub(crate) const TCP_AND_UDP: Self = Self(Self::TCP.0 | libc::TUN_F_USO4 | libc::TUN_F_USO6);
 }
 
-/// Makes the TUN device `interface` and returns its descriptor, non-blocking. Each packet, in and out, follows a header
+/// Which queue of a device a descriptor is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TunQueue {
+    /// The device has no other.
+    Only,
+    /// The one that makes a device of several.
+    First,
+    /// One more of a device that [`Self::First`] made.
+    Further,
+}
+
+impl TunQueue {
+    fn flags(self) -> libc::c_short {
+        let flags = match self {
+            Self::Only => libc::IFF_TUN_EXCL,
+            Self::First => libc::IFF_TUN_EXCL | libc::IFF_MULTI_QUEUE,
+            Self::Further => libc::IFF_MULTI_QUEUE,
+        };
+        FLAGS | flags as libc::c_short
+    }
+}
+
+/// Makes the TUN device `interface`, or one more queue of it, and returns its descriptor, non-blocking. Each packet, in and out, follows a header
 /// of [`VNET_HEADER_BYTES`]; until [`set_tun_offload`] packets come whole.
 ///
 /// # Errors
 /// What the kernel says: no `/dev/net/tun`, no `CAP_NET_ADMIN`, a name too long or in use.
-pub(crate) fn open_tun(interface: &str) -> io::Result<File> {
+pub(crate) fn open_tun(interface: &str, queue: TunQueue) -> io::Result<File> {
     let file = OpenOptions::new()
         .read(true)
         .write(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
         .open(TUN_CONTROL)?;
     let mut request = interface_request(interface)?;
-    request.ifr_ifru.ifru_flags = FLAGS;
+    request.ifr_ifru.ifru_flags = queue.flags();
     // SAFETY: the descriptor is open and `request` is a whole `ifreq`, which TUNSETIFF reads and fills in place;
     // the kernel keeps no pointer to it after the call.
     let result = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
@@ -90,8 +112,7 @@ fn interface_request(interface: &str) -> io::Result<libc::ifreq> {
 const TUN_CONTROL: &str = "/dev/net/tun";
 
 /// IP packets after a virtio-net header and no other; `IFF_TUN_EXCL` refuses a device that someone else made before us.
-const FLAGS: libc::c_short =
-    (libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_TUN_EXCL | libc::IFF_VNET_HDR) as libc::c_short;
+const FLAGS: libc::c_short = (libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as libc::c_short;
 
 #[cfg(test)]
 mod tests {

@@ -62,6 +62,7 @@ pub(crate) fn to_node(input: &[u8]) {
         version: "0.1.0".to_owned(),
         listen_port: 51820,
         epoch: 1,
+        lane_ports: Vec::new(),
     };
     session.hello(facts);
     let mut newest = None;
@@ -199,6 +200,7 @@ pub(crate) fn to_node_seeds() -> Vec<(&'static str, Vec<u8>)> {
         peer: ROGUE_ID,
         candidates: vec![candidate()],
         epoch: 1,
+        lane_ports: Vec::new(),
     });
     let rest = [
         ToNode::Renewed(Renewed {
@@ -241,6 +243,7 @@ pub(crate) fn to_controller_seeds() -> Vec<(&'static str, Vec<u8>)> {
         netmap_hash: None,
         listen_port: 51820,
         epoch: 1,
+        lane_ports: Vec::new(),
     });
     let words = [
         ToController::RegisterKey(ringfence_control::RegisterKey {

@@ -19,6 +19,7 @@ impl World {
             version: "sim".to_owned(),
             listen_port: PORT,
             epoch,
+            lane_ports: Vec::new(),
         });
         let unregistered = agent.unregistered.clone();
         self.tell_controller(link, &hello);

@@ -104,6 +104,7 @@ impl World {
         };
         core.controller.connected(node, connection, &hello.version);
         core.controller.begin_epoch(node, link, hello.epoch);
+        core.controller.set_lane_ports(node, link, &hello.lane_ports);
         let mut session = ControllerSession::new(node);
         let messages = session
             .handle_hello(hello, &mesh, &netmap, wall, now)

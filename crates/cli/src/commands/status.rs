@@ -65,6 +65,14 @@ fn status_text(report: &StatusReport) -> String {
         "node: {} ({})\n  mesh: {}\n  controller: {controller}\n  listening port: {}\n",
         report.node, report.id, report.mesh, report.listen_port
     );
+    for lane in &report.lanes {
+        text += &format!(
+            "  lane at port {}: {} received, {} sent\n",
+            lane.port,
+            when::bytes(lane.rx_bytes),
+            when::bytes(lane.tx_bytes)
+        );
+    }
     for segment in &report.segments {
         text += &segment_text(segment);
     }

@@ -24,6 +24,7 @@ fn to_controller() -> Vec<ToController> {
             netmap_hash: Some([9; 32]),
             listen_port: 51820,
             epoch: 5,
+            lane_ports: vec![51821, 40001],
         }),
         ToController::RegisterKey(RegisterKey {
             perimeter: name("a"),
@@ -77,6 +78,7 @@ fn to_node() -> Vec<ToNode> {
             peer: NodeId(2),
             candidates: vec![candidate()],
             epoch: 5,
+            lane_ports: vec![51821, 40001],
         }),
         ToNode::Lease(Lease {
             revision: revision(2),

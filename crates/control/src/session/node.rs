@@ -34,6 +34,8 @@ pub struct HelloFacts {
     pub listen_port: u16,
     /// Another number whenever it has lost its sessions with its peers.
     pub epoch: u64,
+    /// The UDP ports of its further lanes.
+    pub lane_ports: Vec<u16>,
 }
 
 /// What the shell has to do, in order.
@@ -110,6 +112,7 @@ impl NodeSession {
             netmap_hash: self.in_force.as_ref().map(Netmap::content_hash),
             listen_port: facts.listen_port,
             epoch: facts.epoch,
+            lane_ports: facts.lane_ports,
         })
     }
 

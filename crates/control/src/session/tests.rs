@@ -96,6 +96,7 @@ fn hello(node: &mut NodeSession) -> Hello {
         version: "0.1.0".into(),
         listen_port: 51820,
         epoch: 5,
+        lane_ports: Vec::new(),
     };
     let ToController::Hello(hello) = node.hello(facts) else {
         panic!("a hello is a hello");

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use ringfence_control::LANES_MAX;
 use ringfence_model::{Candidate, CandidateKind, NodeId};
 
 use super::world::*;
@@ -195,6 +196,41 @@ fn a_node_that_has_lost_its_sessions_is_told_of_again() {
     assert_eq!(told, [1, 0, 1], "a connection alone loses no session");
     let news = &world.controller.candidates_for(app)[&db];
     assert_eq!((news.epoch, &news.candidates[..]), (8, &at[..]));
+}
+
+#[test]
+fn peers_are_told_of_a_nodes_lanes_and_again_when_it_comes_back_with_others() {
+    let (mut world, db, app) = World::with_database();
+    let at = [host("10.0.0.5:51820")];
+    let mut told = Vec::new();
+    for (connection, lane_ports) in [(1, &[51821, 51822][..]), (2, &[51821, 51822]), (3, &[])] {
+        connect(&mut world, db, connection);
+        world.controller.set_lane_ports(db, connection, lane_ports);
+        let listeners = world.controller.set_candidates(db, &at);
+        let news = world.controller.candidates_for(app)[&db].clone();
+        told.push((listeners.len(), news.lane_ports));
+    }
+
+    assert_eq!(
+        told,
+        [(1, vec![51821, 51822]), (0, vec![51821, 51822]), (1, vec![])]
+    );
+}
+
+#[test]
+fn a_node_may_not_claim_lanes_without_end() {
+    let (mut world, db, _) = World::with_database();
+    connect(&mut world, db, 1);
+
+    world.controller.set_lane_ports(db, 1, &[7; 1000]);
+    world.controller.set_lane_ports(db, 9, &[8]);
+
+    let presence = world.controller.presence(db).unwrap();
+    assert_eq!(
+        presence.lane_ports,
+        [7; LANES_MAX - 1],
+        "of another connection nothing counts"
+    );
 }
 
 #[test]

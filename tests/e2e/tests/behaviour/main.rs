@@ -14,6 +14,7 @@ mod foreign;
 mod identity;
 mod isolation;
 mod joining;
+mod lanes;
 mod memory;
 mod node;
 mod noise;

@@ -1,0 +1,145 @@
+//! Nodes that use several cores: each lane has a port and sessions of its own, and together they are one node.
+
+use ringfence_e2e::{Allow, Live, Mesh, Node, NodeOptions};
+use ringfence_lab::{Host, Reach};
+
+use crate::foreign::device;
+use crate::stage::{BRIEFLY, SOON, Shop, allow};
+
+const API_TO_DB: Allow = allow("api", "db", "tcp/5400-5499");
+const DEVICE_TO_DB: Allow = allow("device", "db", "tcp/5400-5499");
+
+/// Enough that not all of them are in one of two lanes: one time in 32,768 they would be.
+const CONNECTIONS: u16 = 16;
+
+#[test]
+fn conversations_spread_over_the_lanes_and_a_cut_ends_them_in_all() {
+    let shop = shop_of_lanes("lanes", ["2", "2"], &[API_TO_DB]);
+    let live = connections(&shop, CONNECTIONS);
+    let before = [&shop.api, &shop.db].map(lanes);
+
+    for connection in &live {
+        connection.exchange(SOON).unwrap();
+    }
+
+    for (node, before) in [&shop.api, &shop.db].into_iter().zip(before) {
+        let after = lanes(node);
+        assert_eq!(after.len(), 2);
+        for lane in 0..2 {
+            assert!(after[lane].sent > before[lane].sent, "{before:?} {after:?}");
+            assert!(
+                after[lane].received > before[lane].received,
+                "{before:?} {after:?}"
+            );
+        }
+    }
+    assert_eq!(shop.db.drops("not_allowed").unwrap(), 0);
+
+    shop.enforce(&[]);
+    for connection in live {
+        let (client, server) = connection.wait_cut(SOON).unwrap();
+        assert!(client.is_reset() && server.is_reset());
+    }
+    let _server = shop.db.host().serve(Shop::at(&shop.db).v4(5499)).unwrap();
+    let reach = shop.api.host().try_tcp(Shop::at(&shop.db).v4(5499), BRIEFLY);
+    assert_ne!(reach, Reach::Open);
+}
+
+#[test]
+fn a_node_of_one_lane_and_a_stock_client_get_along_with_one_of_two() {
+    for numbers in [["1", "2"], ["2", "1"]] {
+        let name = format!("lanes-{}-{}", numbers[0], numbers[1]);
+        let mut shop = shop_of_lanes(&name, numbers, &[API_TO_DB, DEVICE_TO_DB]);
+        let device = device(&mut shop, "laptop");
+        device.up().unwrap();
+
+        let live = connections(&shop, CONNECTIONS);
+        for connection in &live {
+            connection.exchange(SOON).unwrap();
+        }
+        for port in 5480..5488 {
+            let at = Shop::at(&shop.db).v4(port);
+            let _server = shop.db.host().serve(at).unwrap();
+            assert_eq!(device.host().try_tcp(at, SOON), Reach::Open, "{at}");
+        }
+    }
+}
+
+#[test]
+fn a_lane_whose_port_is_blocked_gives_way_to_the_first() {
+    let shop = shop_of_lanes("lanes-blocked", ["2", "2"], &[API_TO_DB]);
+    let further = lanes(&shop.db)[1].port;
+    block(shop.db.host(), further);
+
+    let live = connections(&shop, CONNECTIONS);
+
+    for connection in &live {
+        connection.exchange(SOON).unwrap();
+    }
+    assert_eq!(lanes(&shop.db)[1].received, 0, "the other lane carries all");
+}
+
+/// The shop, whose application and database have so many lanes, with these rules in force.
+fn shop_of_lanes(name: &str, [api, db]: [&str; 2], rules: &[Allow]) -> Shop {
+    let mut mesh = Mesh::start(name).unwrap();
+    let shop = Shop {
+        db: node(&mut mesh, "db", db),
+        api: node(&mut mesh, "api", api),
+        web: mesh.node("web", &["role=web"]).unwrap(),
+        mesh,
+    };
+    shop.enforce(rules);
+    shop
+}
+
+fn node(mesh: &mut Mesh, name: &str, lanes: &str) -> Node {
+    let host = mesh.bare_host(name).unwrap();
+    let options = NodeOptions {
+        args: vec!["--lanes".to_owned(), lanes.to_owned()],
+        ..NodeOptions::default()
+    };
+    mesh.node_on(&host, name, &[&format!("role={name}")], options)
+        .unwrap()
+}
+
+/// Connections from the application to the database, each to a port of its own.
+fn connections(shop: &Shop, count: u16) -> Vec<Live> {
+    let at = Shop::at(&shop.db).v4.into();
+    (5400..5400 + count)
+        .map(|port| Live::open(shop.api.host(), shop.db.host(), at, port).unwrap())
+        .collect()
+}
+
+#[derive(Debug)]
+struct Lane {
+    port: u16,
+    received: u64,
+    sent: u64,
+}
+
+/// What `ringfence status` says of a node's lanes.
+fn lanes(node: &Node) -> Vec<Lane> {
+    let status = node.status().unwrap();
+    let lanes = status["lanes"].as_array().cloned().unwrap_or_default();
+    let number = |lane: &serde_json::Value, key: &str| lane[key].as_u64().unwrap();
+    lanes
+        .iter()
+        .map(|lane| Lane {
+            port: number(lane, "port") as u16,
+            received: number(lane, "rx_bytes"),
+            sent: number(lane, "tx_bytes"),
+        })
+        .collect()
+}
+
+/// A firewall that nobody told of a lane's port.
+fn block(host: &Host, port: u16) {
+    let rules = format!(
+        "table inet firewall {{\nchain in {{\ntype filter hook input priority 0\nudp dport {port} drop\n}}\n}}\n"
+    );
+    host.command("nft")
+        .args(["-f", "-"])
+        .input(&rules)
+        .text()
+        .unwrap();
+}
