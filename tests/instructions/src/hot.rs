@@ -27,7 +27,7 @@ pub struct Hot {
 }
 
 /// All of them.
-pub const ALL: [Hot; 14] = [
+pub const ALL: [Hot; 15] = [
     hot("seal-full", "seals a packet that fills the MTU", |times| {
         seal(FULL_BYTES, times);
     }),
@@ -48,6 +48,14 @@ pub const ALL: [Hot; 14] = [
             "open-small",
             "opens a bare acknowledgement, which is padded",
             |times| seal_and_open(SMALL_BYTES, times),
+        )
+    },
+    Hot {
+        but: Some(|times| seal_in(Tunnel::in_crowd(CROWD), SMALL_BYTES, times)),
+        ..hot(
+            "open-crowd",
+            "opens a bare acknowledgement from one of 10,000 peers",
+            |times| seal_and_open_in(Tunnel::in_crowd(CROWD), SMALL_BYTES, times),
         )
     },
     hot(
@@ -102,7 +110,10 @@ const fn hot(name: &'static str, what: &'static str, work: fn(u32)) -> Hot {
 }
 
 fn seal(bytes: usize, times: u32) {
-    let mut tunnel = Tunnel::new();
+    seal_in(Tunnel::new(), bytes, times);
+}
+
+fn seal_in(mut tunnel: Tunnel, bytes: usize, times: u32) {
     let packet = data_packet(1, bytes);
     let mut out = Vec::new();
     for _ in 0..times {
@@ -112,7 +123,10 @@ fn seal(bytes: usize, times: u32) {
 }
 
 fn seal_and_open(bytes: usize, times: u32) {
-    let mut tunnel = Tunnel::new();
+    seal_and_open_in(Tunnel::new(), bytes, times);
+}
+
+fn seal_and_open_in(mut tunnel: Tunnel, bytes: usize, times: u32) {
     let packet = data_packet(1, bytes);
     let (mut out, mut buffer) = (Vec::new(), vec![0; 2048]);
     for _ in 0..times {
@@ -123,7 +137,7 @@ fn seal_and_open(bytes: usize, times: u32) {
 
 fn demux(times: u32) {
     let now = Instant::now();
-    let (mut wireguard, datagram) = crowd(10_000, now);
+    let (mut wireguard, datagram) = crowd(CROWD, now);
     let src = SocketAddr::from(([192, 0, 2, 9], 51_820));
     let mut buffer = vec![0; 2048];
     for _ in 0..times {
@@ -238,6 +252,8 @@ const SEGMENTS: usize = 40;
 /// A number that the counts of operations are multiples of.
 const SEGMENTS_SENT: usize = 32;
 const PACKETS: usize = 64;
+/// The peers of the largest perimeter that this is made for.
+const CROWD: u32 = 10_000;
 
 #[cfg(test)]
 mod tests {

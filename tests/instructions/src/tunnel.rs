@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use ringfence_model::{PrivateKey, PublicKey};
-use ringfence_wg::{PeerSlot, WireGuard};
+use ringfence_wg::{PeerSlot, SegmentHandle, WireGuard};
 
 /// Two ends with a session.
 pub(crate) struct Tunnel {
@@ -15,6 +15,7 @@ pub(crate) struct Tunnel {
 
 pub(crate) struct End {
     pub(crate) wireguard: WireGuard,
+    segment: SegmentHandle,
     pub(crate) slot: PeerSlot,
     pub(crate) address: SocketAddr,
 }
@@ -34,6 +35,13 @@ impl Tunnel {
         }
         assert!(left.wireguard.has_session(left.slot) && right.wireguard.has_session(right.slot));
         Self { left, right, now }
+    }
+
+    /// The same where the right end has so many peers more.
+    pub(crate) fn in_crowd(peers: u32) -> Self {
+        let mut tunnel = Self::new();
+        tunnel.right.add_strangers(peers, tunnel.now);
+        tunnel
     }
 
     pub(crate) fn seal(&mut self, packet: &[u8], out: &mut Vec<u8>) {
@@ -57,8 +65,16 @@ impl End {
         let slot = wireguard.add_peer(segment, peer, None, now).expect("the first");
         Self {
             wireguard,
+            segment,
             slot,
             address: SocketAddr::from(([192, 0, 2, number], 51_820)),
+        }
+    }
+
+    fn add_strangers(&mut self, peers: u32, now: Instant) {
+        for number in 0..peers {
+            let added = self.wireguard.add_peer(self.segment, stranger(number), None, now);
+            added.expect("there is room for this many");
         }
     }
 
@@ -79,10 +95,7 @@ pub(crate) fn crowd(peers: u32, now: Instant) -> (WireGuard, Vec<u8>) {
     let segment = wireguard.add_segment(&key(1)).expect("the first");
     let mut last = None;
     for number in 0..peers {
-        let mut public = [0x5a; 32];
-        public[..4].copy_from_slice(&number.to_le_bytes());
-        let peer = PublicKey::from_bytes(public);
-        last = wireguard.add_peer(segment, peer, None, now).ok();
+        last = wireguard.add_peer(segment, stranger(number), None, now).ok();
     }
     let slot = last.expect("there is room for this many");
     wireguard.start_handshake(slot, now);
@@ -92,6 +105,13 @@ pub(crate) fn crowd(peers: u32, now: Instant) -> (WireGuard, Vec<u8>) {
     datagram[0] = 4;
     datagram[4..8].copy_from_slice(&initiation[4..8]);
     (wireguard, datagram)
+}
+
+/// The key of somebody who never says anything.
+fn stranger(number: u32) -> PublicKey {
+    let mut public = [0x5a; 32];
+    public[..4].copy_from_slice(&number.to_le_bytes());
+    PublicKey::from_bytes(public)
 }
 
 fn key(number: u8) -> PrivateKey {
