@@ -322,8 +322,16 @@ impl CoreHandle {
     /// # Errors
     /// [`CoreGone`] while shutting down.
     pub async fn netmap(&self, node: NodeId) -> Result<Option<Netmap>, CoreGone> {
-        self.with(move |core| core.controller().netmap(node, wall_now()))
-            .await
+        let netmap = self
+            .with(move |core| core.controller().netmap(node, wall_now()))
+            .await?;
+        Ok(netmap.map(|netmap| {
+            let (netmap, too_long) = netmap.or_closed();
+            if let Some(bytes) = too_long {
+                tracing::error!(%node, bytes, "what this node is to know fits no message: everything of it is closed until it has fewer peers, rules or peers a rule");
+            }
+            netmap
+        }))
     }
 
     /// The newest revision.

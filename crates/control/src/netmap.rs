@@ -231,5 +231,7 @@ fn is_overlay_v6(network: Ipv6Addr, prefix: u8) -> bool {
     prefix >= 48 && network.octets()[0] == 0xfd
 }
 
+mod weight;
+
 #[cfg(test)]
 pub(crate) mod tests;

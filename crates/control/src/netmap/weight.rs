@@ -1,0 +1,127 @@
+//! What a netmap weighs on its way, and what is sent instead of one that no message holds.
+//!
+//! **Invariant:** a node whose netmap has grown too long is told so much less that it closes: never nothing, for then
+//! it would go on with what was narrowed since.
+
+use super::Netmap;
+use crate::NETMAP_BYTES_MAX;
+
+impl Netmap {
+    /// This netmap, or, if no message holds it, the same without a peer or a rule: everything of that node is closed
+    /// then. The second value is its weight in bytes in that case, to be told to whoever can make it shorter.
+    pub fn or_closed(self) -> (Self, Option<usize>) {
+        self.or_closed_within(NETMAP_BYTES_MAX - DELTA_BYTES_MORE)
+    }
+
+    fn or_closed_within(mut self, limit: usize) -> (Self, Option<usize>) {
+        // Hardly any comes near the limit, and those need not be encoded once more to know it.
+        if self.weight_at_most() <= limit {
+            return (self, None);
+        }
+        let mut counted = Counted(0);
+        ciborium::into_writer(&self, &mut counted)
+            .expect("plain data always encodes, and counting takes every byte");
+        if counted.0 <= limit {
+            return (self, None);
+        }
+        for segment in self.segments.values_mut() {
+            segment.peers.clear();
+            segment.rules.clear();
+        }
+        (self, Some(counted.0))
+    }
+
+    /// A bound of the weight by counting alone.
+    fn weight_at_most(&self) -> usize {
+        let segments = self.segments.values().map(|segment| {
+            let rules = segment.rules.iter().map(|rule| {
+                RULE_BYTES_MAX + NODE_BYTES_MAX * rule.peers.len() + SERVICE_BYTES_MAX * rule.services.len()
+            });
+            let prefixes = PREFIX_BYTES_MAX * segment.prefixes.v4.len();
+            SEGMENT_BYTES_MAX + prefixes + PEER_BYTES_MAX * segment.peers.len() + rules.sum::<usize>()
+        });
+        HEAD_BYTES_MAX + segments.sum::<usize>()
+    }
+}
+
+/// Counts what is written.
+struct Counted(usize);
+
+impl std::io::Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Mesh, node, name, revision and time.
+const HEAD_BYTES_MAX: usize = 512;
+/// A perimeter's name, this node's addresses in it and its key.
+const SEGMENT_BYTES_MAX: usize = 512;
+/// One prefix as text, with room.
+const PREFIX_BYTES_MAX: usize = 64;
+/// Names of 63 bytes, a key, two addresses as text, and what the fields are called.
+const PEER_BYTES_MAX: usize = 320;
+/// Number, direction, expiry, and what the fields are called.
+const RULE_BYTES_MAX: usize = 128;
+/// A number of 64 bits.
+const NODE_BYTES_MAX: usize = 9;
+/// `tcp/10000-20000`, with room.
+const SERVICE_BYTES_MAX: usize = 32;
+/// A delta that changes everything also says what is gone: a name or a number for everything there can be.
+const DELTA_BYTES_MORE: usize = 2 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use crate::netmap::tests::{any_netmap, netmap, segment};
+
+    use super::*;
+
+    fn weight(netmap: &Netmap) -> usize {
+        let mut bytes = Vec::new();
+        ciborium::into_writer(netmap, &mut bytes).unwrap();
+        bytes.len()
+    }
+
+    #[test]
+    fn a_netmap_that_no_message_holds_closes_the_node_and_says_what_it_weighs() {
+        let long = netmap(
+            7,
+            [("records", segment(1, 2..=200)), ("cameras", segment(2, 2..=9))],
+        );
+        let bytes = weight(&long);
+        assert_eq!(
+            long.clone().or_closed_within(bytes),
+            (long.clone(), None),
+            "one that just fits is sent as it is"
+        );
+
+        let (closed, told) = long.clone().or_closed_within(bytes - 1);
+        assert_eq!(told, Some(bytes));
+        assert_eq!(
+            closed.revision, long.revision,
+            "it is enforced, and acknowledged, as any other"
+        );
+        assert_eq!(closed.segments.len(), 2, "the node stays a member");
+        assert!(
+            closed
+                .segments
+                .values()
+                .all(|segment| segment.peers.is_empty() && segment.rules.is_empty())
+        );
+        assert_eq!(closed.check(), Ok(()));
+    }
+
+    proptest! {
+        #[test]
+        fn a_netmap_never_weighs_more_than_counting_says(netmap in any_netmap()) {
+            prop_assert!(weight(&netmap) <= netmap.weight_at_most());
+        }
+    }
+}
