@@ -82,10 +82,7 @@ impl Controller {
     /// What a connected node says of its sessions with its peers. If it has lost them, whoever is told of its next
     /// candidates is told of that: it may be unable to reach them by itself, and they would not know to reach it.
     pub fn begin_epoch(&mut self, node: NodeId, connection_id: u64, epoch: u64) {
-        if let Some(presence) = self.presence.by_node.get_mut(&node)
-            && presence
-                .connection
-                .is_some_and(|connection| connection.id == connection_id)
+        if let Some(presence) = self.connected_as(node, connection_id)
             && presence.epoch != epoch
         {
             presence.epoch = epoch;
@@ -98,10 +95,7 @@ impl Controller {
     pub fn set_lane_ports(&mut self, node: NodeId, connection_id: u64, lane_ports: &[u16]) {
         let usable = lane_ports.iter().take_while(|port| **port != 0);
         let lane_ports: Vec<u16> = usable.take(LANES_MAX - 1).copied().collect();
-        if let Some(presence) = self.presence.by_node.get_mut(&node)
-            && presence
-                .connection
-                .is_some_and(|connection| connection.id == connection_id)
+        if let Some(presence) = self.connected_as(node, connection_id)
             && presence.lane_ports != lane_ports
         {
             presence.lane_ports = lane_ports;
@@ -111,16 +105,17 @@ impl Controller {
 
     /// A node's control connection is gone. One that was replaced already is nobody's loss.
     pub fn disconnected(&mut self, node: NodeId, connection_id: u64, wall: UnixMillis) {
-        let Some(presence) = self.presence.by_node.get_mut(&node) else {
-            return;
-        };
-        if presence
-            .connection
-            .is_some_and(|connection| connection.id == connection_id)
-        {
+        if let Some(presence) = self.connected_as(node, connection_id) {
             presence.connection = None;
             presence.last_seen = Some(wall);
         }
+    }
+
+    /// A node's presence, if this connection is still the one it has.
+    fn connected_as(&mut self, node: NodeId, connection_id: u64) -> Option<&mut NodePresence> {
+        let presence = self.presence.by_node.get_mut(&node)?;
+        let connection = presence.connection?;
+        (connection.id == connection_id).then_some(presence)
     }
 
     /// A node was heard from.

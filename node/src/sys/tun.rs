@@ -46,8 +46,8 @@ impl TunQueue {
     }
 }
 
-/// Makes the TUN device `interface`, or one more queue of it, and returns its descriptor, non-blocking. Each packet, in and out, follows a header
-/// of [`VNET_HEADER_BYTES`]; until [`set_tun_offload`] packets come whole.
+/// Makes the TUN device `interface`, or one more queue of it, and returns its descriptor, non-blocking. Each packet, in
+/// and out, follows a header of [`VNET_HEADER_BYTES`]; until [`set_tun_offload`] packets come whole.
 ///
 /// # Errors
 /// What the kernel says: no `/dev/net/tun`, no `CAP_NET_ADMIN`, a name too long or in use.
