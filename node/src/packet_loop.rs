@@ -9,10 +9,9 @@ use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
+use rustix::event::{Timespec, epoll};
 use tokio::sync::mpsc;
 
 use ringfence_confine::wash_stack;
@@ -25,121 +24,34 @@ use crate::tun::{self, Offload, Tun};
 use crate::udp::{Inbox, Udp};
 
 mod lanes;
+mod threads;
 mod traffic;
 
+pub(crate) use threads::{LaneParts, LoopEnded, LoopHandle, Running, spawn};
+
 use lanes::Ring;
+use threads::{COMMANDS_MAX, Connections};
 
-/// The control side's hold on the packet loops, one for each lane.
-#[derive(Clone)]
-pub(crate) struct LoopHandle {
-    lanes: Arc<[LaneHandle]>,
-}
-
-struct LaneHandle {
-    commands: mpsc::Sender<Command>,
+struct PacketLoop {
+    dataplane: Dataplane,
+    udp: Udp,
+    devices: BTreeMap<SegmentId, Device>,
+    next_token: u64,
+    device_retry: Option<Instant>,
+    epoll: OwnedFd,
     waker: Arc<OwnedFd>,
-}
-
-/// The packet loop has ended, so the process is about to.
-#[derive(Debug, thiserror::Error)]
-#[error("the packet loop has ended")]
-pub(crate) struct LoopEnded;
-
-/// The packet loops of a node, which run.
-pub(crate) struct Running {
-    /// Gives them commands.
-    pub(crate) handle: LoopHandle,
-    /// What they tell.
-    pub(crate) events: mpsc::Receiver<LoopEvent>,
-    /// Their threads; they end after [`Command::Shutdown`].
-    pub(crate) threads: Vec<JoinHandle<()>>,
-}
-
-impl LoopHandle {
-    /// Gives every loop a command; waits while the queue of one is full.
-    pub(crate) async fn send(&self, command: Command) -> Result<(), LoopEnded> {
-        if let [only] = &*self.lanes {
-            return only.send(command).await;
-        }
-        let mut sent = Ok(());
-        for (lane, command) in self.lanes.iter().zip(command.for_lanes(self.lanes.len())) {
-            // Also after one that has ended: each is to hear of the end.
-            sent = sent.and(lane.send(command).await);
-        }
-        sent
-    }
-}
-
-impl LaneHandle {
-    async fn send(&self, command: Command) -> Result<(), LoopEnded> {
-        self.commands.send(command).await.map_err(|_| LoopEnded)?;
-        // A full counter means the loop is about to wake anyway.
-        let _ = rustix::io::write(&*self.waker, &1_u64.to_ne_bytes());
-        Ok(())
-    }
-}
-
-/// What one lane is made of.
-pub(crate) struct LaneParts {
-    /// Its socket.
-    pub(crate) udp: Udp,
-    /// Fresh randomness.
-    pub(crate) seed: [u8; 32],
-}
-
-/// Starts a packet loop for each lane, on a thread of its own.
-///
-/// # Errors
-/// If the kernel gives no thread, epoll or eventfd.
-pub(crate) fn spawn(lanes: Vec<LaneParts>, config: DataplaneConfig, flows: &Flows) -> io::Result<Running> {
-    let count = lanes.len();
-    let new_waker = |_| eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).map(Arc::new);
-    let wakers: Vec<Arc<OwnedFd>> = (0..count).map(new_waker).collect::<Result<_, _>>()?;
-    let (event_queue, events) = mpsc::channel(EVENTS_MAX);
-    let (mut handles, mut threads) = (Vec::new(), Vec::new());
-    let places = Ring::places(&wakers).into_iter().zip(wakers);
-    for (number, (parts, (ring, waker))) in lanes.into_iter().zip(places).enumerate() {
-        let config = DataplaneConfig {
-            lane: u16::try_from(number).unwrap_or(u16::MAX),
-            lanes: u16::try_from(count).unwrap_or(u16::MAX),
-            ..config
-        };
-        let name = match number {
-            0 => "packets".to_owned(),
-            further => format!("packets-{further}"),
-        };
-        let (commands, command_queue) = mpsc::channel(COMMANDS_MAX);
-        handles.push(LaneHandle {
-            commands,
-            waker: Arc::clone(&waker),
-        });
-        let connections = Connections {
-            waker,
-            commands: command_queue,
-            events: event_queue.clone(),
-            flows: flows.clone(),
-            ring,
-        };
-        let mut packet_loop = PacketLoop::new(parts, config, connections)?;
-        let thread = std::thread::Builder::new().name(name);
-        threads.push(thread.spawn(move || packet_loop.run())?);
-    }
-    Ok(Running {
-        handle: LoopHandle {
-            lanes: handles.into(),
-        },
-        events,
-        threads,
-    })
-}
-
-/// How a loop is connected with the rest of the node.
-struct Connections {
-    waker: Arc<OwnedFd>,
+    /// Its place among the loops of the node; `None` if there is no other.
+    ring: Option<Ring>,
     commands: mpsc::Receiver<Command>,
     events: mpsc::Sender<LoopEvent>,
     flows: Flows,
-    ring: Option<Ring>,
+    /// Ended flows that wait to be handed over.
+    closed: ClosedFlows,
+    hand_over_at: Option<Instant>,
+    /// How many the data plane had not told when last asked.
+    unreported: u64,
+    buffer: Vec<u8>,
+    inbox: Inbox,
 }
 
 impl PacketLoop {
@@ -174,28 +86,6 @@ impl PacketLoop {
             inbox: Inbox::new(),
         })
     }
-}
-
-struct PacketLoop {
-    dataplane: Dataplane,
-    udp: Udp,
-    devices: BTreeMap<SegmentId, Device>,
-    next_token: u64,
-    device_retry: Option<Instant>,
-    epoll: OwnedFd,
-    waker: Arc<OwnedFd>,
-    /// Its place among the loops of the node; `None` if there is no other.
-    ring: Option<Ring>,
-    commands: mpsc::Receiver<Command>,
-    events: mpsc::Sender<LoopEvent>,
-    flows: Flows,
-    /// Ended flows that wait to be handed over.
-    closed: ClosedFlows,
-    hand_over_at: Option<Instant>,
-    /// How many the data plane had not told when last asked.
-    unreported: u64,
-    buffer: Vec<u8>,
-    inbox: Inbox,
 }
 
 /// A segment's TUN device, or the wish for one.
@@ -434,12 +324,6 @@ fn watch(epoll: &OwnedFd, source: &impl std::os::fd::AsFd, token: u64) -> io::Re
 const WAKER: u64 = 0;
 const UDP: u64 = 1;
 const FIRST_DEVICE: u64 = 2;
-
-/// Commands that may wait; the sender waits when it is full.
-const COMMANDS_MAX: usize = 256;
-
-/// Events that may wait for the control side; past it they wait in the data plane.
-const EVENTS_MAX: usize = 1024;
 
 /// Descriptors one wait reports: every segment, the socket and the waker.
 const READY_MAX: usize = ringfence_model::SEGMENTS_PER_NODE_MAX + 2;
