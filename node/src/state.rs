@@ -3,16 +3,23 @@
 //! **Invariant:** a file is replaced whole or not at all; nothing secret is ever readable by another user, and a
 //! directory that another user could read or write is refused.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use ringfence_model::{Name, NodeId, PrivateKey};
+
+mod error;
+mod files;
+
+pub(crate) use error::StateError;
+
+use error::at;
+use files::{FILE_MODE, check_rights, lock, replace, sweep, sync};
 
 /// A state directory that this process alone uses.
 pub(crate) struct StateDir {
@@ -35,74 +42,6 @@ pub(crate) struct NodeFile {
     pub(crate) name: Name,
     /// `host:port` of each controller.
     pub(crate) controllers: Vec<String>,
-}
-
-/// The state directory cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum StateError {
-    /// There is no identity in it.
-    #[error("{} holds no identity: enrol this machine first with `ringfence-node enroll`", .0.display())]
-    NotEnrolled(PathBuf),
-    /// It has one already.
-    #[error("{} already holds the identity of {name} in mesh {mesh}: remove the directory to enrol anew", .path.display())]
-    AlreadyEnrolled {
-        /// The directory.
-        path: PathBuf,
-        /// The node's name.
-        name: Name,
-        /// The mesh.
-        mesh: Name,
-    },
-    /// Someone else may read or write it.
-    #[error("{} has mode {mode:04o}, so other users could reach its secrets: run `chmod {wanted:o}` on it", .path.display())]
-    Rights {
-        /// What.
-        path: PathBuf,
-        /// Its mode.
-        mode: u32,
-        /// The mode it should have.
-        wanted: u32,
-    },
-    /// Someone else owns it.
-    #[error("{} belongs to user {owner}, and this process runs as user {user}", .path.display())]
-    Owner {
-        /// What.
-        path: PathBuf,
-        /// Whose it is.
-        owner: u32,
-        /// Who asks.
-        user: u32,
-    },
-    /// It is a file.
-    #[error("{} is not a directory", .0.display())]
-    NotADirectory(PathBuf),
-    /// Another instance runs on it.
-    #[error("{} is in use by another ringfence-node", .0.display())]
-    InUse(PathBuf),
-    /// A newer program wrote it.
-    #[error("{} has format {found}, this program reads {FORMAT}: use the ringfence-node that wrote it, or a newer one", .path.display())]
-    Format {
-        /// The file.
-        path: PathBuf,
-        /// The version it names.
-        found: u32,
-    },
-    /// It is damaged.
-    #[error("{} is damaged: {why}", .path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// The operating system says no.
-    #[error("{}: {source}", .path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What it says.
-        source: io::Error,
-    },
 }
 
 impl StateDir {
@@ -317,78 +256,6 @@ struct Format {
     format: u32,
 }
 
-/// A temporary file in the same directory, 0600 from its first moment, renamed over the old one once on disk.
-fn replace(directory: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut temporary = tempfile::Builder::new()
-        .prefix(TEMPORARY[0])
-        .tempfile_in(directory)?;
-    temporary.write_all(bytes)?;
-    temporary.as_file().sync_all()?;
-    temporary.persist(path)?;
-    Ok(())
-}
-
-/// Puts what was done in a directory on the disk: names are written down apart from what they name.
-fn sync(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
-}
-
-/// Removes what a write that was cut off has left: half a file, which may be half a secret.
-fn sweep(directory: &Path) -> io::Result<()> {
-    let entries = match fs::read_dir(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        other => other?,
-    };
-    for entry in entries {
-        let entry = entry?;
-        let name = entry.file_name();
-        let is_left = |prefix: &&str| name.as_encoded_bytes().starts_with(prefix.as_bytes());
-        if TEMPORARY.iter().any(is_left) {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-fn lock(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(FILE_MODE)
-        .open(path)?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-    Ok(file)
-}
-
-fn check_rights(path: &Path, metadata: &fs::Metadata, wanted: u32) -> Result<(), StateError> {
-    let user = rustix::process::geteuid().as_raw();
-    if metadata.uid() != user {
-        return Err(StateError::Owner {
-            path: path.into(),
-            owner: metadata.uid(),
-            user,
-        });
-    }
-    let mode = metadata.mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(StateError::Rights {
-            path: path.into(),
-            mode,
-            wanted,
-        });
-    }
-    Ok(())
-}
-
-fn at(path: &Path) -> impl Fn(io::Error) -> StateError + use<> {
-    let path = path.to_owned();
-    move |source| StateError::Io {
-        path: path.clone(),
-        source,
-    }
-}
-
 fn key_file(perimeter: &Name) -> String {
     format!("{KEYS}/{perimeter}.key")
 }
@@ -401,141 +268,8 @@ const IDENTITY: &str = "identity.pem";
 const CERTIFICATE: &str = "certificate.pem";
 const CA: &str = "ca.pem";
 const KEYS: &str = "keys";
-/// How files begin that are not whole yet: ours, and those of `IdentityKey::write`.
-const TEMPORARY: [&str; 2] = [".new-", ".ringfence-"];
 const LOCK: &str = "lock";
 const DIRECTORY_MODE: u32 = 0o700;
-const FILE_MODE: u32 = 0o600;
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
-    use super::*;
-
-    fn name(text: &str) -> Name {
-        Name::parse(text).unwrap()
-    }
-
-    fn node() -> NodeFile {
-        NodeFile {
-            format: FORMAT,
-            mesh: name("acme"),
-            node: NodeId(3),
-            name: name("db-1"),
-            controllers: vec!["192.0.2.1:8443".into()],
-        }
-    }
-
-    fn fresh() -> (tempfile::TempDir, StateDir) {
-        let parent = tempfile::tempdir().unwrap();
-        let state = StateDir::create(&parent.path().join("state")).unwrap();
-        (parent, state)
-    }
-
-    #[test]
-    fn what_is_written_reads_back_and_only_the_owner_can() {
-        let (_parent, state) = fresh();
-
-        state.save_node(&node()).unwrap();
-        state.save_certificate("pem").unwrap();
-
-        assert_eq!(state.node().unwrap(), node());
-        for file in [NODE, CERTIFICATE] {
-            let mode = fs::metadata(state.path.join(file)).unwrap().mode() & 0o777;
-            assert_eq!(mode, 0o600, "{file}");
-        }
-        assert_eq!(fs::metadata(&state.path).unwrap().mode() & 0o777, 0o700);
-    }
-
-    #[test]
-    fn a_directory_without_identity_is_not_enrolled() {
-        let (parent, state) = fresh();
-
-        assert!(matches!(state.node(), Err(StateError::NotEnrolled(_))));
-        assert!(state.check_vacant().is_ok());
-        let missing = StateDir::open(&parent.path().join("nowhere"));
-        assert!(matches!(missing.err(), Some(StateError::NotEnrolled(_))));
-    }
-
-    #[test]
-    fn an_identity_is_not_enrolled_over() {
-        let (_parent, state) = fresh();
-        state.save_node(&node()).unwrap();
-
-        assert!(matches!(
-            state.check_vacant(),
-            Err(StateError::AlreadyEnrolled { .. })
-        ));
-    }
-
-    #[test]
-    fn a_directory_or_secret_that_others_can_read_is_refused() {
-        let (_parent, state) = fresh();
-        let path = state.path.clone();
-        state.write(IDENTITY, b"pem").unwrap();
-        fs::set_permissions(path.join(IDENTITY), fs::Permissions::from_mode(0o640)).unwrap();
-
-        let told = state.identity_path().unwrap_err().to_string();
-
-        assert!(told.contains("mode 0640") && told.contains("chmod 600"), "{told}");
-        drop(state);
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        let told = StateDir::open(&path).err().unwrap().to_string();
-        assert!(told.contains("mode 0755") && told.contains("chmod 700"), "{told}");
-    }
-
-    #[test]
-    fn a_second_instance_is_refused_until_the_first_ends() {
-        let (_parent, state) = fresh();
-        let path = state.path.clone();
-
-        assert!(matches!(StateDir::open(&path).err(), Some(StateError::InUse(_))));
-        drop(state);
-        assert!(StateDir::open(&path).is_ok());
-    }
-
-    #[test]
-    fn a_newer_format_and_unknown_keys_are_refused() {
-        let (_parent, state) = fresh();
-
-        state.write(NODE, b"format = 2\nfuture = true\n").unwrap();
-        assert!(matches!(state.node(), Err(StateError::Format { found: 2, .. })));
-        state.write(NODE, b"format = 1\nodd = true\n").unwrap();
-        assert!(matches!(state.node(), Err(StateError::Damaged { .. })));
-    }
-
-    #[test]
-    fn what_a_cut_off_write_left_is_swept_away_and_nothing_else() {
-        let (_parent, state) = fresh();
-        let path = state.path.clone();
-        let key = state.key(&name("stays"), [1; 32]).unwrap().public_key();
-        state.save_node(&node()).unwrap();
-        let left = [".new-a1", ".ringfence-b2", "keys/.new-c3"].map(|left| path.join(left));
-        for left in &left {
-            fs::write(left, "half a secr").unwrap();
-        }
-        drop(state);
-
-        let state = StateDir::open(&path).unwrap();
-
-        assert!(left.iter().all(|left| !left.exists()));
-        assert_eq!(state.node().unwrap(), node());
-        assert_eq!(state.key(&name("stays"), [2; 32]).unwrap().public_key(), key);
-    }
-
-    #[test]
-    fn a_key_is_made_once_and_gone_after_membership() {
-        let (_parent, state) = fresh();
-        let (stays, goes) = (name("stays"), name("goes"));
-        let first = state.key(&stays, [1; 32]).unwrap().public_key();
-        state.key(&goes, [2; 32]).unwrap();
-
-        assert_eq!(state.key(&stays, [3; 32]).unwrap().public_key(), first);
-        state.retain_keys(|perimeter| *perimeter == stays).unwrap();
-
-        assert_eq!(state.key(&stays, [4; 32]).unwrap().public_key(), first);
-        let anew = state.key(&goes, [5; 32]).unwrap();
-        assert!(anew == PrivateKey::from_random([5; 32]));
-    }
-}
+mod tests;
