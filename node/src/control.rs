@@ -7,13 +7,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use ringfence_control::saved::Peers;
-use ringfence_control::{HelloFacts, Netmap, NodeAction, NodeSession, PeerCandidates, ToController, ToNode};
-use ringfence_dataplane::{Restored, SegmentFacts};
+use ringfence_control::{HelloFacts, NodeAction, NodeSession, PeerCandidates, ToController, ToNode};
+use ringfence_dataplane::SegmentFacts;
 use ringfence_model::{Candidate, Name, NodeId, PublicKey, UnixMillis};
 
 use crate::candidates::Sources;
@@ -26,7 +26,6 @@ use crate::netlink::Netlink;
 use crate::packet_loop::{LoopEnded, LoopHandle};
 use crate::pings::Pings;
 use crate::report::ChangingFacts;
-use crate::saved;
 use crate::state::{NodeFile, StateDir};
 use crate::uapi::Uapi;
 
@@ -35,6 +34,7 @@ mod disown;
 mod enforce;
 mod liveness;
 mod orders;
+mod restart;
 
 /// The control side of one node.
 pub(crate) struct Control {
@@ -140,17 +140,6 @@ impl Control {
         }
     }
 
-    /// Saves what a restart can use, if it changed.
-    pub(crate) fn save_peers(&mut self) {
-        if self.memory.peers == self.memory.peers_saved {
-            return;
-        }
-        self.memory.peers_saved = self.memory.peers.clone();
-        if let Err(error) = saved::save_peers(&self.state, &self.memory.peers) {
-            tracing::warn!(%error, "where peers are could not be saved");
-        }
-    }
-
     async fn handle_link_event(&mut self, event: LinkEvent) -> Result<Option<String>, LoopEnded> {
         match event {
             LinkEvent::Connected { address, outgoing } => self.greet(address, outgoing).await,
@@ -236,26 +225,6 @@ impl Control {
         if let Err(error) = link.try_send(message) {
             tracing::warn!(%error, "a message to the controller was lost: hanging up");
             self.memory.link = None;
-        }
-    }
-
-    async fn extend_leases(&mut self) -> Result<(), LoopEnded> {
-        self.packets.send(Command::Lease).await?;
-        if self
-            .memory
-            .word_saved
-            .is_none_or(|saved| saved.elapsed() >= WORD_SAVE_EVERY)
-        {
-            self.save_word();
-        }
-        Ok(())
-    }
-
-    /// Writes down that the controller spoke. An older word than the truth only shortens a lease after a restart.
-    fn save_word(&mut self) {
-        self.memory.word_saved = Some(Instant::now());
-        if let Err(error) = saved::save_word(&self.state, saved::moment_now()) {
-            tracing::warn!(%error, "the lease could not be saved: after a restart it counts from an earlier word");
         }
     }
 
@@ -354,55 +323,6 @@ impl Control {
         }
     }
 
-    /// Puts the netmap that was saved in force, for what is left of its leases.
-    pub(crate) async fn restore(&mut self) -> Result<(), LoopEnded> {
-        let saved = match saved::load(&self.state, &saved::moment_now()) {
-            Ok(Some(saved)) => saved,
-            Ok(None) => return Ok(()),
-            Err(error) => {
-                tracing::warn!(%error, "the saved netmap is of no use: no peers until the controller speaks");
-                return Ok(());
-            }
-        };
-        let restored = Restored {
-            since_word: saved.since_word,
-            wall: saved::wall_now(),
-        };
-        if !self.is_ours(&saved.netmap) {
-            tracing::warn!("the saved netmap is another node's: it is ignored");
-            return Ok(());
-        }
-        let (answer, taken) = oneshot::channel();
-        let netmap = Box::new(saved.netmap.clone());
-        self.packets
-            .send(Command::Restore {
-                netmap,
-                restored,
-                answer,
-            })
-            .await?;
-        match taken.await.map_err(|_| LoopEnded)? {
-            Ok(()) => {
-                let revision = saved.netmap.revision;
-                tracing::info!(%revision, "going on with the saved netmap for what is left of its lease");
-                self.rename(&saved.netmap.name);
-                self.session = NodeSession::new(self.node.mesh.clone(), self.node.node, Some(saved.netmap));
-            }
-            Err(error) => tracing::warn!(%error, "the saved netmap was refused"),
-        }
-        let peers = saved::load_peers(&self.state);
-        self.memory.former_sessions = peers.sessions;
-        for (peer, candidates) in peers.candidates {
-            self.set_candidates(of_earlier_run(peer, candidates, Vec::new()))
-                .await?;
-        }
-        Ok(())
-    }
-
-    fn is_ours(&self, netmap: &Netmap) -> bool {
-        netmap.mesh == self.node.mesh && netmap.node == self.node.node
-    }
-
     fn rename(&mut self, name: &Name) {
         self.changing.send_if_modified(|facts| {
             let renamed = facts.name != *name;
@@ -412,20 +332,8 @@ impl Control {
     }
 }
 
-/// What is on disk of a peer's candidates. Sessions of that run are gone, whatever the peer says of its own.
-fn of_earlier_run(peer: NodeId, candidates: Vec<Candidate>, lane_ports: Vec<u16>) -> PeerCandidates {
-    PeerCandidates {
-        peer,
-        candidates,
-        epoch: 0,
-        lane_ports,
-    }
-}
-
 /// How often addresses and the certificate are looked at.
 const TICK: Duration = Duration::from_secs(3);
-/// How often the controller's word is written down.
-const WORD_SAVE_EVERY: Duration = Duration::from_secs(5);
 /// How long an answer to a renewal may take before it is asked for again.
 /// Also after an answer: a controller whose clock was set back by many hours makes certificates that look old here
 /// until the next connection.

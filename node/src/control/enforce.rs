@@ -10,7 +10,8 @@ use ringfence_control::saved::Peers;
 use ringfence_dataplane::Event;
 use ringfence_model::{NodeId, Revision};
 
-use super::{Control, of_earlier_run};
+use super::Control;
+use super::restart::of_earlier_run;
 use crate::command::{Command, LoopEvent};
 use crate::flows::FlowsInput;
 use crate::packet_loop::LoopEnded;
