@@ -37,7 +37,7 @@ use crate::unix::Listener;
 /// Runs the agent until SIGTERM or SIGINT, or until the mesh removes this node.
 ///
 /// # Errors
-/// If a part of it cannot start, or the packet loop ends.
+/// If a part of it cannot start, or a packet loop ends.
 pub(crate) async fn run(state: StateDir, arguments: &AgentArguments) -> Result<(), Failure> {
     let node = state.node()?;
     let identity = Identity::load(&state)?;
@@ -54,7 +54,7 @@ pub(crate) async fn run(state: StateDir, arguments: &AgentArguments) -> Result<(
     let Running {
         handle,
         events,
-        threads,
+        mut threads,
     } = start_loops(sockets, arguments, &flows)?;
     let parts = Parts {
         state,
@@ -74,13 +74,14 @@ pub(crate) async fn run(state: StateDir, arguments: &AgentArguments) -> Result<(
     } = parts.assemble(events)?;
     let link = link::keep(target, link_queue);
     let local = tokio::spawn(local::serve(listener, desk));
-    control.restore().await.map_err(anyhow::Error::new)?;
-    tell_systemd(&[NotifyState::Ready]);
-    tracing::info!(node = %control.node.name, mesh = %control.node.mesh, listen_port, "running");
     let stop = either(&mut terminate, &mut interrupt);
     let ended = tokio::select! {
-        ended = control.run(stop) => ended,
+        ended = work(&mut control, stop) => ended,
         () = link => Err(LoopEnded),
+        lane = threads.next_ended() => {
+            tracing::error!(lane, "a packet loop has ended: the node stops");
+            Err(LoopEnded)
+        }
     };
     tell_systemd(&[NotifyState::Stopping]);
     local.abort();
@@ -90,8 +91,7 @@ pub(crate) async fn run(state: StateDir, arguments: &AgentArguments) -> Result<(
     control.save_peers();
     // Fails only if the loop has ended already.
     let _ = handle.send(Command::Shutdown).await;
-    let joined =
-        tokio::task::spawn_blocking(move || threads.into_iter().try_for_each(JoinHandle::join)).await;
+    let joined = tokio::task::spawn_blocking(move || threads.join()).await;
     // After the last packet: what ended until then is written down.
     finish(&flows, flows_thread).await;
     // Only now: the devices took their routes with them.
@@ -99,7 +99,7 @@ pub(crate) async fn run(state: StateDir, arguments: &AgentArguments) -> Result<(
     // The connection's last word leaves meanwhile: the controller need not wait for its idle timeout.
     tokio::time::sleep(GOODBYE_TIME).await;
     if !matches!(joined, Ok(Ok(()))) {
-        return Err(anyhow!("the packet loop panicked").into());
+        return Err(anyhow!("a packet loop panicked").into());
     }
     match ended.map_err(anyhow::Error::new)? {
         Ended::Stopped => {
@@ -110,6 +110,15 @@ pub(crate) async fn run(state: StateDir, arguments: &AgentArguments) -> Result<(
             "this node was removed from the mesh: {reason}"
         ))),
     }
+}
+
+/// Puts what was saved in force, then follows the controller until `stop` resolves.
+async fn work(control: &mut Control, stop: impl Future<Output = ()>) -> Result<Ended, LoopEnded> {
+    control.restore().await?;
+    tell_systemd(&[NotifyState::Ready]);
+    let listen_port = control.listen_port;
+    tracing::info!(node = %control.node.name, mesh = %control.node.mesh, listen_port, "running");
+    control.run(stop).await
 }
 
 async fn either(one: &mut Signal, other: &mut Signal) {

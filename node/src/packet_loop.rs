@@ -124,7 +124,10 @@ impl PacketLoop {
                 self.take_arrivals();
             }
             for event in &ready {
-                self.handle_ready(event.data.u64());
+                if self.handle_ready(event.data.u64()).is_break() {
+                    self.hand_over();
+                    return;
+                }
             }
             self.handle_time(clock::now());
         }
@@ -167,12 +170,14 @@ impl PacketLoop {
         ControlFlow::Continue(())
     }
 
-    fn handle_ready(&mut self, token: u64) {
+    /// Moves what a descriptor holds; breaks if this loop cannot go on.
+    fn handle_ready(&mut self, token: u64) -> ControlFlow<()> {
         match token {
             WAKER => {}
-            UDP => self.read_datagrams(),
+            UDP => return self.read_datagrams(),
             device => self.read_packets(device),
         }
+        ControlFlow::Continue(())
     }
 
     fn handle_time(&mut self, now: Instant) {
@@ -252,6 +257,7 @@ impl PacketLoop {
             }
             Event::SegmentRemoved(facts) => {
                 self.devices.remove(&facts.id);
+                self.call_in(&facts.interface);
                 self.tell(LoopEvent::DeviceRemoved(facts));
             }
             Event::FlowClosed(closed) => {

@@ -190,6 +190,11 @@ impl AsFd for Udp {
     }
 }
 
+/// An administrator took the socket away (`ss --kill`): it has no port any more, or none that can be relied on.
+pub(crate) fn is_destroyed(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ECONNABORTED)
+}
+
 fn bind_both(port: u16) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::IPV6,

@@ -19,7 +19,8 @@ pub(super) struct Ring {
     number: usize,
     /// All of them, by number.
     lanes: Vec<Door>,
-    arrivals: mpsc::Receiver<FromLane>,
+    arrivals: mpsc::Receiver<Offer>,
+    queues: mpsc::Receiver<Word>,
     /// Queues that came before the word that their segment exists.
     early: Vec<(String, Tun)>,
 }
@@ -27,16 +28,17 @@ pub(super) struct Ring {
 /// The way to one lane.
 #[derive(Clone)]
 struct Door {
-    sender: mpsc::Sender<FromLane>,
+    offers: mpsc::Sender<Offer>,
+    /// Of their own: a lane that has more packets than it can carry gets its queues all the same.
+    queues: mpsc::Sender<Word>,
     waker: Arc<OwnedFd>,
 }
 
-/// What one lane gives another.
-enum FromLane {
-    /// A packet that it cannot carry.
-    Offer(Offer),
-    /// A further queue of a TUN device.
-    Queue { interface: String, tun: Tun },
+/// Word of a further queue of a TUN device, on its way to its lane.
+struct Word {
+    interface: String,
+    /// `None`: the device is no more, and lives as long as somebody holds a queue of it.
+    queue: Option<Tun>,
 }
 
 impl Ring {
@@ -45,20 +47,15 @@ impl Ring {
         if wakers.len() == 1 {
             return vec![None];
         }
-        let (senders, receivers): (Vec<_>, Vec<_>) =
-            wakers.iter().map(|_| mpsc::channel(ARRIVALS_MAX)).unzip();
-        let doors = senders.into_iter().zip(wakers).map(|(sender, waker)| Door {
-            sender,
-            waker: Arc::clone(waker),
-        });
-        let doors: Vec<Door> = doors.collect();
+        let (doors, receivers): (Vec<_>, Vec<_>) = wakers.iter().map(Door::new).unzip();
         let places = receivers.into_iter().enumerate();
         places
-            .map(|(number, arrivals)| {
+            .map(|(number, (arrivals, queues))| {
                 Some(Self {
                     number,
                     lanes: doors.clone(),
                     arrivals,
+                    queues,
                     early: Vec::new(),
                 })
             })
@@ -71,6 +68,18 @@ impl Ring {
 }
 
 impl Door {
+    /// A door, and what comes in by it.
+    fn new(waker: &Arc<OwnedFd>) -> (Self, (mpsc::Receiver<Offer>, mpsc::Receiver<Word>)) {
+        let (offers, arrivals) = mpsc::channel(ARRIVALS_MAX);
+        let (queues, new_queues) = mpsc::channel(QUEUES_MAX);
+        let door = Self {
+            offers,
+            queues,
+            waker: Arc::clone(waker),
+        };
+        (door, (arrivals, new_queues))
+    }
+
     fn wake(&self) {
         // A full counter means the loop is about to wake anyway.
         let _ = rustix::io::write(&*self.waker, &1_u64.to_ne_bytes());
@@ -93,12 +102,10 @@ impl PacketLoop {
         let Some(ring) = &self.ring else { return };
         let mut offered = false;
         while let Some(offer) = self.dataplane.poll_offer() {
-            match ring.next().sender.try_send(FromLane::Offer(offer)) {
+            match ring.next().offers.try_send(offer) {
                 Ok(()) => offered = true,
                 Err(mpsc::error::TrySendError::Full(lost) | mpsc::error::TrySendError::Closed(lost)) => {
-                    if let FromLane::Offer(offer) = lost {
-                        self.dataplane.refuse_offer(offer);
-                    }
+                    self.dataplane.refuse_offer(lost);
                 }
             }
         }
@@ -109,46 +116,60 @@ impl PacketLoop {
 
     /// Gives each other lane its queue of a device.
     pub(super) fn hand_out(&self, interface: &str, queues: impl IntoIterator<Item = Tun>) {
-        let Some(ring) = &self.ring else { return };
-        for (door, tun) in ring.lanes.iter().skip(1).zip(queues) {
-            let queue = FromLane::Queue {
-                interface: interface.to_owned(),
-                tun,
-            };
-            if door.sender.try_send(queue).is_err() {
-                // The kernel gives its packets to the other queues, once this one is closed.
-                tracing::warn!(interface, "a lane is too busy to take its queue of a device");
+        self.tell_lanes(interface, queues.into_iter().map(Some));
+    }
+
+    /// A segment is no more: no other lane is to keep its device alive. One that was late to hear of the segment may hold
+    /// a queue that has no place.
+    pub(super) fn call_in(&self, interface: &str) {
+        self.tell_lanes(interface, std::iter::repeat_with(|| None));
+    }
+
+    /// In order, so that what is said last of an interface holds.
+    fn tell_lanes(&self, interface: &str, queues: impl Iterator<Item = Option<Tun>>) {
+        let Some(ring) = self.ring.as_ref().filter(|ring| ring.number == 0) else {
+            return;
+        };
+        for (door, queue) in ring.lanes.iter().skip(1).zip(queues) {
+            let interface = interface.to_owned();
+            if door.queues.try_send(Word { interface, queue }).is_err() {
+                // It has ended, or stands still; the kernel gives its packets to the other queues, once this is closed.
+                tracing::error!("a lane does not take its queue of a device");
             }
             door.wake();
         }
     }
 
-    /// Takes what other lanes gave, up to [`ARRIVALS_MAX`] a turn.
+    /// Takes what other lanes gave, up to [`ARRIVALS_MAX`] packets a turn.
     pub(super) fn take_arrivals(&mut self) {
+        self.take_words();
         let now = clock::now();
         for _ in 0..ARRIVALS_MAX {
-            let Some(ring) = &mut self.ring else { return };
-            match ring.arrivals.try_recv() {
-                Ok(FromLane::Offer(offer)) => {
-                    self.dataplane.handle_offer(offer, now);
-                    if self.dataplane.transmit_bytes_waiting() >= super::traffic::SEND_BYTES {
-                        self.drain();
-                    }
-                }
-                Ok(FromLane::Queue { interface, tun }) => {
-                    ring.early.retain(|(early, _)| *early != interface);
-                    ring.early.push((interface, tun));
-                    self.take_queues();
-                }
-                Err(_) => {
-                    self.drain();
-                    return;
-                }
+            let Some(offer) = self.ring.as_mut().and_then(|ring| ring.arrivals.try_recv().ok()) else {
+                self.drain();
+                return;
+            };
+            self.dataplane.handle_offer(offer, now);
+            if self.dataplane.transmit_bytes_waiting() >= super::traffic::SEND_BYTES {
+                self.drain();
             }
         }
         self.drain();
         // There may be more: wake at once.
         let _ = rustix::io::write(&*self.waker, &1_u64.to_ne_bytes());
+    }
+
+    fn take_words(&mut self) {
+        let Some(ring) = &mut self.ring else { return };
+        let mut any = false;
+        while let Ok(Word { interface, queue }) = ring.queues.try_recv() {
+            ring.early.retain(|(early, _)| *early != interface);
+            ring.early.extend(queue.map(|tun| (interface, tun)));
+            any = true;
+        }
+        if any {
+            self.take_queues();
+        }
     }
 
     /// Puts queues that came to the devices that are known.
@@ -174,3 +195,6 @@ impl PacketLoop {
 
 /// What may wait for a lane: more than another one's turn makes.
 const ARRIVALS_MAX: usize = 1024;
+
+/// Words of queues that may wait for a lane: those of every segment, made and taken away twice.
+const QUEUES_MAX: usize = 4 * ringfence_model::SEGMENTS_PER_NODE_MAX;

@@ -3,6 +3,7 @@
 //! **Invariant:** nothing waits for more to come. What there is, a turn's worth at most, goes on before the loop looks
 //! at its other descriptors and at commands again.
 
+use std::ops::ControlFlow;
 use std::time::Instant;
 
 use ringfence_dataplane::offload::{SuperPacket, VnetHeader};
@@ -10,17 +11,22 @@ use ringfence_dataplane::{Arrival, SegmentId};
 
 use super::PacketLoop;
 use crate::clock;
-use crate::udp::Route;
+use crate::udp::{Route, is_destroyed};
 
 impl PacketLoop {
-    /// Moves what the socket holds to the TUN devices, a turn's worth at most.
-    pub(super) fn read_datagrams(&mut self) {
+    /// Moves what the socket holds to the TUN devices, a turn's worth at most; breaks if the socket is gone for good.
+    pub(super) fn read_datagrams(&mut self) -> ControlFlow<()> {
         let mut inbox = std::mem::take(&mut self.inbox);
         let mut turn = Turn::default();
         while turn.goes_on() {
             match self.udp.receive(&mut inbox) {
                 Ok(0) => break,
                 Ok(_) => {}
+                Err(error) if is_destroyed(&error) => {
+                    let port = self.udp.port();
+                    tracing::error!(port, "the UDP socket was destroyed from outside: the node stops");
+                    return ControlFlow::Break(());
+                }
                 Err(error) => {
                     tracing::debug!(%error, "receiving datagrams failed");
                     break;
@@ -40,6 +46,7 @@ impl PacketLoop {
             self.drain();
         }
         self.inbox = inbox;
+        ControlFlow::Continue(())
     }
 
     /// Moves what a TUN device holds to the socket, a turn's worth at most. Small packets gather until none waits, so

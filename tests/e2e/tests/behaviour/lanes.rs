@@ -1,10 +1,10 @@
 //! Nodes that use several cores: each lane has a port and sessions of its own, and together they are one node.
 
 use ringfence_e2e::{Allow, Live, Mesh, Node, NodeOptions};
-use ringfence_lab::{Host, Reach};
+use ringfence_lab::{Host, Reach, wait_until};
 
 use crate::foreign::device;
-use crate::stage::{BRIEFLY, SOON, Shop, allow};
+use crate::stage::{BRIEFLY, SOON, Shop, allow, policy};
 
 const API_TO_DB: Allow = allow("api", "db", "tcp/5400-5499");
 const DEVICE_TO_DB: Allow = allow("device", "db", "tcp/5400-5499");
@@ -77,6 +77,68 @@ fn a_lane_whose_port_is_blocked_gives_way_to_the_first() {
         connection.exchange(SOON).unwrap();
     }
     assert_eq!(lanes(&shop.db)[1].received, 0, "the other lane carries all");
+}
+
+#[test]
+fn a_node_that_loses_one_lane_ends_at_once_and_says_so() {
+    for lane in [0, 1] {
+        let shop = shop_of_lanes(&format!("lanes-lost-{lane}"), ["2", "2"], &[API_TO_DB]);
+        drop(connections(&shop, CONNECTIONS));
+        let port = lanes(&shop.db)[lane].port;
+
+        // What an administrator may do to a socket.
+        let filter = format!("sport = :{port}");
+        let killed = shop.db.host().command("ss").args(["-HuanK", &filter]).text();
+        assert!(!killed.unwrap().is_empty());
+
+        let status = shop.db.running().wait(BRIEFLY).unwrap();
+        assert_eq!(status.code(), Some(1), "{}", shop.db.log());
+        let log = shop.db.log();
+        assert!(log.contains("a packet loop has ended: the node stops"), "{log}");
+        let links = shop.db.host().command("ip").args(["-br", "link"]).text().unwrap();
+        assert!(!links.contains("rf-shop"), "{links}");
+    }
+}
+
+#[test]
+fn a_device_that_somebody_deletes_comes_back_with_a_queue_for_each_lane() {
+    let shop = shop_of_lanes("lanes-device", ["2", "2"], &[API_TO_DB]);
+    drop(connections(&shop, 1));
+    let delete = ["link", "delete", "rf-shop"];
+    shop.db.host().command("ip").args(delete).text().unwrap();
+    wait_until(SOON, "the device to be back", || {
+        let reach = shop.api.host().try_tcp(Shop::at(&shop.db).v4(5499), BRIEFLY);
+        reach == Reach::Refused
+    })
+    .unwrap();
+
+    let before = lanes(&shop.db);
+    for connection in connections(&shop, CONNECTIONS) {
+        connection.exchange(SOON).unwrap();
+    }
+
+    for (before, after) in before.iter().zip(lanes(&shop.db)) {
+        assert!(after.sent > before.sent + 1000, "{before:?} {after:?}");
+        assert!(after.received > before.received + 1000, "{before:?} {after:?}");
+    }
+}
+
+#[test]
+fn a_segment_that_goes_as_it_comes_leaves_no_device() {
+    let shop = shop_of_lanes("lanes-brief", ["4", "4"], &[API_TO_DB]);
+    let alone = policy(&[API_TO_DB]).replace("role=db", "role=nobody");
+    for _ in 0..5 {
+        shop.mesh.apply(&alone).unwrap();
+        shop.mesh.apply(&policy(&[API_TO_DB])).unwrap();
+    }
+
+    shop.mesh.apply_and_wait(&alone).unwrap();
+
+    wait_until(BRIEFLY, "the device to go", || {
+        let links = shop.db.host().command("ip").args(["-br", "link"]).text();
+        !links.unwrap().contains("rf-shop")
+    })
+    .unwrap();
 }
 
 /// The shop, whose application and database have so many lanes, with these rules in force.
