@@ -93,6 +93,8 @@ struct Device {
     facts: SegmentFacts,
     token: u64,
     tun: Option<Tun>,
+    /// Whether its last turn had one packet only, so that gathering would be waiting.
+    is_sparse: bool,
 }
 
 impl PacketLoop {
@@ -241,6 +243,7 @@ impl PacketLoop {
                         facts,
                         token,
                         tun: None,
+                        is_sparse: true,
                     },
                 );
                 if self.is_first() {

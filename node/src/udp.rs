@@ -14,7 +14,7 @@ use crate::sys;
 
 mod inbox;
 
-pub(crate) use inbox::Inbox;
+pub(crate) use inbox::{Inbox, RUNS_MAX};
 
 /// The node's socket, non-blocking.
 pub(crate) struct Udp {

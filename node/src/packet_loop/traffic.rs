@@ -11,7 +11,7 @@ use ringfence_dataplane::{Arrival, SegmentId};
 
 use super::PacketLoop;
 use crate::clock;
-use crate::udp::{Route, is_destroyed};
+use crate::udp::{RUNS_MAX, Route, is_destroyed};
 
 impl PacketLoop {
     /// Moves what the socket holds to the TUN devices, a turn's worth at most; breaks if the socket is gone for good.
@@ -19,9 +19,9 @@ impl PacketLoop {
         let mut inbox = std::mem::take(&mut self.inbox);
         let mut turn = Turn::default();
         while turn.goes_on() {
-            match self.udp.receive(&mut inbox) {
+            let runs = match self.udp.receive(&mut inbox) {
                 Ok(0) => break,
-                Ok(_) => {}
+                Ok(runs) => runs,
                 Err(error) if is_destroyed(&error) => {
                     let port = self.udp.port();
                     tracing::error!(port, "the UDP socket was destroyed from outside: the node stops");
@@ -31,7 +31,7 @@ impl PacketLoop {
                     tracing::debug!(%error, "receiving datagrams failed");
                     break;
                 }
-            }
+            };
             let now = clock::now();
             for run in inbox.runs() {
                 turn.count(run.bytes.len());
@@ -44,16 +44,21 @@ impl PacketLoop {
             }
             self.dataplane.handle_batch_end(now);
             self.drain();
+            if runs < RUNS_MAX {
+                // None was left: the next wait tells of more, and asking here would cost a call in vain.
+                break;
+            }
         }
         self.inbox = inbox;
         ControlFlow::Continue(())
     }
 
     /// Moves what a TUN device holds to the socket, a turn's worth at most. Small packets gather until none waits, so
-    /// that many go in one call; nothing waits for more to come.
+    /// that many go in one call; nothing waits for more to come, and where the last turn had one packet only, the first
+    /// of this one goes before it is asked for more.
     pub(super) fn read_packets(&mut self, token: u64) {
         let found = self.devices.iter().find(|(_, device)| device.token == token);
-        let Some(id) = found.map(|(id, _)| *id) else {
+        let Some((id, is_sparse)) = found.map(|(id, device)| (*id, device.is_sparse)) else {
             return;
         };
         let now = clock::now();
@@ -74,11 +79,14 @@ impl PacketLoop {
                     break;
                 }
             }
-            if self.dataplane.transmit_bytes_waiting() >= SEND_BYTES {
+            if is_sparse && turn.reads == 1 || self.dataplane.transmit_bytes_waiting() >= SEND_BYTES {
                 self.drain();
             }
         }
         self.drain();
+        if let Some(device) = self.devices.get_mut(&id) {
+            device.is_sparse = turn.reads <= 1;
+        }
     }
 
     /// Passes on what was read into the buffer.
