@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use ringfence_model::{
     Name, NodeId, OverlayAddresses, PerimeterPrefixes, PublicKey, Revision, RuleId, UnixMillis,
 };
-use ringfence_policy::{Direction, Rule};
+use ringfence_policy::Direction;
 use serde::{Deserialize, Serialize};
 
+use crate::rule_list::RuleList;
 use crate::{Netmap, PeerMap, SegmentMap};
 
 /// What changed. Removals are applied before additions.
@@ -76,16 +77,16 @@ pub struct PublicKeyEdit {
 pub struct RulesEdit {
     /// The whole new list, where the two could not be compared rule by rule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub replace: Option<Vec<Rule>>,
+    pub replace: Option<RuleList>,
     /// Rules that are gone.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub removed: BTreeSet<RuleKey>,
-    /// Rules of which only the peers changed: most changes are a peer that comes or goes.
+    /// Sets of peers that changed, for all their rules: most changes are a peer that comes or goes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub peers: Vec<RulePeersEdit>,
+    pub peers: Vec<PeersEdit>,
     /// Rules that are new or changed otherwise.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub put: Vec<Rule>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub put: Option<RuleList>,
 }
 
 /// Names a rule within a segment.
@@ -97,11 +98,11 @@ pub struct RuleKey {
     pub direction: Direction,
 }
 
-/// Peers that come to or go from a rule.
+/// Peers that come to or go from a set of peers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RulePeersEdit {
-    /// The rule.
-    pub rule: RuleKey,
+pub struct PeersEdit {
+    /// The set: its number among those of the old list, in the order in which its rules bring them up.
+    pub set: u32,
     /// Peers that are gone.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub removed: BTreeSet<NodeId>,
@@ -254,96 +255,11 @@ impl SegmentDelta {
     }
 }
 
-impl RulesEdit {
-    fn between(old: &[Rule], new: &[Rule]) -> Self {
-        let (Some(before), Some(after)) = (by_key(old), by_key(new)) else {
-            return Self {
-                replace: Some(new.to_vec()),
-                ..Self::default()
-            };
-        };
-        let mut edit = Self {
-            removed: missing_keys(&before, &after),
-            ..Self::default()
-        };
-        for (key, rule) in after {
-            match before.get(&key) {
-                Some(old) if *old == rule => {}
-                Some(old) if differ_in_peers_only(old, rule) => {
-                    edit.peers
-                        .push(RulePeersEdit::between(key, &old.peers, &rule.peers));
-                }
-                Some(_) | None => edit.put.push(rule.clone()),
-            }
-        }
-        edit
-    }
-
-    fn apply(&self, rules: &mut Vec<Rule>) -> Result<(), DeltaError> {
-        if let Some(whole) = &self.replace {
-            rules.clone_from(whole);
-            return Ok(());
-        }
-        let mut map: BTreeMap<RuleKey, Rule> = std::mem::take(rules)
-            .into_iter()
-            .map(|rule| (RuleKey::of(&rule), rule))
-            .collect();
-        for key in &self.removed {
-            map.remove(key).ok_or(DeltaError::Misfit)?;
-        }
-        for edit in &self.peers {
-            let rule = map.get_mut(&edit.rule).ok_or(DeltaError::Misfit)?;
-            let mut peers: BTreeSet<NodeId> = rule.peers.iter().copied().collect();
-            peers.retain(|peer| !edit.removed.contains(peer));
-            peers.extend(&edit.added);
-            rule.peers = peers.into_iter().collect();
-        }
-        for rule in &self.put {
-            map.insert(RuleKey::of(rule), rule.clone());
-        }
-        rules.extend(map.into_values());
-        Ok(())
-    }
-}
-
-impl RuleKey {
-    fn of(rule: &Rule) -> Self {
-        Self {
-            id: rule.id,
-            direction: rule.direction,
-        }
-    }
-}
-
-impl RulePeersEdit {
-    fn between(rule: RuleKey, old: &[NodeId], new: &[NodeId]) -> Self {
-        let old: BTreeSet<NodeId> = old.iter().copied().collect();
-        let new: BTreeSet<NodeId> = new.iter().copied().collect();
-        Self {
-            rule,
-            removed: old.difference(&new).copied().collect(),
-            added: new.difference(&old).copied().collect(),
-        }
-    }
-}
-
-/// The rules by key, if the list is in the one order that a map gives back: each key once, ascending.
-fn by_key(rules: &[Rule]) -> Option<BTreeMap<RuleKey, &Rule>> {
-    if !rules.is_sorted_by(|a, b| RuleKey::of(a) < RuleKey::of(b)) {
-        return None;
-    }
-    Some(rules.iter().map(|rule| (RuleKey::of(rule), rule)).collect())
-}
-
-/// Whether the two are one rule but for its peers, and both list those in the one order a set gives back.
-fn differ_in_peers_only(old: &Rule, new: &Rule) -> bool {
-    let sorted = |rule: &Rule| rule.peers.is_sorted_by(|a, b| a < b);
-    old.services == new.services && old.expires == new.expires && sorted(old) && sorted(new)
-}
-
 fn missing_keys<K: Ord + Clone, V, W>(old: &BTreeMap<K, V>, new: &BTreeMap<K, W>) -> BTreeSet<K> {
     old.keys().filter(|key| !new.contains_key(key)).cloned().collect()
 }
+
+mod rules;
 
 #[cfg(test)]
 mod tests;

@@ -14,11 +14,12 @@ pub mod local;
 mod message;
 mod netmap;
 mod probe;
+mod rule_list;
 pub mod saved;
 mod session;
 pub mod text;
 
-pub use delta::{Delta, DeltaError, PublicKeyEdit, RuleKey, RulePeersEdit, RulesEdit, SegmentDelta};
+pub use delta::{Delta, DeltaError, PeersEdit, PublicKeyEdit, RuleKey, RulesEdit, SegmentDelta};
 pub use flow_journal::FlowEntry;
 pub use flow_report::{FLOW_RECORDS_SINCE, FlowEnd, FlowRecords, FlowRecordsTaken, FlowReport, FlowTraffic};
 pub use flow_spool::{FLOW_ANSWER_WAIT, FLOW_SPOOL_MAX, FlowSpool, Spooled};
@@ -35,4 +36,5 @@ pub use netmap::{Netmap, NetmapFault, PeerKind, PeerMap, SegmentMap};
 pub use probe::{
     Probe, ProbeOrder, ProbeOutcome, ProbeReport, ProbeVerdict, SeenAnswer, SeenFlow, SeenQuestion,
 };
+pub use rule_list::RuleList;
 pub use session::{ControllerSession, GreetError, HelloFacts, NodeAction, NodeSession, SessionError};

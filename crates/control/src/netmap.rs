@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ringfence_model::{
     Name, NodeId, OverlayAddresses, PerimeterPrefixes, PublicKey, Revision, SEGMENTS_PER_NODE_MAX, UnixMillis,
 };
-use ringfence_policy::Rule;
+use ringfence_policy::{OPENINGS_MAX, Rule, openings_of};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -41,6 +41,7 @@ pub struct SegmentMap {
     /// The allowlist: exactly the peers this node may talk to.
     pub peers: BTreeMap<NodeId, PeerMap>,
     /// The flows allowed, in both directions.
+    #[serde(with = "crate::rule_list")]
     pub rules: Vec<Rule>,
 }
 
@@ -109,6 +110,14 @@ pub enum NetmapFault {
     Itself {
         /// Where.
         perimeter: Name,
+    },
+    /// Rules that take more room than a node gives them.
+    #[error("{perimeter}: its rules ask for {openings} openings, more than {OPENINGS_MAX}")]
+    Openings {
+        /// Where.
+        perimeter: Name,
+        /// How many.
+        openings: u64,
     },
     /// No lease at all.
     #[error("{perimeter}: the lease is zero")]
@@ -184,6 +193,13 @@ impl SegmentMap {
         if self.peers.contains_key(&node) {
             return Err(NetmapFault::Itself {
                 perimeter: perimeter(),
+            });
+        }
+        let openings = openings_of(&self.rules);
+        if openings > OPENINGS_MAX {
+            return Err(NetmapFault::Openings {
+                perimeter: perimeter(),
+                openings,
             });
         }
         let mut addresses = BTreeSet::new();

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::coverage::Coverage;
 use crate::diagnostic::Diagnostic;
+use crate::peer_set::PeerSet;
 use crate::policy::{AllowRule, Endpoint, GroupMembers, Member, Policy};
 use crate::rule::{Direction, Rule};
 use crate::service::Service;
@@ -28,6 +29,8 @@ pub struct Compiled {
     /// When the next rule ends: compile again then.
     pub next_expiry: Option<UnixMillis>,
     members: BTreeSet<NodeId>,
+    /// The same groups, as the rules of those outside them list them.
+    sets: BTreeMap<Name, PeerSet>,
 }
 
 /// A rule that counts.
@@ -85,6 +88,10 @@ pub fn compile(policy: &Policy, members: &[Member], wall: UnixMillis) -> Compile
         members: groups.values().flatten().copied().collect(),
         warnings: warnings(policy, &groups, members, wall),
         next_expiry: rules.iter().filter_map(|rule| rule.expires).min(),
+        sets: groups
+            .iter()
+            .map(|(name, inside)| (name.clone(), inside.iter().copied().collect()))
+            .collect(),
         groups,
         rules,
     }
@@ -99,6 +106,8 @@ impl Compiled {
     /// What `node` gets. Empty for one that is no member.
     pub fn allowlist(&self, node: NodeId) -> Allowlist {
         let mut allowlist = Allowlist::default();
+        // Many rules are about few groups: each is listed once.
+        let mut listed: BTreeMap<&Name, PeerSet> = BTreeMap::new();
         for rule in &self.rules {
             let sides = [
                 (Direction::Ingress, &rule.to, &rule.from),
@@ -108,16 +117,18 @@ impl Compiled {
                 if !self.is_in(own_side, node) {
                     continue;
                 }
-                let peers = self.group(other_side).filter(|peer| *peer != node);
-                let peers: Vec<NodeId> = peers.collect();
+                let peers = listed.entry(other_side).or_insert_with(|| {
+                    let peers = self.others(other_side, node);
+                    allowlist.peers.extend(peers.iter());
+                    peers
+                });
                 if peers.is_empty() {
                     continue;
                 }
-                allowlist.peers.extend(&peers);
                 allowlist.rules.push(Rule {
                     id: rule.id,
                     direction,
-                    peers,
+                    peers: peers.clone(),
                     services: rule.services.clone(),
                     expires: rule.expires,
                 });
@@ -178,8 +189,13 @@ impl Compiled {
             .is_some_and(|members| members.contains(&node))
     }
 
-    fn group(&self, group: &Name) -> impl Iterator<Item = NodeId> {
-        self.groups.get(group).into_iter().flatten().copied()
+    /// Everyone in a group but `node`.
+    fn others(&self, group: &Name, node: NodeId) -> PeerSet {
+        let all = self.sets.get(group).cloned().unwrap_or_default();
+        if !all.contains(node) {
+            return all;
+        }
+        all.iter().copied().filter(|peer| *peer != node).collect()
     }
 }
 

@@ -18,6 +18,7 @@ mod flow_table;
 mod fragments;
 mod lint;
 mod openings;
+mod peer_set;
 mod policy;
 mod reader;
 mod require;
@@ -40,13 +41,14 @@ pub use flow_store::{
     TCP_HALF_CLOSED_TIMEOUT, TCP_OPENING_TIMEOUT, UDP_ANSWERED_TIMEOUT, UDP_OPENING_TIMEOUT,
 };
 pub use flow_table::{CLOSED_FLOWS_MAX, FlowTable, Refusal};
+pub use peer_set::{PeerSet, PeerSetNumbers};
 pub use policy::{
     AllowRule, Checked, Criticality, Endpoint, Expectation, Group, GroupMembers, Member, Policy, UserKey,
     UserSelector, Verdict,
 };
 pub use require::{Hours, HoursError, Requirement};
 pub use rule::{Direction, Rule};
-pub use ruleset::{Grant, RuleSet};
+pub use ruleset::{Grant, OPENINGS_MAX, RuleSet, openings_of};
 pub use service::{PortRange, Service, ServiceError};
 pub use starter::{Starter, starter};
 pub use tcp_track::{ResetNumbers, TcpResets};

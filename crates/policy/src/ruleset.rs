@@ -9,7 +9,7 @@ use ringfence_model::{NodeId, Revision, RuleId, UnixMillis};
 use ringfence_packet::Protocol;
 
 use crate::openings::Openings;
-use crate::{Direction, Rule, Service};
+use crate::{Direction, PeerSetNumbers, Rule, Service};
 
 /// Rules by who is at the other end and who opens, with the revision they are from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct RuleSet {
     rules: Vec<RuleBody>,
     /// Places in `lists`.
     by_peer: BTreeMap<(Direction, NodeId), u32>,
-    /// Peers that the same rules are about, as those of one group are, share one.
+    /// Peers that are in the same sets, as those of one group are, share one.
     lists: Vec<RuleList>,
 }
 
@@ -52,38 +52,22 @@ impl RuleSet {
         let mut sorted: Vec<&Rule> = rules.iter().collect();
         sorted.sort_by_key(|rule| rule.id);
         let mut set = Self::empty(revision);
-        let mut by_peer: BTreeMap<(Direction, NodeId), Vec<u32>> = BTreeMap::new();
-        for rule in sorted {
-            let place = u32::try_from(set.rules.len()).expect("a perimeter has far fewer than 2^32 rules");
-            set.rules.push(RuleBody {
-                grant: Grant {
-                    rule: rule.id,
-                    expires: rule.expires,
-                },
-                services: rule.services.clone(),
-            });
-            for peer in &rule.peers {
-                by_peer.entry((rule.direction, *peer)).or_default().push(place);
-            }
+        set.rules = sorted.iter().map(|rule| RuleBody::of(rule)).collect();
+        for direction in [Direction::Ingress, Direction::Egress] {
+            set.share_lists(direction, &Alike::among(&sorted, direction));
         }
-        set.share_lists(by_peer);
         set
     }
 
-    fn share_lists(&mut self, by_peer: BTreeMap<(Direction, NodeId), Vec<u32>>) {
-        let mut known: BTreeMap<Vec<u32>, u32> = BTreeMap::new();
-        for (key, places) in by_peer {
-            let next = known.len() as u32;
-            self.by_peer.insert(key, *known.entry(places).or_insert(next));
+    fn share_lists(&mut self, direction: Direction, alike: &Alike) {
+        for (sets, peers) in &alike.peers {
+            let places = alike.places_of(sets);
+            let list = self.lists.len() as u32;
+            let openings = self.arrange(&places, |_| true);
+            self.lists.push(RuleList { places, openings });
+            self.by_peer
+                .extend(peers.iter().map(|peer| ((direction, *peer), list)));
         }
-        let mut places: Vec<(u32, Vec<u32>)> =
-            known.into_iter().map(|(places, list)| (list, places)).collect();
-        places.sort_unstable_by_key(|(list, _)| *list);
-        let lists = places.into_iter().map(|(_, places)| RuleList {
-            openings: self.arrange(&places, |_| true),
-            places,
-        });
-        self.lists = lists.collect();
     }
 
     fn arrange(&self, places: &[u32], counts: impl Fn(&Grant) -> bool) -> Openings {
@@ -185,6 +169,80 @@ impl RuleSet {
     }
 }
 
+impl RuleBody {
+    fn of(rule: &Rule) -> Self {
+        Self {
+            grant: Grant {
+                rule: rule.id,
+                expires: rule.expires,
+            },
+            services: rule.services.clone(),
+        }
+    }
+}
+
+/// The peers that the same rules of one direction are about.
+struct Alike {
+    /// By set of peers: the places of its rules, in order.
+    places: Vec<Vec<u32>>,
+    /// Who is in the same sets.
+    peers: BTreeMap<Vec<u32>, Vec<NodeId>>,
+}
+
+impl Alike {
+    /// Looks at each distinct set once, however many rules share it.
+    fn among(rules: &[&Rule], direction: Direction) -> Self {
+        let mut numbers = PeerSetNumbers::default();
+        let mut places: Vec<Vec<u32>> = Vec::new();
+        for (rule, place) in rules.iter().zip(0..) {
+            if rule.direction == direction {
+                let set = numbers.number(&rule.peers) as usize;
+                places.resize_with(places.len().max(set + 1), Vec::new);
+                places[set].push(place);
+            }
+        }
+        let mut sets_of: BTreeMap<NodeId, Vec<u32>> = BTreeMap::new();
+        for (set, number) in numbers.sets().iter().zip(0..) {
+            for peer in set.iter() {
+                sets_of.entry(*peer).or_default().push(number);
+            }
+        }
+        let mut peers: BTreeMap<Vec<u32>, Vec<NodeId>> = BTreeMap::new();
+        for (peer, sets) in sets_of {
+            peers.entry(sets).or_default().push(peer);
+        }
+        Self { places, peers }
+    }
+
+    /// The places of the rules about those in these sets.
+    fn places_of(&self, sets: &[u32]) -> Vec<u32> {
+        let each = sets.iter().flat_map(|set| &self.places[*set as usize]);
+        let mut places: Vec<u32> = each.copied().collect();
+        places.sort_unstable();
+        places
+    }
+}
+
+/// How much [`RuleSet::new`] arranges for `rules`: for each kind of peer that differs from others in the rules about it,
+/// the services of those rules. A few bytes of rules can ask for very much of it, so look at this first.
+pub fn openings_of(rules: &[Rule]) -> u64 {
+    let sorted: Vec<&Rule> = rules.iter().collect();
+    let of_direction = |direction| {
+        let alike = Alike::among(&sorted, direction);
+        let services = |places: &Vec<u32>| -> u64 {
+            let rules = places.iter().map(|place| &rules[*place as usize]);
+            rules.map(|rule| rule.services.len().max(1) as u64).sum()
+        };
+        let by_set: Vec<u64> = alike.places.iter().map(services).collect();
+        let kinds = alike.peers.keys().flatten();
+        kinds.map(|set| by_set[*set as usize]).sum::<u64>()
+    };
+    of_direction(Direction::Ingress) + of_direction(Direction::Egress)
+}
+
+/// The most of [`openings_of`] that a segment is arranged for: some 32 bytes each, and an honest netmap has far fewer.
+pub const OPENINGS_MAX: u64 = 4 * 1024 * 1024;
+
 impl Grant {
     fn counts(&self, wall: UnixMillis) -> bool {
         self.expires.is_none_or(|expires| wall < expires) || is_off(Safeguard::Expiry)
@@ -278,5 +336,25 @@ mod tests {
             assert_eq!(set.len(), 2);
             set.forget_expired(UnixMillis(2_000));
         }
+    }
+
+    #[test]
+    fn rules_that_share_a_set_of_peers_are_arranged_once_and_those_that_differ_for_each_kind_of_peer() {
+        let everyone: Vec<u64> = (1..=500).collect();
+        let shared = rule(0, Direction::Ingress, &everyone, "tcp/1");
+        let numbered = (0..300).map(|id| Rule {
+            id: RuleId(id),
+            ..shared.clone()
+        });
+        let mut rules: Vec<Rule> = numbered.collect();
+        assert_eq!(openings_of(&rules), 300);
+        rules.push(rule(300, Direction::Ingress, &[7], "tcp/2"));
+        assert_eq!(openings_of(&rules), 300 + 301, "one peer differs from 499");
+        let set = RuleSet::new(&rules, Revision::ZERO);
+
+        assert_eq!(set.lists.len(), 2);
+        assert_eq!(ask(&set, Direction::Ingress, 7, 2), Some(300));
+        assert_eq!(ask(&set, Direction::Ingress, 8, 2), None);
+        assert_eq!(ask(&set, Direction::Ingress, 500, 1), Some(0));
     }
 }

@@ -63,7 +63,7 @@ pub(crate) fn rules() -> Vec<Rule> {
     let rule = |id, direction, services: &[&str], expires| Rule {
         id: RuleId(id),
         direction,
-        peers: vec![ROGUE_ID, OTHER_ID],
+        peers: vec![ROGUE_ID, OTHER_ID].into(),
         services: services
             .iter()
             .map(|text| text.parse().expect("a service"))

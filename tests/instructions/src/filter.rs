@@ -81,7 +81,7 @@ pub(crate) fn rules_by_port(count: u16) -> RuleSet {
     let rules = (0..count).map(|number| Rule {
         id: RuleId(number.into()),
         direction: Direction::Egress,
-        peers: vec![NodeId(1)],
+        peers: vec![NodeId(1)].into(),
         services: vec![format!("tcp/{}", FIRST_PORT + number).parse().expect("a service")],
         expires: None,
     });

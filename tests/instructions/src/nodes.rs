@@ -94,7 +94,7 @@ fn netmap(place: usize) -> Netmap {
     let rule = Rule {
         id: RuleId(1),
         direction: [Direction::Egress, Direction::Ingress][place],
-        peers: vec![id(other)],
+        peers: vec![id(other)].into(),
         services: vec!["tcp/443".parse().expect("a service")],
         expires: None,
     };

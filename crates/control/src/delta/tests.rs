@@ -120,3 +120,69 @@ fn one_peer_more_costs_one_peer_however_many_there_are() {
         .is_empty()
     );
 }
+
+#[test]
+fn one_peer_more_in_ten_thousand_rules_costs_one_peer_too() {
+    let crowded = |last| {
+        let mut segment = segment(1, 2..last);
+        let rule = segment.rules[0].clone();
+        let numbered = (0..10_000).map(|id| ringfence_policy::Rule {
+            id: ringfence_model::RuleId(id),
+            ..rule.clone()
+        });
+        segment.rules = numbered.collect();
+        segment
+    };
+    let old = netmap(4, [("a", crowded(200))]);
+    let new = netmap(5, [("a", crowded(201))]);
+
+    let delta = Delta::between(&old, &new);
+
+    assert!(size(&delta) < 600, "{} bytes", size(&delta));
+    let arrived = delta.apply(&old).unwrap();
+    let rules = &arrived.segments["a"].rules;
+    let first = rules[0].peers.as_ptr();
+    assert!(
+        rules.iter().all(|rule| rule.peers.as_ptr() == first),
+        "one list for all"
+    );
+    assert_eq!(arrived, new);
+}
+
+#[test]
+fn a_rule_that_leaves_the_set_it_shared_does_not_take_the_others_along() {
+    let rules = |moved: u64| {
+        let mut segment = segment(1, 2..9);
+        let rule = segment.rules[0].clone();
+        segment.rules = (0..5)
+            .map(|id| ringfence_policy::Rule {
+                id: ringfence_model::RuleId(id),
+                peers: (2..9)
+                    .filter(|peer| id != 0 || *peer != moved)
+                    .map(ringfence_model::NodeId)
+                    .collect(),
+                ..rule.clone()
+            })
+            .collect();
+        segment
+    };
+    let old = netmap(4, [("a", rules(0))]);
+    let new = netmap(5, [("a", rules(3))]);
+
+    let delta = Delta::between(&old, &new);
+    let edit = delta.changed["a"].rules.as_ref().unwrap();
+
+    assert_eq!((edit.peers.len(), edit.put.as_ref().unwrap().0.len()), (0, 1));
+    assert_eq!(delta.apply(&old), Ok(new));
+}
+
+#[test]
+fn a_change_of_a_set_that_is_not_there_is_refused() {
+    let old = netmap(4, [("a", segment(1, [2]))]);
+    let new = netmap(5, [("a", segment(1, [2, 3]))]);
+    let mut delta = Delta::between(&old, &new);
+    let edit = delta.changed.get_mut("a").unwrap().rules.as_mut().unwrap();
+    edit.peers[0].set = u32::MAX;
+
+    assert_eq!(delta.apply(&old), Err(DeltaError::Misfit));
+}

@@ -98,10 +98,6 @@ fn any_rules() -> impl Strategy<Value = Vec<Rule>> {
         if compiled {
             rules.sort_by_key(|rule| (rule.id, rule.direction));
             rules.dedup_by_key(|rule| (rule.id, rule.direction));
-            for rule in &mut rules {
-                rule.peers.sort();
-                rule.peers.dedup();
-            }
         }
         rules
     })
@@ -203,7 +199,22 @@ fn what_belongs_to_two_members_is_refused() {
         ..segment(1, [])
     };
 
+    let everyone: ringfence_policy::PeerSet = (5_000..6_000).map(NodeId).collect();
+    let mut bomb = segment(1, [2]);
+    // Every peer is in a set of its own besides the one of five thousand rules: a list of those for each peer.
+    bomb.rules = (0..6_000)
+        .map(|id| Rule {
+            id: RuleId(id),
+            peers: match id {
+                0..5_000 => everyone.clone(),
+                _ => vec![NodeId(id.into())].into(),
+            },
+            ..segment(1, [2]).rules[0].clone()
+        })
+        .collect();
+
     let fault = |segment| netmap(1, [("a", segment)]).check().unwrap_err();
+    assert!(matches!(fault(bomb), NetmapFault::Openings { .. }));
     assert!(matches!(fault(same_address), NetmapFault::AddressTwice { .. }));
     assert!(matches!(fault(our_address), NetmapFault::AddressTwice { .. }));
     assert!(matches!(fault(same_key), NetmapFault::KeyTwice { .. }));

@@ -3,6 +3,8 @@
 //! **Invariant:** a node whose netmap has grown too long is told so much less that it closes: never nothing, for then
 //! it would go on with what was narrowed since.
 
+use ringfence_policy::PeerSetNumbers;
+
 use super::Netmap;
 use crate::NETMAP_BYTES_MAX;
 
@@ -34,11 +36,16 @@ impl Netmap {
     /// A bound of the weight by counting alone.
     fn weight_at_most(&self) -> usize {
         let segments = self.segments.values().map(|segment| {
+            let mut sets = PeerSetNumbers::default();
             let rules = segment.rules.iter().map(|rule| {
-                RULE_BYTES_MAX + NODE_BYTES_MAX * rule.peers.len() + SERVICE_BYTES_MAX * rule.services.len()
+                sets.number(&rule.peers);
+                RULE_BYTES_MAX + SERVICE_BYTES_MAX * rule.services.len()
             });
+            let rules: usize = rules.sum();
+            let sets = sets.sets().iter();
+            let sets = sets.map(|set| SET_BYTES_MAX + NODE_BYTES_MAX * set.len());
             let prefixes = PREFIX_BYTES_MAX * segment.prefixes.v4.len();
-            SEGMENT_BYTES_MAX + prefixes + PEER_BYTES_MAX * segment.peers.len() + rules.sum::<usize>()
+            SEGMENT_BYTES_MAX + prefixes + PEER_BYTES_MAX * segment.peers.len() + rules + sets.sum::<usize>()
         });
         HEAD_BYTES_MAX + segments.sum::<usize>()
     }
@@ -66,10 +73,12 @@ const SEGMENT_BYTES_MAX: usize = 512;
 const PREFIX_BYTES_MAX: usize = 64;
 /// Names of 63 bytes, a key, two addresses as text, and what the fields are called.
 const PEER_BYTES_MAX: usize = 320;
-/// Number, direction, expiry, and what the fields are called.
+/// Number, direction, set of peers, expiry, and what the fields are called.
 const RULE_BYTES_MAX: usize = 128;
-/// A number of 64 bits.
-const NODE_BYTES_MAX: usize = 9;
+/// The length of a set of peers.
+const SET_BYTES_MAX: usize = 9;
+/// An id: 16 digits as text.
+const NODE_BYTES_MAX: usize = 17;
 /// `tcp/10000-20000`, with room.
 const SERVICE_BYTES_MAX: usize = 32;
 /// A delta that changes everything also says what is gone: a name or a number for everything there can be.
@@ -116,6 +125,27 @@ mod tests {
                 .all(|segment| segment.peers.is_empty() && segment.rules.is_empty())
         );
         assert_eq!(closed.check(), Ok(()));
+    }
+
+    #[test]
+    fn counting_covers_ids_that_use_every_digit_in_sets_that_differ() {
+        let mut wide = segment(1, 2..=3);
+        let ids = |from: u64| (from..from + 200).map(|n| ringfence_model::NodeId(u64::MAX - n));
+        let rule = wide.rules[0].clone();
+        wide.rules = (0..200)
+            .map(|n| ringfence_policy::Rule {
+                peers: ids(n).collect(),
+                ..rule.clone()
+            })
+            .collect();
+        let netmap = netmap(7, [("records", wide)]);
+
+        let (real, counted) = (weight(&netmap), netmap.weight_at_most());
+
+        assert!(
+            real <= counted && counted < real + real / 10,
+            "{real} of {counted}"
+        );
     }
 
     proptest! {

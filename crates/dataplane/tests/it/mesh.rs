@@ -241,7 +241,7 @@ impl Mesh {
             rules.push(Rule {
                 id: RuleId(*id),
                 direction,
-                peers: vec![self.hosts[peer].id],
+                peers: vec![self.hosts[peer].id].into(),
                 services: vec![allow.service.parse().unwrap()],
                 expires: allow.expires,
             });
@@ -301,7 +301,7 @@ impl Mesh {
         segment.rules = vec![Rule {
             id: RuleId(1),
             direction: Direction::Egress,
-            peers: vec![peer],
+            peers: vec![peer].into(),
             services: vec!["any".parse().unwrap()],
             expires: None,
         }];

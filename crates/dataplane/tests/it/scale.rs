@@ -31,9 +31,9 @@ fn crowded(mesh: &mut Mesh, peers: u64) -> Netmap {
                 kind: PeerKind::Node,
             };
             segment.peers.insert(id, map);
-            for rule in &mut segment.rules {
-                rule.peers.push(id);
-            }
+        }
+        for rule in &mut segment.rules {
+            rule.peers = segment.peers.keys().copied().collect();
         }
         if peers > FEW {
             segment.prefixes.v4 = vec!["100.64.0.0/10".parse().unwrap()];

@@ -109,7 +109,7 @@ fn allow(id: u32, direction: Direction, service: &str) -> Rule {
     Rule {
         id: RuleId(id),
         direction,
-        peers: vec![NodeId(u64::from(PEER)), NodeId(u64::from(OTHER))],
+        peers: vec![NodeId(u64::from(PEER)), NodeId(u64::from(OTHER))].into(),
         services: vec![service.parse().unwrap()],
         expires: None,
     }
@@ -274,7 +274,7 @@ fn losing_one_peer_or_one_port_closes_only_those_flows() {
         node.send(&datagram(flow)).unwrap();
     }
     let mut narrower = both("udp/53");
-    narrower.peers = vec![NodeId(u64::from(PEER))];
+    narrower.peers = vec![NodeId(u64::from(PEER))].into();
 
     let closed = node.enforce(&[narrower]);
 
