@@ -147,7 +147,7 @@ fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, SavedDamage
 }
 
 /// Version of these files.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 #[cfg(test)]
 mod tests {
