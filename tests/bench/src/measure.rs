@@ -59,6 +59,22 @@ impl Measurement {
         Self::PingLoaded,
         Self::Memory,
     ];
+
+    /// What the command line calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TcpOneForward => "tcp",
+            Self::TcpOneReverse => "tcp-reverse",
+            Self::TcpEightForward => "tcp-8",
+            Self::TcpEightReverse => "tcp-8-reverse",
+            Self::UdpFull => "udp",
+            Self::UdpSmall => "udp-small",
+            Self::RoundTrip => "round-trip",
+            Self::PingIdle => "ping",
+            Self::PingLoaded => "ping-loaded",
+            Self::Memory => "memory",
+        }
+    }
 }
 
 impl Seconds {

@@ -23,6 +23,10 @@ struct Arguments {
     /// Who takes part, by name: ringfence,boringtun,veth.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// What is measured, by name: tcp,round-trip,ping. For a first look, in a folder of its own (--out): the cost of
+    /// many rules and a network with faults are left out too.
+    #[arg(long, value_delimiter = ',', requires = "out", conflicts_with_all = ["page", "full"])]
+    measure: Vec<String>,
     /// A node built without its cipher, as one more contender.
     #[arg(long, value_name = "PATH")]
     null_node: Option<PathBuf>,
@@ -53,21 +57,8 @@ fn main() -> Result<()> {
         run
     } else {
         let mut run = carry_out(&plan(&arguments)?, say)?;
-        say("the ciphers by themselves");
-        run.aead = aead::speeds()?;
-        say("the filter by itself");
-        run.filter = filter::speeds();
-        let (rounds, seconds) = (run.rounds, run.seconds);
-        // What was measured before is not lost because of what cannot be.
-        if let Err(error) = measure_full(&mut run, rounds, seconds) {
-            run.failures.push(format!("{FULL}: {error}"));
-        }
-        say("TCP over a network with faults");
-        match rough::readings(&Fault::ALL, run.rounds, Seconds { iperf: run.seconds }) {
-            Ok(readings) => run.rough = readings,
-            Err(error) => run
-                .failures
-                .push(format!("TCP over a network with faults: {error}")),
+        if arguments.measure.is_empty() {
+            measure_rest(&mut run)?;
         }
         fs::create_dir_all(&arguments.out)?;
         store(&run, &stored)?;
@@ -75,6 +66,27 @@ fn main() -> Result<()> {
     };
     write_page(&run, &arguments.out)?;
     say(&format!("written to {}", arguments.out.display()));
+    Ok(())
+}
+
+/// What is not a matter of contenders.
+fn measure_rest(run: &mut Run) -> Result<()> {
+    say("the ciphers by themselves");
+    run.aead = aead::speeds()?;
+    say("the filter by itself");
+    run.filter = filter::speeds();
+    let (rounds, seconds) = (run.rounds, run.seconds);
+    // What was measured before is not lost because of what cannot be.
+    if let Err(error) = measure_full(run, rounds, seconds) {
+        run.failures.push(format!("{FULL}: {error}"));
+    }
+    say("TCP over a network with faults");
+    match rough::readings(&Fault::ALL, run.rounds, Seconds { iperf: run.seconds }) {
+        Ok(readings) => run.rough = readings,
+        Err(error) => run
+            .failures
+            .push(format!("TCP over a network with faults: {error}")),
+    }
     Ok(())
 }
 
@@ -103,12 +115,25 @@ fn plan(arguments: &Arguments) -> Result<Plan> {
     });
     Ok(Plan {
         kinds: kinds(arguments)?,
-        measurements: Measurement::ALL.to_vec(),
+        measurements: measurements(&arguments.measure)?,
         rounds,
         seconds: Seconds { iperf },
         null_node: null_node.transpose()?,
         note: arguments.note.clone(),
     })
+}
+
+fn measurements(names: &[String]) -> Result<Vec<Measurement>> {
+    let mut measurements = Measurement::ALL.to_vec();
+    for name in names {
+        let known = || Measurement::ALL.map(Measurement::name).join(", ");
+        let found = measurements.iter().any(|measurement| measurement.name() == name);
+        anyhow::ensure!(found, "{name} is none of {}", known());
+    }
+    if !names.is_empty() {
+        measurements.retain(|measurement| names.iter().any(|name| name == measurement.name()));
+    }
+    Ok(measurements)
 }
 
 fn kinds(arguments: &Arguments) -> Result<Vec<Kind>> {
