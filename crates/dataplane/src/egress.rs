@@ -20,7 +20,7 @@ use ringfence_packet::{Flow, Packet, administratively_prohibited, packet_too_big
 use ringfence_policy::Direction;
 use ringfence_wg::{PADDING_BYTES, PeerSlot, SealError, sealed_bytes};
 
-use crate::lanes::Asked;
+use crate::lanes::{Asked, Standing};
 use crate::segment::{Gate, Segment};
 use crate::transmit::Way;
 use crate::{Dataplane, DropReason, SegmentId};
@@ -111,7 +111,7 @@ impl Dataplane {
     }
 
     /// Seals what passed, or holds it until there is a session.
-    fn send(
+    pub(crate) fn send(
         &mut self,
         id: SegmentId,
         node: NodeId,
@@ -125,6 +125,20 @@ impl Dataplane {
             .and_then(|segment| segment.peers.get(&node));
         let slot = peer.and_then(|peer| peer.slot).ok_or(DropReason::NoKey)?;
         let way = peer.and_then(|peer| peer.way(now));
+        if self.config.lane > 0 {
+            match self.standing((id, node), slot, now) {
+                Standing::Open => {}
+                Standing::Opening => {
+                    self.wireguard.start_handshake(slot, now);
+                    self.wait_for_lane((id, node), outgoing, now);
+                    return Ok(());
+                }
+                Standing::Shut => {
+                    self.detour((id, node), outgoing, now);
+                    return Ok(());
+                }
+            }
+        }
         let sealed = match outgoing {
             Outgoing::Packet(_) => self.seal(slot, packet.bytes, now),
             Outgoing::Super(super_packet) => self.seal_segments(slot, way, super_packet, now),

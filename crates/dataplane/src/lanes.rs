@@ -5,12 +5,13 @@
 //! that is asked last refuses it, as the only lane of a node would.
 //!
 //! **Invariant:** an offered packet is judged by whoever takes it, by the rules in force there: an offer says only
-//! where a packet came from. At most [`WAITING_MAX`] wait for the first session of a lane.
+//! where a packet came from. One that its own lane has judged, and cannot send (`detour`), is sent by a lane of the same
+//! revision alone. At most [`WAITING_MAX`] wait for a session of a lane.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use ringfence_model::{Name, NodeId, TableSize};
+use ringfence_model::{Name, NodeId, Revision, TableSize};
 use ringfence_packet::Flow;
 use ringfence_packet::offload::{SuperPacket, VNET_HEADER_BYTES, VnetHeader};
 use ringfence_path::Path;
@@ -19,6 +20,11 @@ use ringfence_policy::Refusal;
 use crate::egress::{Outgoing, addressee};
 use crate::pending::PeerKey;
 use crate::{Dataplane, DropReason, SegmentId};
+
+mod detour;
+
+use detour::Silent;
+pub(crate) use detour::Standing;
 
 /// A packet that one lane gives the next to carry.
 #[derive(Debug)]
@@ -39,6 +45,8 @@ pub struct Offer {
 enum Source {
     /// An application on this host.
     Local,
+    /// The same, for a peer that the lane cannot reach in which its conversation lives, and which let it pass.
+    Judged { node: NodeId, revision: Revision },
     /// A peer, which proved that to the lane that opened it; so many packets in one.
     Peer { node: NodeId, segments: usize },
 }
@@ -68,10 +76,9 @@ enum Readiness {
 #[derive(Default)]
 pub(crate) struct Lanes {
     offers: VecDeque<Offer>,
-    /// Packets of new conversations, which wait for this lane's first session with their peer; since when.
+    /// Packets that wait for a session of this lane with their peer; since when.
     waiting: BTreeMap<PeerKey, (Instant, Vec<Offer>)>,
-    /// Peers that did not answer in this lane, and until when the others carry what is for them.
-    silent: BTreeMap<PeerKey, Instant>,
+    silent: Silent,
 }
 
 impl Asked {
@@ -141,7 +148,9 @@ impl Dataplane {
                 }
                 self.outbox.recycle(offer.buffer);
             }
+            Source::Judged { node, revision } => self.send_for_another((id, node), offer, revision, now),
             Source::Peer { node, segments } => {
+                self.note_detour((id, node), &offer.buffer, now);
                 // What was refused is counted.
                 let _ = self.pass_inwards((id, node), offer.buffer, segments, asked, now);
             }
@@ -242,8 +251,7 @@ impl Dataplane {
         true
     }
 
-    /// A lane sends where the conversation lives in it, or where it has a session; a new conversation waits for one,
-    /// briefly.
+    /// A lane carries what lives in it, and what is new if it has a session; a new conversation waits for one, briefly.
     fn readiness(&mut self, peer: PeerKey, flow: Flow, asked: Asked, now: Instant) -> Readiness {
         let Some(segment) = self.segments.get(&peer.0) else {
             return Readiness::Ready;
@@ -254,26 +262,35 @@ impl Dataplane {
         let Some(slot) = known.slot else {
             return Readiness::Elsewhere;
         };
-        if self.wireguard.sealer(slot, now).is_ok() || segment.flows.contains(flow) {
+        let standing = self.standing(peer, slot, now);
+        if standing == Standing::Open {
             return Readiness::Ready;
         }
-        let is_silent = self.lanes.silent.get(&peer).is_some_and(|until| now < *until);
-        if is_silent || known.path.handshake_endpoints(now).is_empty() || asked != Asked::First {
-            return Readiness::Elsewhere;
+        let segment = self.segments.get(&peer.0);
+        let lives_here = segment.is_some_and(|segment| segment.flows.contains(flow));
+        match standing {
+            Standing::Open => Readiness::Ready,
+            // Judged here, and sent by another.
+            Standing::Shut if lives_here => Readiness::Ready,
+            Standing::Opening if lives_here || asked == Asked::First => {
+                self.wireguard.start_handshake(slot, now);
+                Readiness::Soon
+            }
+            Standing::Shut | Standing::Opening => Readiness::Elsewhere,
         }
-        self.wireguard.start_handshake(slot, now);
-        Readiness::Soon
     }
 
-    /// Keeps a packet of a new conversation until this lane has a session with the peer, or has none in time.
-    fn wait_for_lane(&mut self, peer: PeerKey, outgoing: Outgoing<'_>, now: Instant) {
+    /// Keeps a packet until this lane has a session with the peer, or has none in time.
+    pub(crate) fn wait_for_lane(&mut self, peer: PeerKey, outgoing: Outgoing<'_>, now: Instant) {
+        let Some(offer) = self.outgoing_offer(peer.0, outgoing, DropReason::NoLane) else {
+            return;
+        };
         if self.lanes.waiting_total() >= WAITING_MAX {
-            return self.offer_outgoing(peer.0, outgoing, Asked::First, DropReason::NoLane);
+            self.lanes.silent.fall(peer, now);
+            return self.take_offer(offer, now);
         }
-        if let Some(offer) = self.outgoing_offer(peer.0, outgoing, DropReason::NoLane) {
-            let waiting = self.lanes.waiting.entry(peer);
-            waiting.or_insert_with(|| (now, Vec::new())).1.push(offer);
-        }
+        let waiting = self.lanes.waiting.entry(peer);
+        waiting.or_insert_with(|| (now, Vec::new())).1.push(offer);
     }
 
     /// This lane has a session with a peer: what waited for it goes.
@@ -281,28 +298,24 @@ impl Dataplane {
         if self.config.lane == 0 {
             return;
         }
-        self.lanes.silent.remove(&peer);
-        let waited = self.lanes.waiting.remove(&peer);
-        for offer in waited.into_iter().flat_map(|(_, offers)| offers) {
-            self.take_offer(offer, now);
-        }
+        self.lanes.silent.forget(peer);
+        self.take_waiting(peer, now);
     }
 
     /// Gives up on sessions that did not come: another lane carries what waited for them, and what is to come.
     pub(crate) fn time_out_lanes(&mut self, now: Instant) {
-        if self.config.lane == 0 {
-            return;
-        }
-        self.lanes.silent.retain(|_, until| now < *until);
         let overdue = self.lanes.waiting.iter();
         let overdue = overdue.filter(|(_, (since, _))| now >= *since + WAIT);
         for peer in overdue.map(|(peer, _)| *peer).collect::<Vec<_>>() {
-            self.lanes.silent.insert(peer, now + SILENCE);
-            let waited = self.lanes.waiting.remove(&peer);
-            for mut offer in waited.into_iter().flat_map(|(_, offers)| offers) {
-                offer.asked += 1;
-                self.lanes.offers.push_back(offer);
-            }
+            self.lanes.silent.fall(peer, now);
+            self.take_waiting(peer, now);
+        }
+    }
+
+    fn take_waiting(&mut self, peer: PeerKey, now: Instant) {
+        let waited = self.lanes.waiting.remove(&peer);
+        for offer in waited.into_iter().flat_map(|(_, offers)| offers) {
+            self.take_offer(offer, now);
         }
     }
 
@@ -327,7 +340,7 @@ impl Dataplane {
 
     /// A peer that is gone waits for nothing.
     pub(crate) fn leave_lane(&mut self, peer: PeerKey) {
-        self.lanes.silent.remove(&peer);
+        self.lanes.silent.forget(peer);
         for offer in self
             .lanes
             .waiting
@@ -341,13 +354,9 @@ impl Dataplane {
     }
 }
 
-/// How long a new conversation waits for its lane's first session: longer than a handshake takes across a continent,
+/// How long a packet waits for a session of its lane: longer than a handshake takes across a continent,
 /// shorter than the second that TCP waits before it says its first word again.
 const WAIT: Duration = Duration::from_millis(400);
 
-/// How long other lanes carry what is for a peer that did not answer in this one. A session that comes all the same
-/// ends it.
-const SILENCE: Duration = Duration::from_mins(1);
-
-/// Packets that wait for the first session of a lane; past it they are another lane's at once.
+/// Packets that wait for a session of a lane; past it they are another lane's at once.
 const WAITING_MAX: usize = 512;

@@ -259,6 +259,13 @@ impl WireGuard {
         self.peers.get(slot).is_some_and(|peer| peer.has_session())
     }
 
+    /// Whether what we send to a peer seems to get lost, though there is a session: for 15 s nothing of its came in it
+    /// that shows otherwise, and one that gets packets sends a keepalive within 10 s; or it did not get our response to
+    /// its handshake. That it can reach us, as an initiation tells, does not mean that we reach it.
+    pub fn seems_unreached(&self, slot: PeerSlot, now: Instant) -> bool {
+        self.peers.get(slot).is_some_and(|peer| peer.seems_unreached(now))
+    }
+
     /// What a status report shows of a peer.
     pub fn stats(&self, slot: PeerSlot, now: Instant) -> Option<PeerStats> {
         Some(self.peers.get(slot)?.stats(now))

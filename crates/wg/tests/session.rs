@@ -302,6 +302,47 @@ fn a_peer_needs_no_timer_until_something_is_due() {
 }
 
 #[test]
+fn a_peer_seems_unreached_after_fifteen_seconds_until_it_shows_that_it_gets_packets() {
+    let mut pair = Pair::connected();
+    pair.a_to_b(&packet(64)).unwrap();
+    pair.now += Duration::from_mins(1);
+    assert!(!unreached(&pair), "so soon after the handshake no answer is owed");
+
+    pair.a_to_b(&packet(64)).unwrap();
+    pair.now += Duration::from_secs(14);
+    pair.a_to_b(&packet(64)).unwrap();
+    assert!(!unreached(&pair));
+    pair.now += Duration::from_secs(1);
+    assert!(unreached(&pair));
+
+    pair.b_to_a(&packet(64)).unwrap();
+    assert!(!unreached(&pair));
+}
+
+#[test]
+fn a_peer_seems_unreached_when_it_initiates_again() {
+    let mut pair = Pair::connected();
+    for lost in [false, true] {
+        pair.now += Duration::from_secs(6);
+        // It would repeat itself as this one does, if its tunnel knew of the time that passes here.
+        pair.b = Pair::new().b;
+        let initiation = pair.b.initiation(pair.now);
+        pair.a.receive(pair.b.address, &initiation, pair.now).unwrap();
+        assert_eq!(unreached(&pair), lost);
+        if !lost {
+            while pair.a.wg.poll_transmit().is_some() {}
+        }
+    }
+
+    pair.drive();
+    assert!(!unreached(&pair), "the second response came through");
+}
+
+fn unreached(pair: &Pair) -> bool {
+    pair.a.wg.seems_unreached(pair.a.slot, pair.now)
+}
+
+#[test]
 fn status_counts_both_ways_and_remembers_the_handshake() {
     let mut pair = Pair::connected();
     let before = pair.b.wg.stats(pair.b.slot, pair.now).unwrap();

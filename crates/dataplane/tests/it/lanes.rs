@@ -11,6 +11,8 @@ use ringfence_policy::{CloseReason, Refusal};
 
 use crate::mesh::{Datagram, Mesh, name, reset_seq, tcp};
 
+mod silence;
+
 #[test]
 fn a_conversation_lives_in_one_lane_whichever_queue_its_packets_come_out_of() {
     let (mesh, mut nodes) = two_nodes([2, 2]);
@@ -233,6 +235,7 @@ struct Nodes {
     wire: VecDeque<Datagram>,
     wire_log: Vec<Datagram>,
     lose: fn(&Datagram) -> bool,
+    lost: Vec<Datagram>,
 }
 
 struct Lane {
@@ -270,6 +273,7 @@ impl Nodes {
             wire: VecDeque::new(),
             wire_log: Vec::new(),
             lose: |_| false,
+            lost: Vec::new(),
         }
     }
 
@@ -360,6 +364,13 @@ impl Nodes {
         self.settle();
     }
 
+    /// So much time, a second at a time.
+    fn pass_slowly(&mut self, time: Duration) {
+        for _ in 0..time.as_secs() {
+            self.pass(Duration::from_secs(1));
+        }
+    }
+
     /// Carries datagrams and offers until nothing moves.
     fn settle(&mut self) {
         for _ in 0..ROUNDS_MAX {
@@ -371,6 +382,7 @@ impl Nodes {
             };
             self.wire_log.push(datagram.clone());
             if (self.lose)(&datagram) {
+                self.lost.push(datagram);
                 continue;
             }
             let mut lanes = self.places.iter_mut().flatten();

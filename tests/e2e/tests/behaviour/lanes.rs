@@ -1,5 +1,7 @@
 //! Nodes that use several cores: each lane has a port and sessions of its own, and together they are one node.
 
+use std::time::{Duration, Instant};
+
 use ringfence_e2e::{Allow, Live, Mesh, Node, NodeOptions};
 use ringfence_lab::{Host, Reach, wait_until};
 
@@ -77,6 +79,41 @@ fn a_lane_whose_port_is_blocked_gives_way_to_the_first() {
         connection.exchange(SOON).unwrap();
     }
     assert_eq!(lanes(&shop.db)[1].received, 0, "the other lane carries all");
+}
+
+#[test]
+fn a_lane_whose_port_is_blocked_in_mid_session_gives_way_until_it_is_open_again() {
+    let shop = shop_of_lanes("lanes-midway", ["2", "2"], &[API_TO_DB]);
+    let live = connections(&shop, CONNECTIONS);
+    let further = lanes(&shop.db)[1].port;
+    block(shop.db.host(), further);
+    let blocked_at = Instant::now();
+
+    for connection in &live {
+        // Fifteen seconds until it is noticed, then as long until TCP says it again.
+        connection.exchange(Duration::from_secs(35)).unwrap();
+    }
+    assert!(
+        blocked_at.elapsed() < Duration::from_mins(1),
+        "they do not wait for each other, nor for the session's end"
+    );
+    let silent = lanes(&shop.db)[1].received;
+    for connection in &live {
+        connection.exchange(BRIEFLY).unwrap();
+    }
+    assert_eq!(lanes(&shop.db)[1].received, silent, "the other lane carries all");
+
+    let open = ["delete", "table", "inet", "firewall"];
+    shop.db.host().command("nft").args(open).text().unwrap();
+    wait_until(Duration::from_secs(15), "the lane to carry again", || {
+        let before = lanes(&shop.db)[1].received;
+        for connection in &live {
+            connection.exchange(BRIEFLY).unwrap();
+        }
+        lanes(&shop.db)[1].received > before + 1000
+    })
+    .unwrap();
+    assert_eq!(shop.db.drops("not_allowed").unwrap(), 0);
 }
 
 #[test]
