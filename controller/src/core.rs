@@ -5,17 +5,19 @@
 //!
 //! **Invariant:** a change is on the disk before it is applied, and applied before anybody is told (red line 10).
 
+mod pushes;
+
 use std::sync::mpsc;
 use std::time::{Instant, SystemTime};
 
 use ringfence_control::Netmap;
 use ringfence_control::api::ChangeReport;
-use ringfence_controlplane::{
-    Actor, ApplyPlan, Change, Command, Controller, Push, Refusal, Replay, Snapshot,
-};
+use ringfence_controlplane::{Actor, ApplyPlan, Change, Command, Controller, Refusal, Replay, Snapshot};
 use ringfence_model::{NodeId, Revision, UnixMillis};
-use tokio::sync::{broadcast, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
+use self::pushes::Listeners;
+pub use self::pushes::Pushes;
 use crate::store::{Entry, Log, StoreError, StoredSnapshot};
 
 /// State and log, on their own thread.
@@ -23,7 +25,7 @@ pub struct Core {
     controller: Controller,
     log: Box<dyn Log>,
     changes_since_snapshot: u32,
-    pushes: broadcast::Sender<Push>,
+    listeners: Listeners,
     progress: watch::Sender<Progress>,
     course: Course,
 }
@@ -56,7 +58,6 @@ pub struct Progress(u64);
 #[derive(Clone)]
 pub struct CoreHandle {
     jobs: mpsc::SyncSender<Job>,
-    pushes: broadcast::Sender<Push>,
     progress: watch::Receiver<Progress>,
 }
 
@@ -98,13 +99,12 @@ impl Core {
     /// If the system gives no thread.
     pub fn spawn(controller: Controller, log: Box<dyn Log>) -> std::io::Result<CoreHandle> {
         let (jobs, queue) = mpsc::sync_channel::<Job>(JOBS_MAX);
-        let (pushes, _) = broadcast::channel(PUSHES_MAX);
         let (progress, watched) = watch::channel(Progress::default());
         let mut core = Self {
             controller,
             log,
             changes_since_snapshot: 0,
-            pushes: pushes.clone(),
+            listeners: Listeners::default(),
             progress,
             course: Course::On,
         };
@@ -122,7 +122,6 @@ impl Core {
             })?;
         Ok(CoreHandle {
             jobs,
-            pushes,
             progress: watched,
         })
     }
@@ -137,6 +136,16 @@ impl Core {
         let result = work(&mut self.controller);
         self.progressed();
         result
+    }
+
+    /// Tells a connection from now on what becomes of its node. Call [`Self::leave`] at its end.
+    pub fn listen(&mut self, node: NodeId, connection_id: u64) -> Pushes {
+        self.listeners.join(node, connection_id)
+    }
+
+    /// A connection is gone: it is told nothing more.
+    pub fn leave(&mut self, node: NodeId, connection_id: u64) {
+        self.listeners.leave(node, connection_id);
     }
 
     /// The log, to read from.
@@ -235,8 +244,7 @@ impl Core {
         };
         tracing::info!(revision = %change.revision, method = change.method, actor = change.actor.name, "changed");
         for push in pushes {
-            // Nobody is connected: nobody is to be told.
-            let _ = self.pushes.send(push);
+            self.listeners.tell(push);
         }
         self.progressed();
         self.changes_since_snapshot += 1;
@@ -340,11 +348,6 @@ impl CoreHandle {
     /// [`CoreGone`] while shutting down.
     pub async fn revision(&self) -> Result<Revision, CoreGone> {
         self.with(|core| core.controller().revision()).await
-    }
-
-    /// Tells from now on whose netmap may have changed.
-    pub fn pushes(&self) -> broadcast::Receiver<Push> {
-        self.pushes.subscribe()
     }
 
     /// Ends the core after what it was asked before, and returns once its log is closed: whole in its one file.
@@ -466,8 +469,6 @@ pub fn entropy() -> Result<[u8; 32], CommitError> {
 /// Jobs that wait for the core: beyond it callers wait.
 const JOBS_MAX: usize = 1024;
 const QUEUE_RETRY: std::time::Duration = std::time::Duration::from_millis(1);
-/// Pushes a session may fall behind by; one that falls further simply looks at its netmap.
-const PUSHES_MAX: usize = 16_384;
 const CHANGES_PER_SNAPSHOT: u32 = 256;
 
 #[cfg(test)]

@@ -16,14 +16,14 @@ use ringfence_control::{
     ControllerSession, FlowRecords, FlowRecordsTaken, Goodbye, Hello, Netmap, PeerCandidates, ProbeReport,
     Refused, RegisterKey, Renew, Renewed, SeenAnswer, ToController, ToNode, registration_bytes,
 };
-use ringfence_controlplane::{Actor, Command, Connection, Push, PushKind, Refusal};
+use ringfence_controlplane::{Actor, Command, Connection, PushKind, Refusal};
 use ringfence_model::{Name, NodeId};
 use ringfence_transport::{CloseReason, ControlRequest, PeerIdentity, Receiver, Sender, verify_signature};
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::ca::{CertificateAuthority, SigningRequest};
-use crate::core::{CommitError, CoreHandle, wall_now};
+use crate::core::{CommitError, CoreHandle, Pushes, wall_now};
 use crate::flows::Flows;
 use crate::sessions::{SessionRequest, SessionSeat, Sessions};
 
@@ -94,8 +94,6 @@ async fn run(context: SessionContext, request: ControlRequest) -> Result<()> {
         Some(other) => bail!("the first message is {}, not a hello", other.kind()),
         None => return Ok(()),
     };
-    // Before the first netmap is computed: a change after it must not be missed.
-    let pushes = context.core.pushes();
     let seat = context.sessions.join(node);
     let mut session = Session {
         state: ControllerSession::new(node),
@@ -125,15 +123,20 @@ async fn run(context: SessionContext, request: ControlRequest) -> Result<()> {
             controller.begin_epoch(node, connection.id, epoch);
             controller.set_lane_ports(node, connection.id, &lane_ports);
         });
+        // Before the first netmap is computed: a change after it must not be missed.
+        core.listen(node, connection.id)
     });
-    noted.await?;
+    let pushes = noted.await?;
     tracing::info!(%node, %remote, version = hello.version, "node connected");
     let (core, id) = (session.context.core.clone(), seat.id);
     let result = match session.greet(&hello).await {
         Ok(()) => session.pump(&mut receiver, pushes, seat).await,
         Err(error) => Err(error),
     };
-    let left = core.with(move |core| core.note(|controller| controller.disconnected(node, id, wall_now())));
+    let left = core.with(move |core| {
+        core.leave(node, id);
+        core.note(|controller| controller.disconnected(node, id, wall_now()));
+    });
     left.await?;
     result
 }
@@ -177,14 +180,14 @@ impl Session {
     async fn pump(
         mut self,
         receiver: &mut Receiver<ToController>,
-        mut pushes: broadcast::Receiver<Push>,
+        mut pushes: Pushes,
         mut seat: SessionSeat,
     ) -> Result<()> {
         loop {
             let lease_due = self.state.poll_timeout();
             let announcement_due = self.announcements.due();
             let next = tokio::select! {
-                push = pushes.recv() => self.handle_push(push).await?,
+                push = pushes.next() => self.handle_push(push).await?,
                 request = seat.requests.recv() => match request {
                     Some(request) => self.handle_request(request).await?,
                     None => Next::End,
@@ -203,20 +206,11 @@ impl Session {
         }
     }
 
-    async fn handle_push(&mut self, push: Result<Push, broadcast::error::RecvError>) -> Result<Next> {
+    async fn handle_push(&mut self, push: Option<PushKind>) -> Result<Next> {
         match push {
-            Ok(push) if push.node != self.node => Ok(Next::Continue),
-            Ok(Push {
-                kind: PushKind::Removed,
-                ..
-            }) => self.say_goodbye().await,
-            // Fallen behind: what was missed may concern this node.
-            Ok(Push {
-                kind: PushKind::Netmap,
-                ..
-            })
-            | Err(broadcast::error::RecvError::Lagged(_)) => self.push_netmap().await,
-            Err(broadcast::error::RecvError::Closed) => Ok(Next::End),
+            Some(PushKind::Netmap) => self.push_netmap().await,
+            Some(PushKind::Removed) => self.say_goodbye().await,
+            None => Ok(Next::End),
         }
     }
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use ringfence_model::Labels;
+use ringfence_controlplane::{Event, Identity, PolicyFile, PushKind, TokenHash};
+use ringfence_model::{Labels, Name};
 
 use super::*;
 use crate::store::{Loaded, SqliteLog};
@@ -70,14 +71,100 @@ fn token() -> Command {
         labels: Labels::parse_pairs(["role=db"]).unwrap(),
         ttl: Duration::from_mins(1),
         uses: 1,
-        secret_hash: ringfence_controlplane::TokenHash::of_secret(&[7; 32]),
+        secret_hash: TokenHash::of_secret(&[7; 32]),
     }
 }
 
 fn founded() -> (Controller, Change) {
-    let mesh = ringfence_model::Name::parse("acme").unwrap();
+    let mesh = Name::parse("acme").unwrap();
     Controller::found(mesh, &Actor::system("init", "init"), wall_now(), [3; 32])
 }
+
+/// Enrols a node with one label.
+async fn enrolled(core: &CoreHandle, called: &str, label: &str) -> NodeId {
+    let admitted = Command::CreateToken {
+        labels: Labels::parse_pairs([label]).unwrap(),
+        ttl: Duration::from_mins(1),
+        uses: 1,
+        secret_hash: TokenHash::of_secret(&[7; 32]),
+    };
+    let created = core.commit(admin(), admitted).await.unwrap().unwrap();
+    let [Event::TokenCreated { token }] = created.events.as_slice() else {
+        panic!("{created:?}")
+    };
+    let enroll = Command::Enroll {
+        token: token.id,
+        secret_hash: TokenHash::of_secret(&[7; 32]),
+        name: Name::parse(called).unwrap(),
+        identity: Identity::from_spki(called.as_bytes()).unwrap(),
+    };
+    let actor = Actor::token(token.id, "test".to_owned());
+    let change = core.commit(actor, enroll).await.unwrap().unwrap();
+    let node = change.events.iter().find_map(|event| match event {
+        Event::NodeEnrolled { node } => Some(node.id),
+        _ => None,
+    });
+    node.unwrap()
+}
+
+#[tokio::test]
+async fn a_change_wakes_the_nodes_it_concerns_and_no_other() {
+    let (controller, _) = founded();
+    let log = FullDisk {
+        pieces: 100,
+        appended: 0,
+    };
+    let core = Core::spawn(controller, Box::new(log)).unwrap();
+    let perimeter = Command::ApplyPerimeters {
+        files: vec![PolicyFile {
+            file: "ledger.toml".to_owned(),
+            text: LEDGER.to_owned(),
+        }],
+        prune: false,
+        base: None,
+    };
+    core.commit(admin(), perimeter).await.unwrap().unwrap();
+    let mut sessions = Vec::new();
+    for (called, label) in [
+        ("db", "role=db"),
+        ("app-1", "role=app"),
+        ("app-2", "role=app"),
+        ("elsewhere", "role=none"),
+    ] {
+        let node = enrolled(&core, called, label).await;
+        sessions.push((called, node));
+    }
+    let ids: Vec<NodeId> = sessions.iter().map(|(_, node)| *node).collect();
+    let listening = core.with(move |core| ids.into_iter().map(|node| core.listen(node, 1)).collect());
+    let mut listening: Vec<Pushes> = listening.await.unwrap();
+
+    let revoked = Command::RemoveNode { node: sessions[1].1 };
+    core.commit(admin(), revoked).await.unwrap().unwrap();
+
+    let mut woken = Vec::new();
+    for ((called, _), pushes) in sessions.iter().zip(&mut listening) {
+        // All are told before the change is answered: who is not woken now is not woken by it.
+        let push = tokio::time::timeout(Duration::ZERO, pushes.next()).await;
+        woken.extend(push.ok().map(|push| (*called, push)));
+    }
+    assert_eq!(
+        woken,
+        [("db", Some(PushKind::Netmap)), ("app-1", Some(PushKind::Removed))]
+    );
+}
+
+const LEDGER: &str = r#"
+[perimeter]
+name = "ledger"
+owners = ["alice@example.com"]
+[members]
+db = { nodes = "role=db" }
+app = { nodes = "role=app" }
+[[allow]]
+from = "app"
+to = "db"
+ports = ["tcp/5432"]
+"#;
 
 #[tokio::test]
 async fn on_a_full_disk_access_is_taken_away_and_none_is_given() {
