@@ -32,7 +32,10 @@ pub use message::{
     PeerCandidates, Ping, Refused, RegisterKey, Renew, Renewed, ToController, ToNode, Welcome,
     registration_bytes,
 };
-pub use netmap::{Netmap, NetmapFault, PeerKind, PeerMap, SegmentMap};
+pub use netmap::{
+    NETMAP_HEAD_BYTES_MAX, NETMAP_WEIGHT_MAX, Netmap, NetmapFault, PeerKind, PeerMap, SegmentCount,
+    SegmentMap, written_bytes,
+};
 pub use probe::{
     Probe, ProbeOrder, ProbeOutcome, ProbeReport, ProbeVerdict, SeenAnswer, SeenFlow, SeenQuestion,
 };

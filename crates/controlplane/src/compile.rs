@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use ringfence_model::{Name, NodeId, UnixMillis};
 use ringfence_policy::{Compiled, compile};
 
+use crate::Event;
 use crate::state::State;
-use crate::{Change, Event};
 
 /// Every perimeter as compiled from the state.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -108,10 +108,10 @@ pub(crate) fn compile_perimeter(state: &State, name: &Name) -> Option<Compiled> 
 }
 
 impl Touched {
-    /// What `change` touches, as seen from the state before it.
-    pub(crate) fn by(change: &Change, before: &State) -> Self {
+    /// What the events of a change touch, as seen from the state before it.
+    pub(crate) fn by(events: &[Event], before: &State) -> Self {
         let mut touched = Self::default();
-        for event in &change.events {
+        for event in events {
             touched.add(event, before);
         }
         touched

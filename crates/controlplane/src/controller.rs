@@ -79,7 +79,7 @@ impl Controller {
     pub fn apply(&mut self, change: &Change) -> Result<Vec<Push>, ApplyError> {
         let mut next = self.state.clone();
         advance(&mut next, change)?;
-        let touched = Touched::by(change, &self.state);
+        let touched = Touched::by(&change.events, &self.state);
         let mut concerned = self.views.concerned(&self.state, &touched);
         if is_off(Safeguard::Telling) {
             concerned.clear();

@@ -35,6 +35,7 @@ mod snapshot;
 mod state;
 mod tables;
 mod token;
+mod weight;
 
 #[cfg(test)]
 mod tests;

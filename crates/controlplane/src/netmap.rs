@@ -5,7 +5,7 @@
 
 use ringfence_control::{Netmap, PeerKind, PeerMap, SegmentMap};
 use ringfence_model::sabotage::{Safeguard, is_off};
-use ringfence_model::{NodeId, UnixMillis};
+use ringfence_model::{NodeId, PublicKey, UnixMillis};
 use ringfence_policy::Compiled;
 
 use crate::Controller;
@@ -60,12 +60,21 @@ fn segment(state: &State, perimeter: &Perimeter, compiled: &Compiled, node: Node
     }
     let peers = listed.iter();
     segment.peers = peers
-        .filter_map(|peer| Some((*peer, peer_map(state, perimeter, *peer)?)))
+        .filter_map(|peer| {
+            let key = perimeter.seat(*peer)?.key?;
+            Some((*peer, peer_map(state, perimeter, *peer, key)?))
+        })
         .collect();
     Some(segment)
 }
 
-fn peer_map(state: &State, perimeter: &Perimeter, peer: NodeId) -> Option<PeerMap> {
+/// A member as its peers are told of it, with this key.
+pub(crate) fn peer_map(
+    state: &State,
+    perimeter: &Perimeter,
+    peer: NodeId,
+    public_key: PublicKey,
+) -> Option<PeerMap> {
     let seat = perimeter.seat(peer)?;
     let kind = if state.nodes.contains_key(&peer) {
         PeerKind::Node
@@ -74,7 +83,7 @@ fn peer_map(state: &State, perimeter: &Perimeter, peer: NodeId) -> Option<PeerMa
     };
     Some(PeerMap {
         name: state.name_of(peer)?.clone(),
-        public_key: seat.key?,
+        public_key,
         addresses: perimeter.addresses(seat),
         kind,
     })

@@ -14,7 +14,7 @@ use ringfence_model::UnixMillis;
 
 use crate::draft::Draft;
 use crate::limit::{REFUSAL_TEXT_BYTES_MAX, REFUSALS_PER_HOUR_MAX};
-use crate::{Actor, Change, Command, Controller, Event, Refusal, access, membership};
+use crate::{Actor, Change, Command, Controller, Event, Refusal, access, membership, weight};
 
 impl Controller {
     /// What `command` would change, ready to be stored and applied; or why it is refused.
@@ -36,6 +36,7 @@ impl Controller {
         let mut draft = Draft::new(self.state(), actor, wall, entropy);
         dispatch(&mut draft, command)?;
         membership::check_segments(&draft)?;
+        weight::check(self, &draft)?;
         self.pace.check(actor, draft.events(), wall)?;
         draft.seal(self.state(), method)
     }

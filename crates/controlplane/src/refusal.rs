@@ -1,5 +1,6 @@
 //! Why a command is refused.
 
+use ringfence_control::NETMAP_WEIGHT_MAX;
 use ringfence_model::{Name, NodeId, Revision, SEGMENTS_PER_NODE_MAX, TokenId, UnixMillis};
 use ringfence_policy::Diagnostic;
 
@@ -143,6 +144,21 @@ pub enum Refusal {
         /// How many.
         count: usize,
     },
+    /// A node that would be told more than a message holds.
+    #[error(
+        "{node} would have {} KiB of peers and rules, where a node can have {}: most of what is new is of perimeter {perimeter} ({file}); narrow its rules or groups, or split it into several perimeters",
+        bytes.div_ceil(1024), NETMAP_WEIGHT_MAX / 1024
+    )]
+    TooHeavy {
+        /// Which node: the heaviest.
+        node: Name,
+        /// The perimeter that makes it heavier, the most if there are several.
+        perimeter: Name,
+        /// The policy file of that perimeter.
+        file: String,
+        /// What its netmap would weigh.
+        bytes: usize,
+    },
     /// A bound of [`crate::limit`] is reached.
     #[error("{what} would be too many: at most {max}")]
     Limit {
@@ -212,6 +228,7 @@ impl Refusal {
             | Self::NotMember { .. }
             | Self::KeyTaken => RefusalKind::Conflict,
             Self::TooManySegments { .. }
+            | Self::TooHeavy { .. }
             | Self::Limit { .. }
             | Self::TooOften(_)
             | Self::AddressesExhausted(_) => RefusalKind::Limit,
@@ -247,6 +264,7 @@ impl Refusal {
             Self::NoGroup { .. } => "no-group",
             Self::ExpiryPast => "expiry-past",
             Self::TooManySegments { .. } => "too-many-segments",
+            Self::TooHeavy { .. } => "too-heavy",
             Self::Limit { .. } => "limit",
             Self::TooOften(_) => "too-often",
             Self::AddressesExhausted(_) => "addresses-exhausted",

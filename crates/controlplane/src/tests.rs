@@ -11,4 +11,5 @@ mod properties;
 mod queries;
 mod scale;
 mod time;
+mod weight;
 mod world;

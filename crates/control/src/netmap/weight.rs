@@ -4,15 +4,54 @@
 //! it would go on with what was narrowed since.
 
 use ringfence_policy::PeerSetNumbers;
+use serde::Serialize;
 
 use super::Netmap;
 use crate::NETMAP_BYTES_MAX;
+
+/// What a segment is made of, in numbers: enough to say what it weighs at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SegmentCount {
+    /// Its IPv4 prefixes.
+    pub prefixes: usize,
+    /// Peers on its allowlist.
+    pub peers: usize,
+    /// Rules, each direction for itself.
+    pub rules: usize,
+    /// Services of all the rules together.
+    pub services: usize,
+    /// Sets of peers that differ.
+    pub sets: usize,
+    /// Peers of all the sets together.
+    pub set_peers: usize,
+}
+
+impl SegmentCount {
+    /// A bound of the bytes such a segment takes in a netmap.
+    pub fn weight_at_most(&self) -> usize {
+        SEGMENT_BYTES_MAX
+            + PREFIX_BYTES_MAX * self.prefixes
+            + PEER_BYTES_MAX * self.peers
+            + RULE_BYTES_MAX * self.rules
+            + SERVICE_BYTES_MAX * self.services
+            + SET_BYTES_MAX * self.sets
+            + NODE_BYTES_MAX * self.set_peers
+    }
+}
+
+/// The bytes that `value` takes in a message.
+pub fn written_bytes<T: Serialize + ?Sized>(value: &T) -> usize {
+    let mut counted = Counted(0);
+    ciborium::into_writer(value, &mut counted)
+        .expect("plain data always encodes, and counting takes every byte");
+    counted.0
+}
 
 impl Netmap {
     /// This netmap, or, if no message holds it, the same without a peer or a rule: everything of that node is closed
     /// then. The second value is its weight in bytes in that case, to be told to whoever can make it shorter.
     pub fn or_closed(self) -> (Self, Option<usize>) {
-        self.or_closed_within(NETMAP_BYTES_MAX - DELTA_BYTES_MORE)
+        self.or_closed_within(NETMAP_WEIGHT_MAX)
     }
 
     fn or_closed_within(mut self, limit: usize) -> (Self, Option<usize>) {
@@ -20,34 +59,35 @@ impl Netmap {
         if self.weight_at_most() <= limit {
             return (self, None);
         }
-        let mut counted = Counted(0);
-        ciborium::into_writer(&self, &mut counted)
-            .expect("plain data always encodes, and counting takes every byte");
-        if counted.0 <= limit {
+        let bytes = written_bytes(&self);
+        if bytes <= limit {
             return (self, None);
         }
         for segment in self.segments.values_mut() {
             segment.peers.clear();
             segment.rules.clear();
         }
-        (self, Some(counted.0))
+        (self, Some(bytes))
     }
 
     /// A bound of the weight by counting alone.
     fn weight_at_most(&self) -> usize {
         let segments = self.segments.values().map(|segment| {
             let mut sets = PeerSetNumbers::default();
-            let rules = segment.rules.iter().map(|rule| {
+            for rule in &segment.rules {
                 sets.number(&rule.peers);
-                RULE_BYTES_MAX + SERVICE_BYTES_MAX * rule.services.len()
-            });
-            let rules: usize = rules.sum();
-            let sets = sets.sets().iter();
-            let sets = sets.map(|set| SET_BYTES_MAX + NODE_BYTES_MAX * set.len());
-            let prefixes = PREFIX_BYTES_MAX * segment.prefixes.v4.len();
-            SEGMENT_BYTES_MAX + prefixes + PEER_BYTES_MAX * segment.peers.len() + rules + sets.sum::<usize>()
+            }
+            let count = SegmentCount {
+                prefixes: segment.prefixes.v4.len(),
+                peers: segment.peers.len(),
+                rules: segment.rules.len(),
+                services: segment.rules.iter().map(|rule| rule.services.len()).sum(),
+                sets: sets.sets().len(),
+                set_peers: sets.sets().iter().map(|set| set.len()).sum(),
+            };
+            count.weight_at_most()
         });
-        HEAD_BYTES_MAX + segments.sum::<usize>()
+        NETMAP_HEAD_BYTES_MAX + segments.sum::<usize>()
     }
 }
 
@@ -65,8 +105,10 @@ impl std::io::Write for Counted {
     }
 }
 
+/// What a netmap may weigh: a delta from any other to it then fits a message too.
+pub const NETMAP_WEIGHT_MAX: usize = NETMAP_BYTES_MAX - DELTA_BYTES_MORE;
 /// Mesh, node, name, revision and time.
-const HEAD_BYTES_MAX: usize = 512;
+pub const NETMAP_HEAD_BYTES_MAX: usize = 512;
 /// A perimeter's name, this node's addresses in it and its key.
 const SEGMENT_BYTES_MAX: usize = 512;
 /// One prefix as text, with room.

@@ -106,7 +106,7 @@ impl Controller {
         let Ok(after) = self.after(Some(change)) else {
             return changes;
         };
-        let touched = Touched::by(change, self.state());
+        let touched = Touched::by(&change.events, self.state());
         for name in touched.recompiled() {
             let new = compile_perimeter(&after, name).unwrap_or_default();
             for flow in diff(self.compiled(name), &new) {

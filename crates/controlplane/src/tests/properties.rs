@@ -1,15 +1,16 @@
 //! What holds after any sequence of commands.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use ringfence_control::Netmap;
 use ringfence_control::api::FlowChangeKind;
+use ringfence_control::{Netmap, written_bytes};
 use ringfence_model::{Name, NodeId, Revision};
 
 use super::world::*;
 use crate::compile::Views;
+use crate::weight::weights;
 use crate::{Actor, Change, Command, Controller, PushKind};
 
 /// One step, with numbers that stand for whichever node, perimeter or device there is.
@@ -251,6 +252,30 @@ fn assert_told(before: &[Netmap], world: &World) {
     }
 }
 
+/// What is written never weighs more than each step of weighing says, and no step more than the one before.
+fn assert_weighed(world: &World) {
+    for netmap in netmaps(&world.controller, world) {
+        let [by_seats, by_groups, written, _] = weights(&world.controller, netmap.node).unwrap();
+        let real = written_bytes(&netmap);
+        assert!(
+            real <= written && written <= by_groups && by_groups <= by_seats,
+            "{real}, {written}, {by_groups}, {by_seats}"
+        );
+    }
+}
+
+fn weights_apart(world: &World) -> BTreeMap<NodeId, usize> {
+    let ids = world.controller.nodes().map(|node| node.id);
+    ids.filter_map(|id| Some((id, weights(&world.controller, id)?[3])))
+        .collect()
+}
+
+fn assert_none_heavier(before: &BTreeMap<NodeId, usize>, world: &World, step: &Step) {
+    for (id, weight) in weights_apart(world) {
+        assert!(weight <= before[&id], "{step:?} makes {id} heavier");
+    }
+}
+
 fn only_removes(step: &Step) -> bool {
     match step {
         Step::Unlabel { .. }
@@ -305,6 +330,7 @@ fn run(steps: &[Step]) -> World {
         let again = world.controller.propose(&actor, command, world.wall, entropy);
         assert_eq!(proposed, again, "proposing changes nothing and draws nothing");
         let Ok(change) = proposed else { continue };
+        let weighed = weights_apart(&world);
         if only_removes(step) {
             let flows = world.controller.flow_changes(&change).listed;
             assert!(
@@ -314,6 +340,10 @@ fn run(steps: &[Step]) -> World {
         }
         world.pushes = world.controller.apply(&change).unwrap();
         world.log.push(change);
+        if only_removes(step) {
+            assert_none_heavier(&weighed, &world, step);
+        }
+        assert_weighed(&world);
         assert_told(&before, &world);
         assert_symmetric(&world);
         assert_unique(&world);

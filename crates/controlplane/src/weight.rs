@@ -1,0 +1,359 @@
+//! What netmaps would weigh after a change: one that no message holds is refused before it can be.
+//!
+//! Three steps, each for whom the one before leaves: a bound by counting seats and rules, a bound by counting groups, and
+//! what is really written. The last two are the same for all who are in the same groups, and done once for all of them.
+//!
+//! **Invariant:** a change that only takes away is never refused here, however heavy a node is.
+
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use ringfence_control::{
+    NETMAP_HEAD_BYTES_MAX, NETMAP_WEIGHT_MAX, PeerMap, RuleList, SegmentCount, written_bytes,
+};
+use ringfence_model::{Name, NodeId, PublicKey};
+use ringfence_policy::{Compiled, Direction, LiveRule, PeerSet, Rule};
+
+use crate::compile::{Touched, compile_perimeter};
+use crate::draft::Draft;
+use crate::netmap::peer_map;
+use crate::perimeter::Perimeter;
+use crate::state::State;
+use crate::{Controller, Event, Node, Refusal};
+
+/// Whether every node that `draft` makes heavier still gets a netmap that a message holds.
+pub(crate) fn check(controller: &Controller, draft: &Draft) -> Result<(), Refusal> {
+    let (before, after) = (controller.state(), &draft.state);
+    let counted = heavy_by_seats(after, &grown(before, draft.events()));
+    if counted.is_empty() {
+        return Ok(());
+    }
+    let views = controller.views();
+    let touched = Touched::by(draft.events(), before);
+    let anew = touched.recompiled().into_iter();
+    let anew: BTreeMap<&Name, Compiled> = anew
+        .filter_map(|name| Some((name, compile_perimeter(after, name)?)))
+        .collect();
+    let compiled_after = |name: &Name| anew.get(name).or_else(|| views.perimeter(name));
+    let scales_after = scales(after, &counted, compiled_after);
+    let mut heavy = counted;
+    heavy.retain(|node| netmap_weight(&scales_after, node, Scale::bound) > NETMAP_WEIGHT_MAX);
+    heavy.retain(|node| netmap_weight(&scales_after, node, Scale::written) > NETMAP_WEIGHT_MAX);
+    let known: Vec<&Node> = heavy.iter().filter_map(|node| known(before, node.id)).collect();
+    let scales_before = scales(before, &known, |name| views.perimeter(name));
+    heavy.retain(|node| {
+        let was = known_weight(&scales_before, before, node.id);
+        netmap_weight(&scales_after, node, Scale::apart) > was
+    });
+    let weight = |node: &&Node| netmap_weight(&scales_after, node, Scale::written);
+    let Some(heaviest) = heavy.into_iter().max_by_key(weight) else {
+        return Ok(());
+    };
+    let growth = |name: &&Name| {
+        let of = |scales: &BTreeMap<&Name, Scale<'_>>| {
+            scales.get(name).map_or(0, |scale| scale.apart(heaviest.id))
+        };
+        of(&scales_after).saturating_sub(of(&scales_before))
+    };
+    let perimeter = heaviest.perimeters.iter().max_by_key(growth);
+    let perimeter = perimeter.and_then(|name| after.perimeters.get(name));
+    let perimeter = perimeter.ok_or(Refusal::NoNode(heaviest.id))?;
+    Err(Refusal::TooHeavy {
+        node: heaviest.name.clone(),
+        perimeter: perimeter.name.clone(),
+        file: perimeter.source.file().file.clone(),
+        bytes: weight(&heaviest),
+    })
+}
+
+/// The perimeters in which anyone may get heavier.
+fn grown(before: &State, events: &[Event]) -> BTreeSet<Name> {
+    let mut grown = BTreeSet::new();
+    for event in events {
+        match event {
+            Event::PerimeterCreated { perimeter, .. }
+            | Event::PerimeterChanged { perimeter, .. }
+            | Event::BlockAdded { perimeter, .. }
+            | Event::MemberJoined { perimeter, .. } => {
+                grown.insert(perimeter.clone());
+            }
+            Event::NodeLabelled { node, .. } | Event::NodeRenamed { node, .. } => {
+                grown.extend(
+                    known(before, *node)
+                        .into_iter()
+                        .flat_map(|node| node.perimeters.clone()),
+                );
+            }
+            // Keys are in the weight before they are registered; everything else takes away, or is in no netmap.
+            _ => {}
+        }
+    }
+    grown
+}
+
+/// The nodes in any of these perimeters that counting seats cannot rule out.
+fn heavy_by_seats<'a>(state: &'a State, grown: &BTreeSet<Name>) -> Vec<&'a Node> {
+    let grown = grown.iter().filter_map(|name| state.perimeters.get(name));
+    let ids: BTreeSet<NodeId> = grown
+        .flat_map(|perimeter| perimeter.members().map(|(id, _)| id))
+        .collect();
+    let mut bounds: BTreeMap<&Name, usize> = BTreeMap::new();
+    let mut heavy = Vec::new();
+    for node in ids.into_iter().filter_map(|id| known(state, id)) {
+        let each = node.perimeters.iter().map(|name| {
+            let bound = || {
+                state
+                    .perimeters
+                    .get(name)
+                    .map_or(0, |perimeter| seats_bound(perimeter))
+            };
+            *bounds.entry(name).or_insert_with(bound)
+        });
+        if NETMAP_HEAD_BYTES_MAX + each.sum::<usize>() > NETMAP_WEIGHT_MAX {
+            heavy.push(node);
+        }
+    }
+    heavy
+}
+
+/// What a segment of the perimeter weighs at most, whoever's it is.
+fn seats_bound(perimeter: &Perimeter) -> usize {
+    let policy = perimeter.policy();
+    let (seats, groups) = (perimeter.seats.len(), policy.groups.len());
+    let services: usize = policy.rules.iter().map(|rule| rule.services.len()).sum();
+    let count = SegmentCount {
+        prefixes: perimeter.v4.len(),
+        peers: seats,
+        rules: 2 * policy.rules.len(),
+        services: 2 * services,
+        sets: groups,
+        set_peers: groups * seats,
+    };
+    count.weight_at_most()
+}
+
+fn known(state: &State, id: NodeId) -> Option<&Node> {
+    state.nodes.get(&id).map(AsRef::as_ref)
+}
+
+/// A scale for every perimeter of these nodes.
+fn scales<'a>(
+    state: &'a State,
+    nodes: &[&'a Node],
+    compiled: impl Fn(&Name) -> Option<&'a Compiled>,
+) -> BTreeMap<&'a Name, Scale<'a>> {
+    let names: BTreeSet<&Name> = nodes.iter().flat_map(|node| &node.perimeters).collect();
+    let each = names.into_iter().filter_map(|name| {
+        let perimeter = state.perimeters.get(name)?;
+        Some((name, Scale::new(state, perimeter, compiled(name)?)))
+    });
+    each.collect()
+}
+
+type Weigh<'a> = fn(&Scale<'a>, NodeId) -> usize;
+
+fn netmap_weight<'a>(scales: &BTreeMap<&Name, Scale<'a>>, node: &Node, weigh: Weigh<'a>) -> usize {
+    let own = node.perimeters.iter().filter_map(|name| scales.get(name));
+    NETMAP_HEAD_BYTES_MAX + own.map(|scale| weigh(scale, node.id)).sum::<usize>()
+}
+
+/// What a node weighed with every group apart; nothing if it is new.
+fn known_weight(scales: &BTreeMap<&Name, Scale<'_>>, state: &State, id: NodeId) -> usize {
+    known(state, id).map_or(0, |node| netmap_weight(scales, node, Scale::apart))
+}
+
+/// Weighs the segments of one perimeter.
+struct Scale<'a> {
+    state: &'a State,
+    perimeter: &'a Perimeter,
+    compiled: &'a Compiled,
+    /// Each member's place in `kinds`.
+    kind_of: BTreeMap<NodeId, usize>,
+    kinds: Vec<Kind<'a>>,
+}
+
+/// Those who are in the same groups. Each is weighed as if it was its own peer: so all weigh the same, and nothing that
+/// is taken away makes them heavier.
+struct Kind<'a> {
+    groups: Vec<&'a Name>,
+    bound: OnceCell<usize>,
+    weight: OnceCell<Weight>,
+}
+
+#[derive(Clone, Copy)]
+struct Weight {
+    /// As it is written: groups of the same members are one set, and rules about nobody else are left out.
+    written: usize,
+    /// With a set for each group, and every rule. Nothing that takes away makes this more; the other grows where two
+    /// groups stop being the same because one loses a member.
+    apart: usize,
+}
+
+/// What those of one kind are told.
+struct Told<'a> {
+    rules: Vec<(Direction, &'a LiveRule)>,
+    groups: BTreeMap<&'a Name, &'a BTreeSet<NodeId>>,
+}
+
+impl<'a> Scale<'a> {
+    fn new(state: &'a State, perimeter: &'a Perimeter, compiled: &'a Compiled) -> Self {
+        let mut groups_of: BTreeMap<NodeId, Vec<&Name>> = BTreeMap::new();
+        for (name, inside) in &compiled.groups {
+            for id in inside {
+                groups_of.entry(*id).or_default().push(name);
+            }
+        }
+        let mut kind_by_groups: BTreeMap<Vec<&Name>, usize> = BTreeMap::new();
+        let mut kind_of = BTreeMap::new();
+        for (id, groups) in groups_of {
+            let next = kind_by_groups.len();
+            kind_of.insert(id, *kind_by_groups.entry(groups).or_insert(next));
+        }
+        let mut by_kind: Vec<_> = kind_by_groups.into_iter().collect();
+        by_kind.sort_unstable_by_key(|(_, kind)| *kind);
+        let kinds = by_kind.into_iter().map(|(groups, _)| Kind {
+            groups,
+            bound: OnceCell::new(),
+            weight: OnceCell::new(),
+        });
+        Self {
+            state,
+            perimeter,
+            compiled,
+            kind_of,
+            kinds: kinds.collect(),
+        }
+    }
+
+    /// What the segment of `node` weighs at most.
+    fn bound(&self, node: NodeId) -> usize {
+        let kind = self.kind(node);
+        kind.map_or(0, |kind| {
+            *kind.bound.get_or_init(|| self.count(kind).weight_at_most())
+        })
+    }
+
+    fn written(&self, node: NodeId) -> usize {
+        self.weight(node).map_or(0, |weight| weight.written)
+    }
+
+    fn apart(&self, node: NodeId) -> usize {
+        self.weight(node).map_or(0, |weight| weight.apart)
+    }
+
+    fn weight(&self, node: NodeId) -> Option<Weight> {
+        let kind = self.kind(node)?;
+        Some(*kind.weight.get_or_init(|| self.weigh(kind)))
+    }
+
+    fn kind(&self, node: NodeId) -> Option<&Kind<'a>> {
+        self.kinds.get(*self.kind_of.get(&node)?)
+    }
+
+    fn told(&self, kind: &Kind<'_>) -> Told<'a> {
+        let mut told = Told {
+            rules: Vec::new(),
+            groups: BTreeMap::new(),
+        };
+        for rule in &self.compiled.rules {
+            let sides = [
+                (Direction::Ingress, &rule.to, &rule.from),
+                (Direction::Egress, &rule.from, &rule.to),
+            ];
+            for (direction, own_side, other_side) in sides {
+                let Some(others) = self.compiled.groups.get(other_side) else {
+                    continue;
+                };
+                if kind.groups.binary_search(&own_side).is_ok() {
+                    told.rules.push((direction, rule));
+                    told.groups.insert(other_side, others);
+                }
+            }
+        }
+        told
+    }
+
+    fn count(&self, kind: &Kind<'_>) -> SegmentCount {
+        let told = self.told(kind);
+        let set_peers = told.groups.values().map(|group| group.len()).sum();
+        SegmentCount {
+            prefixes: self.perimeter.v4.len(),
+            peers: self.compiled.members().len().min(set_peers),
+            rules: told.rules.len(),
+            services: told.rules.iter().map(|(_, rule)| rule.services.len()).sum(),
+            sets: told.groups.len(),
+            set_peers,
+        }
+    }
+
+    /// As if everyone had registered a key: who registers one must not be what makes others too heavy.
+    fn weigh(&self, kind: &Kind<'_>) -> Weight {
+        let told = self.told(kind);
+        let ids: BTreeSet<NodeId> = told.groups.values().copied().flatten().copied().collect();
+        let any_key = PublicKey::from_bytes([u8::MAX; 32]);
+        let peers = ids.into_iter().filter_map(|id| {
+            let peer = peer_map(self.state, self.perimeter, id, any_key)?;
+            Some((id, peer))
+        });
+        let peers: BTreeMap<NodeId, PeerMap> = peers.collect();
+        // It holds what a list of nothing takes.
+        let head = SegmentCount {
+            prefixes: self.perimeter.v4.len(),
+            ..SegmentCount::default()
+        };
+        let empty = written_bytes(&BTreeMap::<NodeId, PeerMap>::new());
+        let head = head.weight_at_most() + written_bytes(&peers) - empty;
+        let rules = rules_bytes(told.rules.iter(), told.groups.len());
+        let is_about_others = |(direction, rule): &&(Direction, &LiveRule)| {
+            let other_side = match direction {
+                Direction::Ingress => &rule.from,
+                Direction::Egress => &rule.to,
+            };
+            let is_alone = told.groups.get(other_side).is_some_and(|group| group.len() <= 1);
+            !(is_alone && kind.groups.binary_search(&other_side).is_ok())
+        };
+        let rules_written = rules_bytes(told.rules.iter().filter(is_about_others), told.groups.len());
+        let sets = told.groups.values().copied();
+        let distinct: BTreeSet<&BTreeSet<NodeId>> = sets.clone().collect();
+        Weight {
+            written: head + rules_written + distinct.into_iter().map(written_bytes).sum::<usize>(),
+            apart: head + rules + sets.map(written_bytes).sum::<usize>(),
+        }
+    }
+}
+
+/// What rules take without the `sets` they are about.
+fn rules_bytes<'a>(rules: impl Iterator<Item = &'a (Direction, &'a LiveRule)>, sets: usize) -> usize {
+    let rules = rules.map(|(direction, rule)| Rule {
+        id: rule.id,
+        direction: *direction,
+        peers: PeerSet::default(),
+        services: rule.services.clone(),
+        expires: rule.expires,
+    });
+    let rules = RuleList(rules.collect());
+    // Here all of them are about one, whose number takes a byte.
+    let number_bytes_more = match sets {
+        0..=24 => 0,
+        25..=256 => 1,
+        _ => 2,
+    };
+    let empty = written_bytes(&RuleList(Vec::new()));
+    written_bytes(&rules) - empty + number_bytes_more * rules.0.len()
+}
+
+/// What a node weighs by each step, from the cheapest, and with every group apart: for tests of what holds among them.
+#[cfg(test)]
+pub(crate) fn weights(controller: &Controller, id: NodeId) -> Option<[usize; 4]> {
+    let state = controller.state();
+    let node = known(state, id)?;
+    let perimeters = node.perimeters.iter().map(|name| &state.perimeters[name]);
+    let by_seats = perimeters.map(|perimeter| seats_bound(perimeter)).sum::<usize>();
+    let scales = scales(state, &[node], |name| controller.views().perimeter(name));
+    Some([
+        NETMAP_HEAD_BYTES_MAX + by_seats,
+        netmap_weight(&scales, node, Scale::bound),
+        netmap_weight(&scales, node, Scale::written),
+        netmap_weight(&scales, node, Scale::apart),
+    ])
+}
