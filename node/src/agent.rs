@@ -29,6 +29,7 @@ use crate::netlink::Netlink;
 use crate::packet_loop::{self, LaneParts, LoopEnded, LoopHandle, Running};
 use crate::pings::Pings;
 use crate::report::{ChangingFacts, NodeFacts, Reporter};
+use crate::saved;
 use crate::state::{NodeFile, StateDir};
 use crate::uapi::Uapi;
 use crate::udp::Udp;
@@ -46,7 +47,7 @@ pub(crate) async fn run(state: StateDir, arguments: &AgentArguments) -> Result<(
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
     let listener =
         Listener::bind(&arguments.socket, SOCKET_MODE).map_err(|error| bind_failure(arguments, &error))?;
-    let sockets = bind(arguments)?;
+    let sockets = bind(arguments, &state)?;
     let ports: Vec<u16> = sockets.iter().map(Udp::port).collect();
     let (listen_port, lane_ports) = (ports[0], ports[1..].to_vec());
     let (flows, flows_thread) =
@@ -219,19 +220,30 @@ fn start_loops(sockets: Vec<Udp>, arguments: &AgentArguments, flows: &Flows) -> 
     Ok(running.context("starting the packet loops")?)
 }
 
-/// A socket for each lane. Those after the first take the ports that follow, so that a firewall can be told of them, or
-/// any that is free.
-fn bind(arguments: &AgentArguments) -> Result<Vec<Udp>, Failure> {
+/// A socket for each lane. Those after the first take the ports that follow, so that a firewall can be told of them; else
+/// those they had in the last run, where peers may still look for them; else any that is free.
+fn bind(arguments: &AgentArguments, state: &StateDir) -> Result<Vec<Udp>, Failure> {
     let first = arguments.listen_port;
     let mut sockets = vec![Udp::bind(first).with_context(|| format!("UDP port {first}"))?];
     let listen_port = sockets[0].port();
+    let former = saved::load_lane_ports(state);
     for lane in 1..arguments.lanes.count() {
-        let socket = listen_port
-            .checked_add(lane)
-            .and_then(|port| Udp::bind(port).ok())
+        let wanted = [
+            listen_port.checked_add(lane),
+            former.get(usize::from(lane) - 1).copied(),
+        ];
+        let mut bound = wanted.into_iter().flatten().map(Udp::bind);
+        let socket = bound
+            .find_map(Result::ok)
             .map_or_else(|| Udp::bind(0), Ok)
             .with_context(|| format!("a UDP port for lane {lane}"))?;
         sockets.push(socket);
+    }
+    let ports: Vec<u16> = sockets.iter().skip(1).map(Udp::port).collect();
+    if ports != former
+        && let Err(error) = saved::save_lane_ports(state, &ports)
+    {
+        tracing::warn!(%error, "the ports of the lanes could not be saved: after a restart they may be others");
     }
     Ok(sockets)
 }

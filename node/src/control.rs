@@ -72,8 +72,6 @@ pub(crate) struct Memory {
     /// Keys that the controller has not confirmed.
     unregistered: BTreeMap<Name, PublicKey>,
     keys_offered: Option<Instant>,
-    /// On which further ports peers have lanes; with their process those are gone.
-    lane_ports: BTreeMap<NodeId, Vec<u16>>,
     /// What a restart can use.
     peers: Peers,
     /// The same as it is on disk.
@@ -231,7 +229,12 @@ impl Control {
     async fn set_candidates(&mut self, told: PeerCandidates) -> Result<(), LoopEnded> {
         let candidates = told.candidates.clone();
         self.memory.peers.candidates.insert(told.peer, candidates);
-        self.memory.lane_ports.insert(told.peer, told.lane_ports.clone());
+        let lane_ports = &mut self.memory.peers.lane_ports;
+        if told.lane_ports.is_empty() {
+            lane_ports.remove(&told.peer);
+        } else {
+            lane_ports.insert(told.peer, told.lane_ports.clone());
+        }
         self.packets.send(Command::PeerCandidates(told)).await
     }
 

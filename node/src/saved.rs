@@ -62,6 +62,19 @@ pub(crate) fn load_peers(state: &StateDir) -> Peers {
     read_peers(text.as_deref().map(str::as_bytes))
 }
 
+/// Writes down on which ports this node's lanes after the first are.
+pub(crate) fn save_lane_ports(state: &StateDir, ports: &[u16]) -> Result<(), StateError> {
+    let words: Vec<String> = ports.iter().map(u16::to_string).collect();
+    state.write(LANE_PORTS, format!("{}\n", words.join(" ")).as_bytes())
+}
+
+/// On which ports they were; none if the file is of no use, for others do as well.
+pub(crate) fn load_lane_ports(state: &StateDir) -> Vec<u16> {
+    let text = state.read(LANE_PORTS).ok().flatten().unwrap_or_default();
+    let ports: Result<_, _> = text.split_whitespace().map(str::parse).collect();
+    ports.unwrap_or_default()
+}
+
 /// Forgets all of it.
 pub(crate) fn forget(state: &StateDir) -> Result<(), StateError> {
     state.remove(NETMAP)?;
@@ -94,6 +107,7 @@ fn damaged(file: &str, error: &SavedDamaged) -> StateError {
 const NETMAP: &str = "netmap.json";
 const WORD: &str = "last-word.json";
 const PEERS: &str = "peers.json";
+const LANE_PORTS: &str = "lane-ports";
 
 #[cfg(test)]
 mod tests {
@@ -139,6 +153,18 @@ mod tests {
             let saved = load(&state, &moment_now()).unwrap().unwrap();
             assert_eq!(saved.since_word, Duration::MAX);
         }
+    }
+
+    #[test]
+    fn ports_of_lanes_read_back_or_are_none() {
+        let (_parent, state) = fresh();
+        assert!(load_lane_ports(&state).is_empty());
+
+        save_lane_ports(&state, &[51821, 40123]).unwrap();
+        assert_eq!(load_lane_ports(&state), [51821, 40123]);
+
+        state.write(LANE_PORTS, b"51821 70000").unwrap();
+        assert!(load_lane_ports(&state).is_empty());
     }
 
     #[test]

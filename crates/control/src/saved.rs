@@ -40,6 +40,9 @@ impl Moment {
 pub struct Peers {
     /// Where they were last said to be.
     pub candidates: BTreeMap<NodeId, Vec<Candidate>>,
+    /// On which further ports they had lanes.
+    #[serde(default)]
+    pub lane_ports: BTreeMap<NodeId, Vec<u16>>,
     /// With whom there were sessions. They go on sending into a session that died with the process, until they
     /// notice after 15 s (whitepaper 6.5): a handshake from here tells them at once.
     pub sessions: BTreeMap<Name, BTreeSet<NodeId>>,
@@ -236,6 +239,7 @@ mod tests {
         };
         let peers = Peers {
             candidates: BTreeMap::from([(NodeId(7), vec![candidate])]),
+            lane_ports: BTreeMap::from([(NodeId(7), vec![51821])]),
             sessions: BTreeMap::from([(Name::parse("payments-db").unwrap(), BTreeSet::from([NodeId(7)]))]),
         };
         let file = peers_file(&peers).unwrap();

@@ -58,7 +58,7 @@ impl Control {
         let peers = &mut self.memory.peers;
         if peers.candidates.len() > PEERS_REMEMBERED_MAX {
             peers.candidates.retain(|peer, _| wanted.contains(peer));
-            self.memory.lane_ports.retain(|peer, _| wanted.contains(peer));
+            peers.lane_ports.retain(|peer, _| wanted.contains(peer));
         }
         peers.sessions.retain(|perimeter, sessions| {
             let segment = netmap.segments.get(perimeter);
@@ -67,7 +67,8 @@ impl Control {
         });
         for peer in wanted.difference(&known) {
             if let Some(candidates) = self.memory.peers.candidates.get(peer).cloned() {
-                let lane_ports = self.memory.lane_ports.get(peer).cloned().unwrap_or_default();
+                let lane_ports = self.memory.peers.lane_ports.get(peer);
+                let lane_ports = lane_ports.cloned().unwrap_or_default();
                 let told = of_earlier_run(*peer, candidates, lane_ports);
                 self.packets.send(Command::PeerCandidates(told)).await?;
             }

@@ -50,10 +50,11 @@ impl Control {
             }
             Err(error) => tracing::warn!(%error, "the saved netmap was refused"),
         }
-        let peers = saved::load_peers(&self.state);
+        let mut peers = saved::load_peers(&self.state);
         self.memory.former_sessions = peers.sessions;
         for (peer, candidates) in peers.candidates {
-            self.set_candidates(of_earlier_run(peer, candidates, Vec::new()))
+            let lane_ports = peers.lane_ports.remove(&peer).unwrap_or_default();
+            self.set_candidates(of_earlier_run(peer, candidates, lane_ports))
                 .await?;
         }
         Ok(())

@@ -117,6 +117,47 @@ fn a_lane_whose_port_is_blocked_in_mid_session_gives_way_until_it_is_open_again(
 }
 
 #[test]
+fn a_restart_without_a_controller_finds_its_ports_and_the_lanes_of_its_peers_again() {
+    let mut mesh = Mesh::start("lanes-restart").unwrap();
+    let api_host = mesh.bare_host("api").unwrap();
+    // Somebody has the port that follows, for as long as the test lasts.
+    let bind = "import socket, time; s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); s.bind(('::', 51821)); print('bound', flush=True); time.sleep(600)";
+    let other = api_host
+        .command("python3")
+        .args(["-c", bind])
+        .spawn("other")
+        .unwrap();
+    other.wait_for_log("bound", SOON).unwrap();
+    let mut shop = Shop {
+        db: node(&mut mesh, "db", "2"),
+        api: node_on(&mut mesh, &api_host, "api", "2"),
+        web: mesh.node("web", &["role=web"]).unwrap(),
+        mesh,
+    };
+    shop.enforce(&[API_TO_DB]);
+    drop(connections(&shop, CONNECTIONS));
+    let port = lanes(&shop.api)[1].port;
+    assert_ne!(port, 51821);
+
+    shop.mesh.kill_controller();
+    shop.api.stop().unwrap();
+    shop.api.launch().unwrap();
+    wait_until(SOON, "the device to be back", || {
+        let reach = shop.api.host().try_tcp(Shop::at(&shop.db).v4(5499), BRIEFLY);
+        reach == Reach::Refused
+    })
+    .unwrap();
+
+    let live = connections(&shop, CONNECTIONS);
+    for connection in &live {
+        connection.exchange(SOON).unwrap();
+    }
+    let further = &lanes(&shop.api)[1];
+    assert_eq!(further.port, port);
+    assert!(further.sent > 1000 && further.received > 1000, "{further:?}");
+}
+
+#[test]
 fn a_node_that_loses_one_lane_ends_at_once_and_says_so() {
     for lane in [0, 1] {
         let shop = shop_of_lanes(&format!("lanes-lost-{lane}"), ["2", "2"], &[API_TO_DB]);
@@ -193,11 +234,15 @@ fn shop_of_lanes(name: &str, [api, db]: [&str; 2], rules: &[Allow]) -> Shop {
 
 fn node(mesh: &mut Mesh, name: &str, lanes: &str) -> Node {
     let host = mesh.bare_host(name).unwrap();
+    node_on(mesh, &host, name, lanes)
+}
+
+fn node_on(mesh: &mut Mesh, host: &Host, name: &str, lanes: &str) -> Node {
     let options = NodeOptions {
         args: vec!["--lanes".to_owned(), lanes.to_owned()],
         ..NodeOptions::default()
     };
-    mesh.node_on(&host, name, &[&format!("role={name}")], options)
+    mesh.node_on(host, name, &[&format!("role={name}")], options)
         .unwrap()
 }
 
