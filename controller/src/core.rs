@@ -334,9 +334,9 @@ impl CoreHandle {
             .with(move |core| core.controller().netmap(node, wall_now()))
             .await?;
         Ok(netmap.map(|netmap| {
-            let (netmap, too_long) = netmap.or_closed();
-            if let Some(bytes) = too_long {
-                tracing::error!(%node, bytes, "what this node is to know fits no message: everything of it is closed until it has fewer peers, rules or peers a rule");
+            let (netmap, too_large) = netmap.or_closed();
+            if let Some(why) = too_large {
+                tracing::error!(%node, %why, "what this node is to know is too much: everything of it is closed until it has fewer peers, rules or peers a rule");
             }
             netmap
         }))

@@ -34,7 +34,7 @@ pub use message::{
 };
 pub use netmap::{
     NETMAP_HEAD_BYTES_MAX, NETMAP_WEIGHT_MAX, Netmap, NetmapFault, PeerKind, PeerMap, SegmentCount,
-    SegmentMap, written_bytes,
+    SegmentMap, TooLarge, written_bytes,
 };
 pub use probe::{
     Probe, ProbeOrder, ProbeOutcome, ProbeReport, ProbeVerdict, SeenAnswer, SeenFlow, SeenQuestion,

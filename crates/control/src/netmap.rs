@@ -249,7 +249,7 @@ fn is_overlay_v6(network: Ipv6Addr, prefix: u8) -> bool {
 
 mod weight;
 
-pub use weight::{NETMAP_HEAD_BYTES_MAX, NETMAP_WEIGHT_MAX, SegmentCount, written_bytes};
+pub use weight::{NETMAP_HEAD_BYTES_MAX, NETMAP_WEIGHT_MAX, SegmentCount, TooLarge, written_bytes};
 
 #[cfg(test)]
 pub(crate) mod tests;

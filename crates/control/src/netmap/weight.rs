@@ -1,12 +1,12 @@
-//! What a netmap weighs on its way, and what is sent instead of one that no message holds.
+//! What a netmap weighs on its way, and what is sent instead of one that no message or no node holds.
 //!
-//! **Invariant:** a node whose netmap has grown too long is told so much less that it closes: never nothing, for then
-//! it would go on with what was narrowed since.
+//! **Invariant:** a node whose netmap has grown too large is told so much less that it closes: never nothing, and never
+//! what it would refuse, for then it would go on with what was narrowed since.
 
-use ringfence_policy::PeerSetNumbers;
+use ringfence_policy::{OPENINGS_MAX, PeerSetNumbers, Rule, openings_of};
 use serde::Serialize;
 
-use super::Netmap;
+use super::{Netmap, SegmentMap};
 use crate::NETMAP_BYTES_MAX;
 
 /// What a segment is made of, in numbers: enough to say what it weighs at most.
@@ -39,6 +39,19 @@ impl SegmentCount {
     }
 }
 
+/// Why a node is closed instead of told everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TooLarge {
+    /// No message holds it.
+    #[error("it takes {0} bytes, more than the {NETMAP_WEIGHT_MAX} that a message holds")]
+    Bytes(usize),
+    /// A node refuses to arrange it: see [`openings_of`].
+    #[error(
+        "the rules of one perimeter ask for {0} openings, more than the {OPENINGS_MAX} that a node arranges"
+    )]
+    Openings(u64),
+}
+
 /// The bytes that `value` takes in a message.
 pub fn written_bytes<T: Serialize + ?Sized>(value: &T) -> usize {
     let mut counted = Counted(0);
@@ -48,26 +61,41 @@ pub fn written_bytes<T: Serialize + ?Sized>(value: &T) -> usize {
 }
 
 impl Netmap {
-    /// This netmap, or, if no message holds it, the same without a peer or a rule: everything of that node is closed
-    /// then. The second value is its weight in bytes in that case, to be told to whoever can make it shorter.
-    pub fn or_closed(self) -> (Self, Option<usize>) {
-        self.or_closed_within(NETMAP_WEIGHT_MAX)
+    /// This netmap, or, if no message holds it or its node would refuse it, the same without a peer or a rule:
+    /// everything of that node is closed then. The second value says why, for whoever can make it smaller.
+    pub fn or_closed(self) -> (Self, Option<TooLarge>) {
+        self.or_closed_within(NETMAP_WEIGHT_MAX, OPENINGS_MAX)
     }
 
-    fn or_closed_within(mut self, limit: usize) -> (Self, Option<usize>) {
+    fn or_closed_within(mut self, bytes_max: usize, openings_max: u64) -> (Self, Option<TooLarge>) {
+        let too_large = self
+            .openings_beyond(openings_max)
+            .or_else(|| self.bytes_beyond(bytes_max));
+        if too_large.is_some() {
+            for segment in self.segments.values_mut() {
+                segment.peers.clear();
+                segment.rules.clear();
+            }
+        }
+        (self, too_large)
+    }
+
+    fn openings_beyond(&self, max: u64) -> Option<TooLarge> {
+        // As if no two peers were alike: hardly any segment comes near the limit even so.
+        let each = |rule: &Rule| rule.peers.len() as u64 * rule.services.len().max(1) as u64;
+        let at_most = |segment: &&SegmentMap| segment.rules.iter().map(each).sum::<u64>();
+        let near = self.segments.values().filter(|segment| at_most(segment) > max);
+        let openings = near.map(|segment| openings_of(&segment.rules)).max()?;
+        (openings > max).then_some(TooLarge::Openings(openings))
+    }
+
+    fn bytes_beyond(&self, max: usize) -> Option<TooLarge> {
         // Hardly any comes near the limit, and those need not be encoded once more to know it.
-        if self.weight_at_most() <= limit {
-            return (self, None);
+        if self.weight_at_most() <= max {
+            return None;
         }
-        let bytes = written_bytes(&self);
-        if bytes <= limit {
-            return (self, None);
-        }
-        for segment in self.segments.values_mut() {
-            segment.peers.clear();
-            segment.rules.clear();
-        }
-        (self, Some(bytes))
+        let bytes = written_bytes(self);
+        (bytes > max).then_some(TooLarge::Bytes(bytes))
     }
 
     /// A bound of the weight by counting alone.
@@ -148,13 +176,13 @@ mod tests {
         );
         let bytes = weight(&long);
         assert_eq!(
-            long.clone().or_closed_within(bytes),
+            long.clone().or_closed_within(bytes, OPENINGS_MAX),
             (long.clone(), None),
             "one that just fits is sent as it is"
         );
 
-        let (closed, told) = long.clone().or_closed_within(bytes - 1);
-        assert_eq!(told, Some(bytes));
+        let (closed, told) = long.clone().or_closed_within(bytes - 1, OPENINGS_MAX);
+        assert_eq!(told, Some(TooLarge::Bytes(bytes)));
         assert_eq!(
             closed.revision, long.revision,
             "it is enforced, and acknowledged, as any other"
@@ -166,6 +194,26 @@ mod tests {
                 .values()
                 .all(|segment| segment.peers.is_empty() && segment.rules.is_empty())
         );
+        assert_eq!(closed.check(), Ok(()));
+    }
+
+    #[test]
+    fn a_netmap_that_its_node_would_refuse_closes_the_node_too() {
+        let wide = netmap(
+            7,
+            [("records", segment(1, 2..=200)), ("cameras", segment(2, 2..=9))],
+        );
+        let openings = wide.segments.values().map(|segment| openings_of(&segment.rules));
+        let most = openings.max().unwrap();
+        assert!(most > 0, "or nothing is tried");
+        assert_eq!(
+            wide.clone().or_closed_within(NETMAP_WEIGHT_MAX, most),
+            (wide.clone(), None)
+        );
+
+        let (closed, told) = wide.or_closed_within(NETMAP_WEIGHT_MAX, most - 1);
+        assert_eq!(told, Some(TooLarge::Openings(most)));
+        assert!(closed.segments.values().all(|segment| segment.rules.is_empty()));
         assert_eq!(closed.check(), Ok(()));
     }
 
