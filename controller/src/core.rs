@@ -330,15 +330,32 @@ impl CoreHandle {
     /// # Errors
     /// [`CoreGone`] while shutting down.
     pub async fn netmap(&self, node: NodeId) -> Result<Option<Netmap>, CoreGone> {
-        let netmap = self
-            .with(move |core| core.controller().netmap(node, wall_now()))
+        let netmap = self.netmap_and(node, |_, _| ()).await?;
+        Ok(netmap.map(|(netmap, ())| netmap))
+    }
+
+    /// The same, and what else is asked of the state that it comes from.
+    ///
+    /// # Errors
+    /// [`CoreGone`] while shutting down.
+    pub async fn netmap_and<R: Send + 'static>(
+        &self,
+        node: NodeId,
+        ask: impl FnOnce(&Controller, &Netmap) -> R + Send + 'static,
+    ) -> Result<Option<(Netmap, R)>, CoreGone> {
+        let found = self
+            .with(move |core| {
+                let netmap = core.controller().netmap(node, wall_now())?;
+                let answer = ask(core.controller(), &netmap);
+                Some((netmap, answer))
+            })
             .await?;
-        Ok(netmap.map(|netmap| {
+        Ok(found.map(|(netmap, answer)| {
             let (netmap, too_large) = netmap.or_closed();
             if let Some(why) = too_large {
                 tracing::error!(%node, %why, "what this node is to know is too much: everything of it is closed until it has fewer peers, rules or peers a rule");
             }
-            netmap
+            (netmap, answer)
         }))
     }
 

@@ -157,8 +157,8 @@ async fn authorize(
 
 impl Session {
     async fn greet(&mut self, hello: &Hello) -> Result<()> {
-        let netmap = self.context.core.netmap(self.node).await?;
-        let netmap = netmap.ok_or_else(|| anyhow!("the node was removed"))?;
+        let looked = self.look().await?;
+        let (netmap, news) = looked.ok_or_else(|| anyhow!("the node was removed"))?;
         let greeted = self
             .state
             .handle_hello(hello, &self.context.mesh, &netmap, wall_now(), Instant::now());
@@ -174,7 +174,7 @@ impl Session {
         for message in messages {
             self.sender.send(&message).await?;
         }
-        self.tell_candidates().await
+        self.tell_peers(news).await
     }
 
     async fn pump(
@@ -215,14 +215,14 @@ impl Session {
     }
 
     async fn push_netmap(&mut self) -> Result<Next> {
-        let Some(netmap) = self.context.core.netmap(self.node).await? else {
+        let Some((netmap, news)) = self.look().await? else {
             return self.say_goodbye().await;
         };
         self.note_membership(&netmap);
         if let Some(message) = self.state.push(&netmap, Instant::now()) {
             self.sender.send(&message).await?;
-            self.tell_candidates().await?;
         }
+        self.tell_peers(news).await?;
         Ok(Next::Continue)
     }
 

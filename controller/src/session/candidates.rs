@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use ringfence_control::{PeerCandidates, ToNode};
+use ringfence_control::{Netmap, PeerCandidates, ToNode};
 use ringfence_model::{Candidate, CandidateKind};
 
 use super::{Next, Session};
@@ -83,22 +83,38 @@ impl Session {
         Ok(())
     }
 
-    /// Tells the node where its peers may be reached, as far as it has not heard.
-    pub(super) async fn tell_candidates(&mut self) -> Result<()> {
-        let node = self.node;
-        let all = self
+    /// What the node may know now, and where its peers may be reached, as far as it has not heard. `None` if it was
+    /// removed.
+    pub(super) async fn look(&mut self) -> Result<Option<(Netmap, Vec<PeerCandidates>)>> {
+        let mut told = std::mem::take(&mut self.told);
+        let looked = self
             .context
             .core
-            .with(move |core| core.controller().candidates_for(node))
-            .await?;
-        self.told.retain(|peer, _| all.contains_key(peer));
-        for news in all.into_values() {
+            .netmap_and(self.node, move |controller, netmap| {
+                let news = controller.news_beyond(netmap, &mut told);
+                (news, told)
+            });
+        Ok(looked.await?.map(|(netmap, (news, told))| {
+            self.told = told;
+            (netmap, news)
+        }))
+    }
+
+    /// Tells where peers may be reached. Call once the node was sent the netmap that lists them.
+    pub(super) async fn tell_peers(&mut self, news: Vec<PeerCandidates>) -> Result<()> {
+        // A netmap that fits no message is sent closed, and lists fewer peers than there are.
+        self.told.retain(|peer, _| self.state.lists(*peer));
+        for news in news {
             self.tell_peer(news).await?;
         }
         Ok(())
     }
 
     pub(super) async fn tell_peer(&mut self, news: PeerCandidates) -> Result<()> {
+        // A node forgets what it hears of who is not its peer: it is told with the netmap that makes them peers.
+        if !self.state.lists(news.peer) {
+            return Ok(());
+        }
         if self.told.get(&news.peer) == Some(&news) {
             return Ok(());
         }

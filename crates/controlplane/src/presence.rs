@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use ringfence_control::{LANES_MAX, PeerCandidates};
+use ringfence_control::{LANES_MAX, Netmap, PeerCandidates};
 use ringfence_model::{Candidate, NodeId, Revision, UnixMillis};
 
 use crate::Controller;
@@ -149,22 +149,37 @@ impl Controller {
 
     /// Where everyone on `node`'s allowlist may be reached, as far as it is known.
     pub fn candidates_for(&self, node: NodeId) -> BTreeMap<NodeId, PeerCandidates> {
-        let known = |peer: NodeId| {
-            let news = self.news_of(peer);
-            (!news.candidates.is_empty()).then_some((peer, news))
+        let netmap = self.netmap(node, UnixMillis(0));
+        let news = netmap.map(|netmap| self.news_beyond(&netmap, &mut BTreeMap::new()));
+        let news = news.into_iter().flatten();
+        news.map(|news| (news.peer, news)).collect()
+    }
+
+    /// Where the peers of a node's `netmap` may be reached, as far as it is known and is not what the node was `told`.
+    /// Who is no peer any more is forgotten there: the node forgets it too.
+    pub fn news_beyond(
+        &self,
+        netmap: &Netmap,
+        told: &mut BTreeMap<NodeId, PeerCandidates>,
+    ) -> Vec<PeerCandidates> {
+        let peers = self.peers_in(netmap);
+        let reachable = |peer: &NodeId| {
+            let presence = self.presence.by_node.get(peer)?;
+            (peers.contains(peer) && !presence.candidates.is_empty()).then_some(presence)
         };
-        self.listing(node).into_iter().filter_map(known).collect()
+        told.retain(|peer, _| reachable(peer).is_some());
+        let news = peers.iter().filter_map(|peer| {
+            let presence = reachable(peer)?;
+            let known = told.get(peer).is_some_and(|told| presence.is_as_told(told));
+            (!known).then(|| presence.news_of(*peer))
+        });
+        news.collect()
     }
 
     /// Where a node may be reached, as its peers are told.
     pub fn news_of(&self, node: NodeId) -> PeerCandidates {
         let presence = self.presence.by_node.get(&node).cloned().unwrap_or_default();
-        PeerCandidates {
-            peer: node,
-            candidates: presence.candidates,
-            epoch: presence.epoch,
-            lane_ports: presence.lane_ports,
-        }
+        presence.news_of(node)
     }
 
     /// The nodes that `node` knows as peers, in any perimeter. Devices are none.
@@ -173,11 +188,14 @@ impl Controller {
     /// before both have a key, and would not be told again.
     fn listing(&self, node: NodeId) -> BTreeSet<NodeId> {
         let netmap = self.netmap(node, UnixMillis(0));
-        let segments = netmap
-            .into_iter()
-            .flat_map(|netmap| netmap.segments.into_values());
-        segments
-            .flat_map(|segment| segment.peers.into_keys())
+        netmap.map(|netmap| self.peers_in(&netmap)).unwrap_or_default()
+    }
+
+    /// The nodes that a netmap lists as peers.
+    fn peers_in(&self, netmap: &Netmap) -> BTreeSet<NodeId> {
+        let peers = netmap.segments.values().flat_map(|segment| segment.peers.keys());
+        peers
+            .copied()
             .filter(|peer| self.state().nodes.contains_key(peer))
             .collect()
     }
@@ -192,6 +210,28 @@ impl Controller {
         let all = self.presence.by_node.iter();
         all.filter(|(_, presence)| presence.connection.is_some())
             .map(|(id, _)| *id)
+    }
+}
+
+impl NodePresence {
+    fn news_of(&self, node: NodeId) -> PeerCandidates {
+        PeerCandidates {
+            peer: node,
+            candidates: self.candidates.clone(),
+            epoch: self.epoch,
+            lane_ports: self.lane_ports.clone(),
+        }
+    }
+
+    /// Whether that is what its peers are to be told now.
+    fn is_as_told(&self, told: &PeerCandidates) -> bool {
+        let PeerCandidates {
+            peer: _,
+            candidates,
+            epoch,
+            lane_ports,
+        } = told;
+        (candidates, *epoch, lane_ports) == (&self.candidates, self.epoch, &self.lane_ports)
     }
 }
 

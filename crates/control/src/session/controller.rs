@@ -71,6 +71,12 @@ impl ControllerSession {
         self.sent.as_ref().map(|sent| sent.netmap.revision)
     }
 
+    /// Whether the netmap that was sent last lists `peer`. The node forgets what it hears of anybody else.
+    pub fn lists(&self, peer: NodeId) -> bool {
+        let mut segments = self.sent.iter().flat_map(|sent| sent.netmap.segments.values());
+        segments.any(|segment| segment.peers.contains_key(&peer))
+    }
+
     /// Answers a hello: welcome, then `current` in full, or as a delta if the node's own is the same but for its number.
     ///
     /// # Errors

@@ -175,6 +175,18 @@ fn a_lost_delta_is_made_good_by_the_full_netmap() {
 }
 
 #[test]
+fn who_is_a_peer_is_judged_by_what_was_sent() {
+    let mut pair = Pair::new(None, with_peers(4, &[2]));
+    let before = pair.controller.lists(NodeId(2));
+    pair.connect().unwrap();
+    let first = [2, 3].map(|peer| pair.controller.lists(NodeId(peer)));
+    pair.push(with_peers(5, &[3]));
+    let second = [2, 3].map(|peer| pair.controller.lists(NodeId(peer)));
+
+    assert_eq!((before, first, second), (false, [true, false], [false, true]));
+}
+
+#[test]
 fn nothing_is_pushed_before_the_hello() {
     let mut session = ControllerSession::new(NodeId(1));
 

@@ -1,5 +1,6 @@
 //! Presence and receipts.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -250,6 +251,39 @@ fn candidates_are_told_once_both_have_a_key() {
         "app would forget them: db is no peer yet"
     );
     assert_eq!(after[&db].candidates, [host("10.0.0.5:51820")]);
+}
+
+#[test]
+fn a_node_is_told_again_of_what_has_changed_alone_and_of_a_peer_that_went_and_came_back() {
+    let (mut world, db, app) = World::with_database();
+    let other = world.enroll("app-2", "role=app");
+    world.register(other, "ledger").unwrap();
+    for (node, at) in [(app, "10.0.0.5:1"), (other, "10.0.0.6:1")] {
+        connect(&mut world, node, 1);
+        world.controller.set_candidates(node, &[host(at)]);
+    }
+    let mut told = BTreeMap::new();
+    let mut tell = |world: &World| {
+        let news = world.controller.news_beyond(&world.netmap(db), &mut told);
+        let peers: Vec<_> = news.iter().map(|news| news.peer).collect();
+        told.extend(news.into_iter().map(|news| (news.peer, news)));
+        peers
+    };
+
+    let mut both = vec![app, other];
+    both.sort_unstable();
+    assert_eq!(tell(&world), both);
+    assert_eq!(tell(&world), [], "nothing is new");
+    world.controller.set_candidates(app, &[host("10.0.0.7:1")]);
+    assert_eq!(tell(&world), [app]);
+    world.controller.set_lane_ports(app, 1, &[7]);
+    world.controller.set_candidates(app, &[host("10.0.0.7:1")]);
+    assert_eq!(tell(&world), [app]);
+    world.admin(relabel(other, "role=none", &[])).unwrap();
+    assert_eq!(tell(&world), [], "it is no peer now");
+    world.admin(relabel(other, "role=app", &[])).unwrap();
+    world.register(other, "ledger").unwrap();
+    assert_eq!(tell(&world), [other]);
 }
 
 #[test]
