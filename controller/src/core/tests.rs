@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ringfence_controlplane::{Event, Identity, PolicyFile, PushKind, TokenHash};
-use ringfence_model::{Labels, Name};
+use ringfence_model::{Labels, Name, Revision};
 
 use super::*;
 use crate::store::{Loaded, SqliteLog};
@@ -213,8 +213,7 @@ async fn a_core_that_was_stopped_leaves_its_log_in_one_file() {
     let path = dir.path().join("store.sqlite");
     let (controller, first) = founded();
     let mut log = SqliteLog::create(&path).unwrap();
-    log.append(ringfence_model::Revision::ZERO, &entry_of(&first).unwrap())
-        .unwrap();
+    log.append(Revision::ZERO, &entry_of(&first).unwrap()).unwrap();
     let core = Core::spawn(controller, Box::new(log)).unwrap();
     let other = core.clone();
     core.commit(admin(), token()).await.unwrap().unwrap();
