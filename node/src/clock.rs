@@ -25,6 +25,43 @@ pub(crate) fn since_boot() -> Duration {
     )
 }
 
+/// Notices that the machine has slept: what waits in the kernel, by another clock than this one, waits on then.
+pub(crate) struct SleepWatch {
+    slept: Duration,
+}
+
+impl Default for SleepWatch {
+    /// From now on.
+    fn default() -> Self {
+        Self { slept: slept() }
+    }
+}
+
+impl SleepWatch {
+    /// Whether it slept since it was last asked this.
+    pub(crate) fn has_slept(&mut self) -> bool {
+        self.notices(slept())
+    }
+
+    fn notices(&mut self, slept: Duration) -> bool {
+        let before = std::mem::replace(&mut self.slept, slept);
+        slept.saturating_sub(before) >= SLEEP_MIN
+    }
+}
+
+/// How long the machine has slept since it started.
+fn slept() -> Duration {
+    let awake = clock_gettime(ClockId::Monotonic);
+    let awake = Duration::new(
+        awake.tv_sec.unsigned_abs(),
+        u32::try_from(awake.tv_nsec).unwrap_or(0),
+    );
+    since_boot().saturating_sub(awake)
+}
+
+/// The two clocks are not read at once.
+const SLEEP_MIN: Duration = Duration::from_millis(100);
+
 /// The instant at `boot`, if `instant` was at `first`.
 fn instant_at(instant: Instant, first: Duration, boot: Duration) -> Instant {
     instant + boot.saturating_sub(first)
@@ -42,6 +79,16 @@ mod tests {
         let morning = instant_at(evening, first, first + Duration::from_hours(9));
 
         assert_eq!(morning - evening, Duration::from_hours(9));
+    }
+
+    #[test]
+    fn a_sleep_is_noticed_once() {
+        let mut watch = SleepWatch::default();
+        assert!(!watch.has_slept());
+
+        let night = watch.slept + Duration::from_hours(9);
+        assert!(watch.notices(night));
+        assert!(!watch.notices(night + Duration::from_micros(5)));
     }
 
     #[test]

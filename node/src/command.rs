@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use ringfence_control::local::SegmentStatus;
+use ringfence_control::local::{PeerStatus, SegmentStatus};
 use ringfence_control::{Netmap, PeerCandidates, SeenFlow};
 use ringfence_dataplane::{
     Dataplane, Event, Flow, NetmapRefused, PingError, Protocol, Restored, SegmentFacts,
@@ -56,8 +56,17 @@ pub(crate) enum Command {
         /// Whether it was sent.
         answer: oneshot::Sender<Result<(), PingError>>,
     },
-    /// What is going on.
+    /// What is going on, but for the peers.
     Status(oneshot::Sender<DataplaneStatus>),
+    /// What is going on with some peers: up to [`PEERS_AT_ONCE`], in order of id.
+    Peers {
+        /// Of which perimeter.
+        perimeter: Name,
+        /// Behind which.
+        after: Option<NodeId>,
+        /// Those peers.
+        answer: oneshot::Sender<PeersStatus>,
+    },
     /// Which of these conversations are live.
     Seen {
         /// The perimeter asked.
@@ -94,11 +103,18 @@ pub(crate) enum LoopEvent {
 /// What the packet loop says of itself.
 #[derive(Debug, Default)]
 pub(crate) struct DataplaneStatus {
-    /// By perimeter.
+    /// By perimeter, without peers.
     pub(crate) segments: Vec<SegmentStatus>,
     /// Packets and datagrams refused, by reason.
     pub(crate) drops: BTreeMap<String, u64>,
-    /// By lane.
+}
+
+/// What the packet loop says of some peers.
+#[derive(Debug, Default)]
+pub(crate) struct PeersStatus {
+    /// In order of id; fewer than [`PEERS_AT_ONCE`] if these are the last.
+    pub(crate) peers: Vec<PeerStatus>,
+    /// What each lane carried for them.
     pub(crate) lanes: Vec<LaneTraffic>,
 }
 
@@ -145,19 +161,26 @@ impl Command {
                     .drops()
                     .iter()
                     .map(|(reason, count)| (reason.to_owned(), count));
-                let drops = drops.collect();
-                let segments = dataplane.status(now);
-                let peers = || segments.iter().flat_map(|segment| &segment.peers);
-                let traffic = LaneTraffic {
-                    rx_bytes: peers().map(|peer| peer.rx_bytes).sum(),
-                    tx_bytes: peers().map(|peer| peer.tx_bytes).sum(),
-                };
                 let status = DataplaneStatus {
-                    segments,
-                    drops,
-                    lanes: vec![traffic],
+                    segments: dataplane.status_of_segments(now),
+                    drops: drops.collect(),
                 };
                 let _ = answer.send(status);
+            }
+            Self::Peers {
+                perimeter,
+                after,
+                answer,
+            } => {
+                let peers = dataplane.status_of_peers(&perimeter, after, PEERS_AT_ONCE, now);
+                let traffic = LaneTraffic {
+                    rx_bytes: peers.iter().map(|peer| peer.rx_bytes).sum(),
+                    tx_bytes: peers.iter().map(|peer| peer.tx_bytes).sum(),
+                };
+                let _ = answer.send(PeersStatus {
+                    peers,
+                    lanes: vec![traffic],
+                });
             }
             Self::Seen {
                 perimeter,
@@ -174,6 +197,9 @@ impl Command {
         }
     }
 }
+
+/// Peers that one answer holds: packets wait while it is made.
+pub(crate) const PEERS_AT_ONCE: usize = 128;
 
 /// Echo has its identifier in both ports (see [`Flow`]), and only the initiator's travels.
 fn flow_of(seen: SeenFlow) -> Flow {

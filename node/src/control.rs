@@ -17,6 +17,7 @@ use ringfence_dataplane::SegmentFacts;
 use ringfence_model::{Candidate, Name, NodeId, PublicKey, UnixMillis};
 
 use crate::candidates::Sources;
+use crate::clock::SleepWatch;
 use crate::command::{Command, LoopEvent};
 use crate::flows::{Flows, FlowsInput};
 use crate::guard::Guard;
@@ -80,6 +81,8 @@ pub(crate) struct Memory {
     former_sessions: BTreeMap<Name, BTreeSet<NodeId>>,
     /// What the controller was last told of ours.
     told: Option<Vec<Candidate>>,
+    /// When this host's addresses were last read.
+    addresses_read: Option<Instant>,
     /// When the controller last said anything.
     heard: Option<Instant>,
     word_saved: Option<Instant>,
@@ -88,6 +91,7 @@ pub(crate) struct Memory {
     controller_clock: Option<(Instant, UnixMillis)>,
     /// Orders that are being carried out.
     errands: JoinSet<ToController>,
+    sleep: SleepWatch,
 }
 
 /// Why the control side ended.
@@ -253,6 +257,10 @@ impl Control {
     }
 
     async fn handle_tick(&mut self) {
+        if self.memory.sleep.has_slept() {
+            // The loops' waits stood still meanwhile, leases and keys did not.
+            self.packets.wake();
+        }
         self.hang_up_on_silence();
         self.tell_candidates().await;
         self.ask_for_renewal();
@@ -281,9 +289,18 @@ impl Control {
         if self.memory.link.is_none() {
             return;
         }
+        let has_news = self.netlink.take_news() || self.memory.told.is_none();
+        let is_fresh = |read: Instant| read.elapsed() < ADDRESSES_READ_EVERY;
+        if !has_news && self.memory.addresses_read.is_some_and(is_fresh) {
+            return;
+        }
+        self.memory.addresses_read = None;
         let own = self.memory.devices.keys().cloned().collect();
         let addresses = match self.netlink.underlay_addresses(&own).await {
-            Ok(addresses) => addresses,
+            Ok(addresses) => {
+                self.memory.addresses_read = Some(Instant::now());
+                addresses
+            }
             Err(error) => {
                 tracing::warn!(%error, "this host's addresses could not be read");
                 return;
@@ -335,8 +352,10 @@ impl Control {
     }
 }
 
-/// How often addresses and the certificate are looked at.
+/// How often it is looked whether addresses changed, and at the certificate.
 const TICK: Duration = Duration::from_secs(3);
+/// How often addresses are read though the kernel told of no change: with many devices it has much to list.
+const ADDRESSES_READ_EVERY: Duration = Duration::from_mins(1);
 /// How long an answer to a renewal may take before it is asked for again.
 /// Also after an answer: a controller whose clock was set back by many hours makes certificates that look old here
 /// until the next connection.

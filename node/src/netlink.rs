@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures_util::TryStreamExt as _;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use rtnetlink::packet_route::link::{AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute, LinkFlags};
-use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec};
+use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, MulticastGroup};
 
 use ringfence_dataplane::SegmentFacts;
 
@@ -15,6 +17,8 @@ mod routes;
 /// A netlink connection.
 pub(crate) struct Netlink {
     handle: Handle,
+    /// That links or addresses changed, as a second connection hears.
+    news: Arc<AtomicBool>,
 }
 
 /// The kernel refused a change.
@@ -31,7 +35,25 @@ impl Netlink {
     pub(crate) fn connect() -> std::io::Result<Self> {
         let (connection, handle, _) = rtnetlink::new_connection()?;
         tokio::spawn(connection);
-        Ok(Self { handle })
+        // Apart: on the first one, what we change ourselves would look like a second answer.
+        let (listening, listener, mut heard) = rtnetlink::new_multicast_connection(&CHANGES)?;
+        tokio::spawn(listening);
+        let news = Arc::new(AtomicBool::new(true));
+        let noted = Arc::clone(&news);
+        tokio::spawn(async move {
+            while heard.next().await.is_some() {
+                noted.store(true, Ordering::Relaxed);
+            }
+            // Without anybody to ask through it the connection would end.
+            drop(listener);
+        });
+        Ok(Self { handle, news })
+    }
+
+    /// Whether links or addresses of this host may have changed since this was last asked. The kernel may lose news
+    /// when there are very many at once.
+    pub(crate) fn take_news(&self) -> bool {
+        self.news.swap(false, Ordering::Relaxed)
     }
 
     /// Brings a segment's device up with its addresses and routes. Doing it again mends what changed.
@@ -212,6 +234,13 @@ fn host_length(address: IpAddr) -> u8 {
         IpAddr::V6(_) => 128,
     }
 }
+
+/// What changes where this host can be reached.
+const CHANGES: [MulticastGroup; 3] = [
+    MulticastGroup::Link,
+    MulticastGroup::Ipv4Ifaddr,
+    MulticastGroup::Ipv6Ifaddr,
+];
 
 #[cfg(test)]
 mod tests {

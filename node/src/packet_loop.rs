@@ -144,7 +144,12 @@ impl PacketLoop {
         .into_iter()
         .flatten()
         .min();
-        let wait = due.map_or(IDLE_WAIT, |due| due.saturating_duration_since(now).min(IDLE_WAIT));
+        // Nobody tells when the control side has caught up with events.
+        let longest = match self.events.capacity() {
+            0 => EVENTS_RETRY,
+            _ => IDLE_WAIT,
+        };
+        let wait = due.map_or(longest, |due| due.saturating_duration_since(now).min(longest));
         Timespec {
             tv_sec: wait.as_secs().cast_signed(),
             tv_nsec: wait.subsec_nanos().into(),
@@ -346,8 +351,11 @@ const HANDED_OVER_AT_ONCE: usize = 1024;
 /// Ended flows that wait while their thread is behind; past it the oldest go, and are counted.
 const CLOSED_WAITING_MAX: usize = 8192;
 
-/// How long to sleep when nothing is due; also how long events may wait after the control side caught up.
-const IDLE_WAIT: Duration = Duration::from_millis(500);
+/// How long to sleep when nothing is due. Whatever happens wakes the loop.
+const IDLE_WAIT: Duration = Duration::from_mins(1);
+
+/// How long events may wait after the control side, which was behind, caught up.
+const EVENTS_RETRY: Duration = Duration::from_millis(500);
 
 /// How long until a device that could not be made is tried again.
 const DEVICE_RETRY: Duration = Duration::from_secs(2);

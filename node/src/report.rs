@@ -2,10 +2,10 @@
 
 use tokio::sync::{oneshot, watch};
 
-use ringfence_control::local::{ControllerStatus, LaneStatus, SegmentStatus, StatusReport};
+use ringfence_control::local::{ControllerStatus, LaneStatus, PeerStatus, SegmentStatus, StatusReport};
 use ringfence_model::{Name, NodeId};
 
-use crate::command::{Command, DataplaneStatus, LaneTraffic};
+use crate::command::{Command, DataplaneStatus, LaneTraffic, PEERS_AT_ONCE};
 use crate::packet_loop::LoopHandle;
 
 /// Asks the packet loop and the control side how things are.
@@ -54,7 +54,11 @@ impl Reporter {
 
     /// Everything; `None` if the node is stopping.
     pub(crate) async fn status(&self) -> Option<StatusReport> {
-        let dataplane = self.dataplane().await?;
+        let mut dataplane = self.dataplane().await?;
+        let mut lanes = Vec::new();
+        for segment in &mut dataplane.segments {
+            segment.peers = self.peers(&segment.perimeter, &mut lanes).await?;
+        }
         let changing = self.changing.borrow().clone();
         Some(StatusReport {
             node: changing.name,
@@ -65,16 +69,18 @@ impl Reporter {
             controller: changing.controller,
             segments: dataplane.segments,
             drops: dataplane.drops,
-            lanes: self.lanes(&dataplane.lanes),
+            lanes: self.lanes(&lanes),
         })
     }
 
     /// The segment behind `interface`.
     pub(crate) async fn segment(&self, interface: &str) -> Option<SegmentStatus> {
         let segments = self.dataplane().await?.segments;
-        segments
+        let mut segment = segments
             .into_iter()
-            .find(|segment| segment.interface == interface)
+            .find(|segment| segment.interface == interface)?;
+        segment.peers = self.peers(&segment.perimeter, &mut Vec::new()).await?;
+        Some(segment)
     }
 
     /// The UDP port of the tunnels.
@@ -82,12 +88,16 @@ impl Reporter {
         self.facts.listen_port
     }
 
-    /// Each lane, if there are several.
+    /// Each lane, if there are several. One that has nobody to carry for has carried nothing.
     fn lanes(&self, traffic: &[LaneTraffic]) -> Vec<LaneStatus> {
-        if traffic.len() < 2 {
+        if self.facts.lane_ports.is_empty() {
             return Vec::new();
         }
         let ports = std::iter::once(&self.facts.listen_port).chain(&self.facts.lane_ports);
+        let traffic = traffic
+            .iter()
+            .copied()
+            .chain(std::iter::repeat(LaneTraffic::default()));
         let lanes = ports.zip(traffic).map(|(port, traffic)| LaneStatus {
             port: *port,
             rx_bytes: traffic.rx_bytes,
@@ -100,5 +110,33 @@ impl Reporter {
         let (answer, status) = oneshot::channel();
         self.packets.send(Command::Status(answer)).await.ok()?;
         status.await.ok()
+    }
+
+    /// All peers of a perimeter in order of name, asked for in parts: there may be very many, and the packet loop
+    /// carries packets between two of them. What each lane carried for them is added to `lanes`.
+    async fn peers(&self, perimeter: &Name, lanes: &mut Vec<LaneTraffic>) -> Option<Vec<PeerStatus>> {
+        let mut peers: Vec<PeerStatus> = Vec::new();
+        loop {
+            let (answer, part) = oneshot::channel();
+            let command = Command::Peers {
+                perimeter: perimeter.clone(),
+                after: peers.last().map(|peer| peer.id),
+                answer,
+            };
+            self.packets.send(command).await.ok()?;
+            let part = part.await.ok()?;
+            lanes.resize(lanes.len().max(part.lanes.len()), LaneTraffic::default());
+            for (lane, carried) in lanes.iter_mut().zip(&part.lanes) {
+                lane.rx_bytes += carried.rx_bytes;
+                lane.tx_bytes += carried.tx_bytes;
+            }
+            let is_last = part.peers.len() < PEERS_AT_ONCE;
+            peers.extend(part.peers);
+            if is_last {
+                break;
+            }
+        }
+        peers.sort_by(|a, b| a.node.cmp(&b.node));
+        Some(peers)
     }
 }

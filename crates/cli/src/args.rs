@@ -340,6 +340,9 @@ pub(crate) struct SocketArg {
     after_help = "Example:\n  ringfence status\n  ringfence status --json | jq '.segments[].peers[].endpoint'"
 )]
 pub(crate) struct StatusArgs {
+    /// List every peer, however many there are
+    #[arg(long)]
+    pub all: bool,
     /// Where to ask
     #[command(flatten)]
     pub socket: SocketArg,

@@ -1,33 +1,56 @@
-//! The state of the segments, as `ringfence status` prints it.
+//! The state of the segments, as `ringfence status` prints it: whole, or in parts, for a shell that has packets to
+//! carry in between.
 
+use std::ops::Bound;
 use std::time::Instant;
 
 use ringfence_control::local::{PeerStatus, SegmentStatus};
-use ringfence_model::{NodeId, UnixMillis};
+use ringfence_model::{Name, NodeId, UnixMillis};
 
 use crate::Dataplane;
 use crate::segment::{Gate, Peer, Segment};
 
 impl Dataplane {
-    /// Every segment, in order of perimeter.
+    /// Every segment with all its peers, in order of perimeter.
     pub fn status(&self, now: Instant) -> Vec<SegmentStatus> {
+        let mut segments = self.status_of_segments(now);
+        for segment in &mut segments {
+            segment.peers = self.status_of_peers(&segment.perimeter, None, usize::MAX, now);
+            segment.peers.sort_by(|a, b| a.node.cmp(&b.node));
+        }
+        segments
+    }
+
+    /// Every segment, in order of perimeter, and no peer: of those there may be very many.
+    pub fn status_of_segments(&self, now: Instant) -> Vec<SegmentStatus> {
         let segments = self.perimeters.values().filter_map(|id| self.segments.get(id));
         segments
             .map(|segment| self.segment_status(segment, now))
             .collect()
     }
 
-    fn segment_status(&self, segment: &Segment, now: Instant) -> SegmentStatus {
-        let (revision, wall) = self.revision_and_wall(now);
-        let open = match segment.gate {
-            Gate::Open => Some(&segment.peers),
-            Gate::Closed => None,
+    /// Up to `max` peers of a segment in order of id, beginning behind `after`; none while it is closed.
+    pub fn status_of_peers(
+        &self,
+        perimeter: &Name,
+        after: Option<NodeId>,
+        max: usize,
+        now: Instant,
+    ) -> Vec<PeerStatus> {
+        let open = |segment: &&Segment| segment.gate == Gate::Open;
+        let Some(segment) = self.segment_of(perimeter).filter(open) else {
+            return Vec::new();
         };
-        let peers = open.into_iter().flatten();
-        let mut peers: Vec<PeerStatus> = peers
+        let (_, wall) = self.revision_and_wall(now);
+        let behind = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let peers = segment.peers.range((behind, Bound::Unbounded)).take(max);
+        peers
             .map(|(node, peer)| self.peer_status(*node, peer, now, wall))
-            .collect();
-        peers.sort_by(|a, b| a.node.cmp(&b.node));
+            .collect()
+    }
+
+    fn segment_status(&self, segment: &Segment, now: Instant) -> SegmentStatus {
+        let (revision, _) = self.revision_and_wall(now);
         SegmentStatus {
             perimeter: segment.perimeter.clone(),
             interface: segment.facts(self.config.mtu_bytes).interface,
@@ -36,7 +59,7 @@ impl Dataplane {
             revision,
             // Rounded up: 0 says that it is closed.
             lease_seconds: segment.lease.left(now).as_millis().div_ceil(1000) as u64,
-            peers,
+            peers: Vec::new(),
         }
     }
 

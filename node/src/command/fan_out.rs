@@ -3,7 +3,6 @@
 //! **Invariant:** what a lane has not done is not answered: a revision counts as enforced once every lane enforces it.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
 
 use tokio::sync::oneshot;
@@ -13,7 +12,7 @@ use ringfence_control::local::{PeerStatus, SegmentStatus};
 use ringfence_dataplane::NetmapRefused;
 use ringfence_model::{Candidate, PrivateKey};
 
-use super::{Command, DataplaneStatus};
+use super::{Command, DataplaneStatus, PeersStatus};
 
 impl Command {
     /// The same for each of `lanes`, in order; fewer if it concerns the first alone.
@@ -55,6 +54,18 @@ impl Command {
             Self::Status(answer) => merged(lanes, answer, add_up)
                 .into_iter()
                 .map(Self::Status)
+                .collect(),
+            Self::Peers {
+                perimeter,
+                after,
+                answer,
+            } => merged(lanes, answer, add_peers)
+                .into_iter()
+                .map(|answer| Self::Peers {
+                    perimeter: perimeter.clone(),
+                    after,
+                    answer,
+                })
                 .collect(),
             Self::Seen {
                 perimeter,
@@ -114,7 +125,6 @@ fn add_up(answers: Vec<DataplaneStatus>) -> DataplaneStatus {
         for (reason, count) in lane.drops {
             *all.drops.entry(reason).or_default() += count;
         }
-        all.lanes.extend(lane.lanes);
         let mut segments: BTreeMap<_, _> = lane
             .segments
             .into_iter()
@@ -122,25 +132,35 @@ fn add_up(answers: Vec<DataplaneStatus>) -> DataplaneStatus {
             .collect();
         for segment in &mut all.segments {
             if let Some(other) = segments.remove(&segment.perimeter) {
-                add_segment(segment, other);
+                add_segment(segment, &other);
             }
         }
     }
     all
 }
 
-fn add_segment(segment: &mut SegmentStatus, other: SegmentStatus) {
+fn add_segment(segment: &mut SegmentStatus, other: &SegmentStatus) {
     segment.lease_seconds = segment.lease_seconds.min(other.lease_seconds);
     segment.revision = segment.revision.min(other.revision);
-    let mut others: BTreeMap<_, PeerStatus> = other.peers.into_iter().map(|peer| (peer.id, peer)).collect();
-    for peer in &mut segment.peers {
-        if let Entry::Occupied(other) = others.entry(peer.id) {
-            let other = other.remove();
-            peer.rx_bytes += other.rx_bytes;
-            peer.tx_bytes += other.tx_bytes;
-            peer.latest_handshake = peer.latest_handshake.max(other.latest_handshake);
+}
+
+/// What the lanes say of some peers. A peer that one of them does not have yet, or any more, counts as the others say.
+fn add_peers(answers: Vec<PeersStatus>) -> PeersStatus {
+    let mut answers = answers.into_iter();
+    let mut all = answers.next().unwrap_or_default();
+    for lane in answers {
+        all.lanes.extend(lane.lanes);
+        let mut others: BTreeMap<_, PeerStatus> =
+            lane.peers.into_iter().map(|peer| (peer.id, peer)).collect();
+        for peer in &mut all.peers {
+            if let Some(other) = others.remove(&peer.id) {
+                peer.rx_bytes += other.rx_bytes;
+                peer.tx_bytes += other.tx_bytes;
+                peer.latest_handshake = peer.latest_handshake.max(other.latest_handshake);
+            }
         }
     }
+    all
 }
 
 /// Where one lane of a peer may be reached: where the first may be, at the port of that lane. Nowhere, if it has none.
@@ -173,7 +193,8 @@ fn another(key: &PrivateKey) -> PrivateKey {
 
 #[cfg(test)]
 mod tests {
-    use ringfence_model::{CandidateKind, NodeId};
+    use ringfence_control::PeerKind;
+    use ringfence_model::{CandidateKind, Name, NodeId, PublicKey};
 
     use super::*;
     use crate::command::LaneTraffic;
@@ -229,23 +250,55 @@ mod tests {
 
     #[test]
     fn counters_of_lanes_add_up() {
-        let lane = |rx_bytes| DataplaneStatus {
+        let lane = || DataplaneStatus {
             drops: BTreeMap::from([("no_route".to_owned(), 2)]),
-            lanes: vec![LaneTraffic {
-                rx_bytes,
-                tx_bytes: 1,
-            }],
             ..DataplaneStatus::default()
         };
 
-        let all = add_up(vec![lane(5), lane(7)]);
-
-        assert_eq!(all.drops["no_route"], 4);
-        let received: Vec<u64> = all.lanes.iter().map(|lane| lane.rx_bytes).collect();
-        assert_eq!(received, [5, 7]);
+        assert_eq!(add_up(vec![lane(), lane()]).drops["no_route"], 4);
         assert_eq!(
             seen_by_any(vec![vec![true, false, false], vec![false, false, true]]),
             [true, false, true]
         );
+    }
+
+    #[test]
+    fn a_peer_has_what_all_lanes_carried_for_it_and_a_lane_what_it_carried() {
+        let peer = |id, rx_bytes, latest_handshake| PeerStatus {
+            node: Name::parse(&format!("peer-{id}")).unwrap(),
+            id: NodeId(id),
+            kind: PeerKind::Node,
+            public_key: PublicKey::from_bytes([9; 32]),
+            addresses: Vec::new(),
+            endpoint: None,
+            latest_handshake,
+            rx_bytes,
+            tx_bytes: 1,
+        };
+        let lane = |peers: Vec<PeerStatus>| PeersStatus {
+            lanes: vec![LaneTraffic {
+                rx_bytes: peers.iter().map(|peer| peer.rx_bytes).sum(),
+                tx_bytes: 0,
+            }],
+            peers,
+        };
+
+        let all = add_peers(vec![
+            lane(vec![peer(1, 5, None), peer(2, 7, Some(8))]),
+            lane(vec![peer(2, 3, Some(9))]),
+        ]);
+
+        assert_eq!(
+            all.peers,
+            [
+                peer(1, 5, None),
+                PeerStatus {
+                    tx_bytes: 2,
+                    ..peer(2, 10, Some(9))
+                }
+            ]
+        );
+        let received: Vec<u64> = all.lanes.iter().map(|lane| lane.rx_bytes).collect();
+        assert_eq!(received, [12, 3]);
     }
 }

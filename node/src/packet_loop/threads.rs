@@ -127,14 +127,25 @@ impl LoopHandle {
         }
         sent
     }
+
+    /// Has every loop look at the clock.
+    pub(crate) fn wake(&self) {
+        for lane in &*self.lanes {
+            lane.wake();
+        }
+    }
 }
 
 impl LaneHandle {
     async fn send(&self, command: Command) -> Result<(), LoopEnded> {
         self.commands.send(command).await.map_err(|_| LoopEnded)?;
+        self.wake();
+        Ok(())
+    }
+
+    fn wake(&self) {
         // A full counter means the loop is about to wake anyway.
         let _ = rustix::io::write(&*self.waker, &1_u64.to_ne_bytes());
-        Ok(())
     }
 }
 

@@ -132,29 +132,59 @@ impl Api {
     /// # Errors
     /// When there is no answer.
     pub fn exchange(&self, request: &[u8]) -> Result<Answer> {
+        ask(&mut self.connect()?, request)
+    }
+
+    /// `POST`s one body after the other as the administrator, over connections that are kept for many.
+    ///
+    /// # Errors
+    /// When one of them is refused or not answered.
+    pub fn post_each(&self, path: &str, bodies: impl IntoIterator<Item = Value>) -> Result<()> {
+        let mut bodies = bodies.into_iter().peekable();
+        while bodies.peek().is_some() {
+            let mut stream = self.connect()?;
+            for body in bodies.by_ref().take(REQUESTS_PER_CONNECTION) {
+                let body = body.to_string();
+                let request = format!(
+                    "POST {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n\
+                     Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                    self.server,
+                    self.token,
+                    body.len()
+                );
+                ask(&mut stream, request.as_bytes())?.ok()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn connect(&self) -> Result<StreamOwned<ClientConnection, TcpStream>> {
         let stream = self.host.tcp_connect(self.server, CONNECT_WAIT)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER_WAIT))?;
         let name = ServerName::from(self.server.ip());
         let connection = ClientConnection::new(Arc::clone(&self.tls), name)?;
-        let mut stream = StreamOwned::new(connection, stream);
-        // A server that refuses a request early may hang up before it has read all of it.
-        let _ = stream.write_all(request);
-        let mut bytes = Vec::new();
-        let mut chunk = [0; 16 * 1024];
-        loop {
-            match hear(&mut stream, &mut chunk) {
-                Ok(0) => break,
-                Ok(length) => bytes.extend_from_slice(&chunk[..length]),
-                Err(_) if is_whole(&bytes) => break,
-                Err(error) => return Err(error).context("reading the answer"),
-            }
-            if is_whole(&bytes) {
-                break;
-            }
-        }
-        Answer::parse(&bytes)
+        Ok(StreamOwned::new(connection, stream))
     }
+}
+
+fn ask(stream: &mut StreamOwned<ClientConnection, TcpStream>, request: &[u8]) -> Result<Answer> {
+    // A server that refuses a request early may hang up before it has read all of it.
+    let _ = stream.write_all(request);
+    let mut bytes = Vec::new();
+    let mut chunk = [0; 16 * 1024];
+    loop {
+        match hear(stream, &mut chunk) {
+            Ok(0) => break,
+            Ok(length) => bytes.extend_from_slice(&chunk[..length]),
+            Err(_) if is_whole(&bytes) => break,
+            Err(error) => return Err(error).context("reading the answer"),
+        }
+        if is_whole(&bytes) {
+            break;
+        }
+    }
+    Answer::parse(&bytes)
 }
 
 /// Reads alone: `StreamOwned` would first try again to send what a server that has hung up did not want to read.
@@ -232,3 +262,5 @@ fn split(bytes: &[u8]) -> Option<(String, &[u8])> {
 
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
 const ANSWER_WAIT: Duration = Duration::from_secs(30);
+/// The controller ends a connection after some minutes, whatever goes over it.
+const REQUESTS_PER_CONNECTION: usize = 500;

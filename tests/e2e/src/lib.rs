@@ -6,6 +6,7 @@
 mod api;
 mod binary;
 mod cable;
+mod crowd;
 mod device;
 mod live;
 mod mesh;
@@ -19,6 +20,7 @@ mod stranger;
 pub use api::{Answer, Api};
 pub use binary::binary;
 pub use cable::{Cable, Faults};
+pub use crowd::{Crowd, CrowdSessions};
 pub use device::Device;
 pub use live::{Cut, Live};
 pub use mesh::{Mesh, MeshOptions, at};

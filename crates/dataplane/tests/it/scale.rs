@@ -1,4 +1,5 @@
 //! Ten thousand peers in one segment: they come and go at once, and cost nothing while they say nothing.
+use ringfence_control::local::PeerStatus;
 use ringfence_control::{Netmap, PeerKind, PeerMap};
 use ringfence_dataplane::{NetmapRefused, PEERS_PER_SEGMENT_MAX};
 use ringfence_model::{NodeId, OverlayAddresses, PublicKey, SEGMENTS_PER_NODE_MAX};
@@ -81,6 +82,36 @@ fn peers_that_nobody_speaks_with_wake_nobody() {
 
     // Nothing but the lease.
     assert_eq!(due, Some(mesh.now + LEASE));
+}
+
+#[test]
+fn a_status_in_parts_says_of_each_of_ten_thousand_peers_what_the_whole_says() {
+    let mut mesh = Mesh::with_hosts("db", 2);
+    mesh.allow("db", 0, 1, "udp/53");
+    mesh.push();
+    let all = crowded(&mut mesh, PEERS);
+    put_in_force(&mut mesh, all);
+    assert!(mesh.udp_arrives("db", 0, 1, 53), "one of them has a session");
+    let node = &mesh.hosts[0].dataplane;
+    let whole = node.status(mesh.now);
+
+    assert!(node.status_of_segments(mesh.now)[0].peers.is_empty());
+    let mut peers = Vec::new();
+    loop {
+        let after = peers.last().map(|peer: &PeerStatus| peer.id);
+        let part = node.status_of_peers(&name("db"), after, 128, mesh.now);
+        assert!(part.len() <= 128);
+        if part.is_empty() {
+            break;
+        }
+        peers.extend(part);
+    }
+
+    assert!(peers.is_sorted_by_key(|peer| peer.id));
+    peers.sort_by(|a, b| a.node.cmp(&b.node));
+    assert_eq!(whole[0].peers.len(), 10_001);
+    assert_eq!(peers, whole[0].peers);
+    assert_eq!(node.status_of_peers(&name("web"), None, 128, mesh.now), []);
 }
 
 fn with_a_place(mesh: &Mesh) -> usize {

@@ -8,6 +8,7 @@ mod aging;
 mod bad_input;
 mod cli;
 mod confinement;
+mod crowd;
 mod failing;
 mod flows;
 mod foreign;
