@@ -22,6 +22,7 @@ pub mod page;
 mod peers;
 pub mod rough;
 mod run;
+pub mod scale;
 mod session;
 mod summary;
 

@@ -1,7 +1,7 @@
 //! The measurements: each puts one kind of load on one tunnel and gives its readings.
 
 pub(crate) mod iperf;
-mod ping;
+pub(crate) mod ping;
 mod roundtrip;
 pub(crate) mod udp;
 

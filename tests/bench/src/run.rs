@@ -11,6 +11,7 @@ use crate::full::FullReading;
 use crate::machine::Machine;
 use crate::metric::Metric;
 use crate::rough::RoughReading;
+use crate::scale::Scale;
 use crate::summary::Spread;
 
 /// Everything that a run found out.
@@ -46,6 +47,9 @@ pub struct Run {
     /// Nodes with one rule and one flow, and with very many, in turns.
     #[serde(default)]
     pub full: Vec<FullReading>,
+    /// Idle nodes with one peer or perimeter, and with very many.
+    #[serde(default)]
+    pub scale: Scale,
     /// TCP over a network with faults, ours and plain.
     #[serde(default)]
     pub rough: Vec<RoughReading>,

@@ -12,6 +12,7 @@ use crate::contender::{Contender, Kind, bring_up};
 use crate::machine::Machine;
 use crate::measure::{Measurement, Seconds, measure};
 use crate::run::{Entry, Reading, Run};
+use crate::scale::Scale;
 
 /// What to do.
 #[derive(Clone, Debug)]
@@ -68,6 +69,7 @@ pub fn carry_out(plan: &Plan, say: impl Fn(&str)) -> Result<Run> {
         aead: Vec::new(),
         filter: Vec::new(),
         full: Vec::new(),
+        scale: Scale::default(),
         rough: Vec::new(),
     };
     for round in 1..=plan.rounds {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use ringfence_bench::filter::FilterSpeed;
 use ringfence_bench::rough::{Fault, RoughReading};
+use ringfence_bench::scale::{IdleReading, Scale};
 use ringfence_bench::{Entry, Kind, Machine, Metric, Reading, Run, chart, page};
 
 #[test]
@@ -56,6 +57,42 @@ fn who_is_missing_and_what_failed_is_said() {
     assert!(line(&text, "| nebula, AES-256 |").contains("did not take part: nebula is not installed"));
     assert!(text.contains("- gotatun-cli, UdpSmall: no datagram arrived"));
     assert!(text.contains("> A first look."));
+}
+
+#[test]
+fn a_peer_is_said_to_take_what_the_node_with_many_takes_more() {
+    let idle = |(perimeters, peers, sessions), resident_kib| IdleReading {
+        perimeters,
+        peers,
+        sessions,
+        resident_kib,
+        peak_kib: resident_kib,
+        wakeups: 3.0,
+        packet_wakeups: 0.05,
+        cpu_ms: 0.5,
+    };
+    let mut run = run();
+    assert!(!page::page(&run).contains("## Very many peers"));
+    run.scale.idle = vec![
+        idle((1, 1, 0), 10_240),
+        idle((1, 1, 1), 10_300),
+        idle((1, 1_001, 0), 12_240),
+        idle((1, 1_001, 1_001), 22_250),
+        idle((1, 1, 0), 11_264),
+        idle((65, 65, 0), 17_664),
+    ];
+
+    let text = page::page(&run);
+
+    for row in [
+        "| 1 | 1 | 0 | 10.0 | – | 3.0 |",
+        "| 1 | 1 | 1 | 10.1 | – | 3.0 |",
+        "| 1 | 1001 | 0 | 12.0 | 2.0 | 3.0 |",
+        "| 1 | 1001 | 1001 | 21.7 | 10.0 | 3.0 |",
+        "| 65 | 65 | 0 | 17.2 | 100.0 | 3.0 |",
+    ] {
+        line(&text, row);
+    }
 }
 
 #[test]
@@ -210,6 +247,7 @@ fn run() -> Run {
         aead: Vec::new(),
         filter: Vec::new(),
         full: Vec::new(),
+        scale: Scale::default(),
         rough: Vec::new(),
     }
 }

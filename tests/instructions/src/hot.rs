@@ -10,7 +10,7 @@ use ringfence_packet::{Packet, Protocol, TcpFlags};
 use ringfence_policy::{Direction, FLOWS_MAX};
 
 use crate::filter::{FIRST_PORT, Filter, HEADER_BYTES, data_packet, flow, rules, rules_by_port, segment};
-use crate::nodes::Nodes;
+use crate::nodes::{Nodes, in_perimeters};
 use crate::tunnel::{Tunnel, crowd};
 
 /// A function to count, and how.
@@ -27,7 +27,7 @@ pub struct Hot {
 }
 
 /// All of them.
-pub const ALL: [Hot; 15] = [
+pub const ALL: [Hot; 17] = [
     hot("seal-full", "seals a packet that fills the MTU", |times| {
         seal(FULL_BYTES, times);
     }),
@@ -95,6 +95,16 @@ pub const ALL: [Hot; 15] = [
         "egress",
         "takes one packet of a super-packet the whole way from the device to the socket",
         egress,
+    ),
+    hot(
+        "due-one",
+        "asks a node in one perimeter when it is next due",
+        |times| due(1, times),
+    ),
+    hot(
+        "due-full",
+        "asks a node in 64 perimeters when it is next due",
+        |times| due(64, times),
     ),
     hot("split", "cuts one packet off a super-packet", split),
     hot("coalesce", "joins one packet to a run", coalesce),
@@ -194,6 +204,13 @@ fn egress(times: u32) {
     for _ in 0..times / SEGMENTS_SENT as u32 {
         let whole = SuperPacket::parse(black_box(header()), &mut bytes).expect("a legal super-packet");
         nodes.send(&whole);
+    }
+}
+
+fn due(perimeters: u8, times: u32) {
+    let node = in_perimeters(perimeters);
+    for _ in 0..times {
+        assert!(black_box(black_box(&node).poll_timeout()).is_some());
     }
 }
 

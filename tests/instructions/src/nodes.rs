@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
 use ringfence_control::{Netmap, PeerKind, PeerMap, SegmentMap};
@@ -89,6 +89,34 @@ impl Nodes {
     }
 }
 
+/// A node in so many perimeters, each with a key, a lease and a peer.
+pub(crate) fn in_perimeters(count: u8) -> Dataplane {
+    let now = Instant::now();
+    let mut node = Dataplane::new(DataplaneConfig::default(), [1; 32]);
+    let mut map = netmap(0);
+    let whole = map.segments.remove(&name()).expect("it has one");
+    for number in 1..=count {
+        let perimeter = Name::parse(&format!("p{number}")).expect("a name");
+        let [key, peer_key] = [number, number + 64].map(|byte| PrivateKey::from_random([byte; 32]));
+        let mut segment = whole.clone();
+        segment.public_key = Some(key.public_key());
+        segment.addresses = overlay_in(number, 0);
+        segment.prefixes = PerimeterPrefixes {
+            v4: vec![format!("100.64.{number}.0/24").parse().expect("a prefix")],
+            v6: format!("fd00:{number}::/64").parse().expect("a prefix"),
+        };
+        for peer in segment.peers.values_mut() {
+            peer.public_key = peer_key.public_key();
+            peer.addresses = overlay_in(number, 1);
+        }
+        node.set_key(&perimeter, key, now);
+        map.segments.insert(perimeter, segment);
+    }
+    node.handle_netmap(map, now).expect("a sound netmap");
+    assert!(node.poll_timeout().is_some(), "its leases end");
+    node
+}
+
 fn netmap(place: usize) -> Netmap {
     let other = 1 - place;
     let rule = Rule {
@@ -142,10 +170,14 @@ fn address(place: usize) -> SocketAddr {
 }
 
 fn overlay(place: usize) -> OverlayAddresses {
+    overlay_in(0, place)
+}
+
+fn overlay_in(perimeter: u8, place: usize) -> OverlayAddresses {
     let host = place as u8 + 1;
     OverlayAddresses {
-        v4: Ipv4Addr::from([100, 64, 0, host]),
-        v6: Ipv6Addr::from([0xfd00, 0, 0, 0, 0, 0, 0, u16::from(host)]),
+        v4: Ipv4Addr::from([100, 64, perimeter, host]),
+        v6: format!("fd00:{perimeter}::{host}").parse().expect("an address"),
     }
 }
 

@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use clap::Parser;
 use ringfence_bench::rough::{self, Fault};
-use ringfence_bench::{Kind, Measurement, Plan, Run, Seconds, aead, carry_out, chart, filter, full, page};
+use ringfence_bench::{
+    Kind, Measurement, Plan, Run, Seconds, aead, carry_out, chart, filter, full, page, scale,
+};
 
 /// Measures Ringfence side by side with other tunnels, in network namespaces of its own. Needs root.
 #[derive(Parser)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 struct Arguments {
     /// How often each measurement is taken.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
@@ -42,16 +45,23 @@ struct Arguments {
     /// Measure again, into that file, only what very many rules and flows cost.
     #[arg(long, conflicts_with = "page")]
     full: bool,
+    /// Measure again, into that file, only what very many peers and perimeters cost an idle node.
+    #[arg(long, conflicts_with_all = ["page", "full", "measure"])]
+    scale: bool,
 }
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let stored = arguments.out.join("performance.json");
-    let run = if arguments.page || arguments.full {
+    let run = if arguments.page || arguments.full || arguments.scale {
         let text = fs::read_to_string(&stored).with_context(|| stored.display().to_string())?;
         let mut run: Run = serde_json::from_str(&text)?;
         if arguments.full {
             measure_full(&mut run, arguments.rounds, arguments.seconds)?;
+            store(&run, &stored)?;
+        }
+        if arguments.scale {
+            measure_scale(&mut run)?;
             store(&run, &stored)?;
         }
         run
@@ -80,6 +90,9 @@ fn measure_rest(run: &mut Run) -> Result<()> {
     if let Err(error) = measure_full(run, rounds, seconds) {
         run.failures.push(format!("{FULL}: {error}"));
     }
+    if let Err(error) = measure_scale(run) {
+        run.failures.push(format!("{SCALE}: {error}"));
+    }
     say("TCP over a network with faults");
     match rough::readings(&Fault::ALL, run.rounds, Seconds { iperf: run.seconds }) {
         Ok(readings) => run.rough = readings,
@@ -94,6 +107,13 @@ fn measure_full(run: &mut Run, rounds: u32, seconds: u32) -> Result<()> {
     say(&format!("{FULL} against one of each"));
     run.full = full::readings(rounds, Seconds { iperf: seconds })?;
     run.failures.retain(|failure| !failure.starts_with(FULL));
+    Ok(())
+}
+
+fn measure_scale(run: &mut Run) -> Result<()> {
+    say(SCALE);
+    run.scale = scale::readings(&PEERS, &PERIMETERS, say)?;
+    run.failures.retain(|failure| !failure.starts_with(SCALE));
     Ok(())
 }
 
@@ -164,3 +184,8 @@ fn say(what: &str) {
 }
 
 const FULL: &str = "very many rules and flows";
+const SCALE: &str = "very many peers and perimeters";
+/// Peers of a node that are measured: one, and as many as the goals speak of.
+const PEERS: [u32; 3] = [1, 1_000, 10_000];
+/// Perimeters of a node: one, and as many as it can be in.
+const PERIMETERS: [u32; 2] = [1, 64];

@@ -1,9 +1,11 @@
 //! Latency with ping(8), whose receive times are the kernel's: it does not measure how late it was woken itself.
 
+use std::net::IpAddr;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use ringfence_lab::Host;
 
 use super::iperf::{self, Way};
 use crate::contender::Contender;
@@ -34,8 +36,16 @@ pub(super) fn loaded(contender: &Contender, lasting: Duration) -> Result<Vec<(Me
 }
 
 fn ping(contender: &Contender, lasting: Duration) -> Result<Vec<f64>> {
+    round_trips_from(&contender.left.host, contender.right.address, lasting)
+}
+
+/// Round trips from `host` to `to`, in microseconds, one every two milliseconds.
+///
+/// # Errors
+/// When more than one in ten is not answered.
+pub(crate) fn round_trips_from(host: &Host, to: IpAddr, lasting: Duration) -> Result<Vec<f64>> {
     let count = (lasting.as_secs_f64() / INTERVAL_S).ceil();
-    let ping = contender.left.host.command("ping").args([
+    let ping = host.command("ping").args([
         "-n",
         "-i",
         &INTERVAL_S.to_string(),
@@ -43,7 +53,7 @@ fn ping(contender: &Contender, lasting: Duration) -> Result<Vec<f64>> {
         &count.to_string(),
         "-W",
         "1",
-        &contender.right.address.to_string(),
+        &to.to_string(),
     ]);
     let output = ping.timeout(lasting + LATE).run()?;
     let micros = round_trips(&output.stdout);
