@@ -74,10 +74,12 @@ pub(crate) async fn run(state: StateDir, arguments: &AgentArguments) -> Result<(
         link_queue,
     } = parts.assemble(events)?;
     let link = link::keep(target, link_queue);
+    // Before anyone can ask: a status without what is in force would be wrong.
+    let restored = control.restore().await;
     let local = tokio::spawn(local::serve(listener, desk));
     let stop = either(&mut terminate, &mut interrupt);
     let ended = tokio::select! {
-        ended = work(&mut control, stop) => ended,
+        ended = work(&mut control, restored, stop) => ended,
         () = link => Err(LoopEnded),
         lane = threads.next_ended() => {
             tracing::error!(lane, "a packet loop has ended: the node stops");
@@ -113,9 +115,13 @@ pub(crate) async fn run(state: StateDir, arguments: &AgentArguments) -> Result<(
     }
 }
 
-/// Puts what was saved in force, then follows the controller until `stop` resolves.
-async fn work(control: &mut Control, stop: impl Future<Output = ()>) -> Result<Ended, LoopEnded> {
-    control.restore().await?;
+/// Follows the controller until `stop` resolves, once what was saved is in force.
+async fn work(
+    control: &mut Control,
+    restored: Result<(), LoopEnded>,
+    stop: impl Future<Output = ()>,
+) -> Result<Ended, LoopEnded> {
+    restored?;
     tell_systemd(&[NotifyState::Ready]);
     let listen_port = control.listen_port;
     tracing::info!(node = %control.node.name, mesh = %control.node.mesh, listen_port, "running");
