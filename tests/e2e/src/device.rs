@@ -124,8 +124,18 @@ impl Device {
             .and_then(|output| {
                 let log = std::fs::read_to_string(&log).unwrap_or_default();
                 anyhow::ensure!(output.status.success(), "wg-quick up: {log}");
-                Ok(())
+                self.settle()
             })
+    }
+
+    /// Waits until the kernel takes the IPv6 address as a source: it does so a moment after the link is up, and until
+    /// then packets leave with an address of another interface, which nobody inside answers.
+    fn settle(&self) -> Result<()> {
+        let tentative = ["-6", "-o", "address", "show", "dev", INTERFACE, "tentative"];
+        wait_until(Duration::from_secs(10), "the address to be usable", || {
+            let shown = self.host.command("ip").args(tentative).text();
+            shown.is_ok_and(|shown| shown.trim().is_empty())
+        })
     }
 
     /// Takes the interface down.
