@@ -108,7 +108,8 @@ pub struct AgentArguments {
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(1280..=9000))]
     pub mtu: Option<u16>,
     /// How many cores carry packets, each with a UDP port of its own after the first: a number, or `auto`, which is one
-    /// for each core from three cores on, four at most.
+    /// for each core from three cores on, four at most. Each after the first takes some 1 MB of memory idle, 1.4 MB
+    /// after traffic, and what peers and rules take once more.
     #[arg(long, env = "RINGFENCE_LANES", default_value = "1", value_name = "N", value_parser = Lanes::parse)]
     pub lanes: Lanes,
 }
