@@ -135,7 +135,8 @@ impl Device {
         wait_until(Duration::from_secs(10), "the address to be usable", || {
             let shown = self.host.command("ip").args(tentative).text();
             shown.is_ok_and(|shown| shown.trim().is_empty())
-        })
+        })?;
+        Ok(())
     }
 
     /// Takes the interface down.

@@ -139,9 +139,9 @@ impl Dataplane {
     }
 }
 
-/// How often a handshake with a silent peer is started anew, while there is something to send; WireGuard repeats it by
-/// itself for 90 s.
-const TRY_EVERY: Duration = Duration::from_mins(1);
+/// How often a handshake with a silent peer is started anew, while there is something to send: so long at most a lane
+/// that can carry again stays unused.
+const TRY_EVERY: Duration = Duration::from_secs(10);
 
 /// For so long after a handshake, packets may come that went another way before it.
 const DETOURS_END_AFTER: Duration = Duration::from_secs(5);
