@@ -106,7 +106,7 @@ fn a_lane_whose_port_is_blocked_in_mid_session_gives_way_until_it_is_open_again(
     let open = ["delete", "table", "inet", "firewall"];
     shop.db.host().command("nft").args(open).text().unwrap();
     // A handshake is tried every ten seconds; a loaded machine may lose one more.
-    wait_until(Duration::from_secs(60), "the lane to carry again", || {
+    wait_until(Duration::from_mins(1), "the lane to carry again", || {
         let before = lanes(&shop.db)[1].received;
         for connection in &live {
             connection.exchange(BRIEFLY).unwrap();
