@@ -18,10 +18,14 @@ pub(crate) fn now() -> Instant {
 
 /// Time since the machine started, sleep included.
 pub(crate) fn since_boot() -> Duration {
-    let boot = clock_gettime(ClockId::Boottime);
+    read(ClockId::Boottime)
+}
+
+fn read(clock: ClockId) -> Duration {
+    let time = clock_gettime(clock);
     Duration::new(
-        boot.tv_sec.unsigned_abs(),
-        u32::try_from(boot.tv_nsec).unwrap_or(0),
+        time.tv_sec.unsigned_abs(),
+        u32::try_from(time.tv_nsec).unwrap_or(0),
     )
 }
 
@@ -51,11 +55,7 @@ impl SleepWatch {
 
 /// How long the machine has slept since it started.
 fn slept() -> Duration {
-    let awake = clock_gettime(ClockId::Monotonic);
-    let awake = Duration::new(
-        awake.tv_sec.unsigned_abs(),
-        u32::try_from(awake.tv_nsec).unwrap_or(0),
-    );
+    let awake = read(ClockId::Monotonic);
     since_boot().saturating_sub(awake)
 }
 

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{Timespec, epoll};
@@ -26,11 +25,13 @@ use crate::udp::{Inbox, Udp};
 mod lanes;
 mod threads;
 mod traffic;
+mod waker;
 
 pub(crate) use threads::{LaneParts, LoopEnded, LoopHandle, Running, spawn};
 
 use lanes::Ring;
 use threads::{COMMANDS_MAX, Connections};
+use waker::Waker;
 
 struct PacketLoop {
     dataplane: Dataplane,
@@ -39,7 +40,7 @@ struct PacketLoop {
     next_token: u64,
     device_retry: Option<Instant>,
     epoll: OwnedFd,
-    waker: Arc<OwnedFd>,
+    waker: Waker,
     /// Its place among the loops of the node; `None` if there is no other.
     ring: Option<Ring>,
     commands: mpsc::Receiver<Command>,
@@ -65,7 +66,7 @@ impl PacketLoop {
             ring,
         } = connections;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        watch(&epoll, &*waker, WAKER)?;
+        watch(&epoll, &waker, WAKER)?;
         watch(&epoll, &udp, UDP)?;
         Ok(Self {
             dataplane: Dataplane::new(config, seed),
@@ -115,8 +116,7 @@ impl PacketLoop {
                 }
             }
             if ready.iter().any(|event| event.data.u64() == WAKER) {
-                let mut counter = [0; 8];
-                let _ = rustix::io::read(&*self.waker, &mut counter);
+                self.waker.clear();
             }
             if self.take_commands().is_break() {
                 self.hand_over();
@@ -173,7 +173,7 @@ impl PacketLoop {
             }
         }
         // The queue may hold more: wake at once.
-        let _ = rustix::io::write(&*self.waker, &1_u64.to_ne_bytes());
+        self.waker.wake();
         ControlFlow::Continue(())
     }
 

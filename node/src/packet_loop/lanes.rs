@@ -2,14 +2,11 @@
 //!
 //! The lanes share nothing and never wait for each other: what finds no room in a queue is refused, as on a full link.
 
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
-
 use tokio::sync::mpsc;
 
 use ringfence_dataplane::Offer;
 
-use super::{PacketLoop, watch};
+use super::{PacketLoop, Waker, watch};
 use crate::clock;
 use crate::tun::Tun;
 
@@ -31,7 +28,7 @@ struct Door {
     offers: mpsc::Sender<Offer>,
     /// Of their own: a lane that has more packets than it can carry gets its queues all the same.
     queues: mpsc::Sender<Word>,
-    waker: Arc<OwnedFd>,
+    waker: Waker,
 }
 
 /// Word of a further queue of a TUN device, on its way to its lane.
@@ -43,7 +40,7 @@ struct Word {
 
 impl Ring {
     /// A place for each loop, which is woken by the waker of the same number. None where there is one loop alone.
-    pub(super) fn places(wakers: &[Arc<OwnedFd>]) -> Vec<Option<Self>> {
+    pub(super) fn places(wakers: &[Waker]) -> Vec<Option<Self>> {
         if wakers.len() == 1 {
             return vec![None];
         }
@@ -69,20 +66,15 @@ impl Ring {
 
 impl Door {
     /// A door, and what comes in by it.
-    fn new(waker: &Arc<OwnedFd>) -> (Self, (mpsc::Receiver<Offer>, mpsc::Receiver<Word>)) {
+    fn new(waker: &Waker) -> (Self, (mpsc::Receiver<Offer>, mpsc::Receiver<Word>)) {
         let (offers, arrivals) = mpsc::channel(ARRIVALS_MAX);
         let (queues, new_queues) = mpsc::channel(QUEUES_MAX);
         let door = Self {
             offers,
             queues,
-            waker: Arc::clone(waker),
+            waker: waker.clone(),
         };
         (door, (arrivals, new_queues))
-    }
-
-    fn wake(&self) {
-        // A full counter means the loop is about to wake anyway.
-        let _ = rustix::io::write(&*self.waker, &1_u64.to_ne_bytes());
     }
 }
 
@@ -110,7 +102,7 @@ impl PacketLoop {
             }
         }
         if offered {
-            ring.next().wake();
+            ring.next().waker.wake();
         }
     }
 
@@ -136,7 +128,7 @@ impl PacketLoop {
                 // It has ended, or stands still; the kernel gives its packets to the other queues, once this is closed.
                 tracing::error!("a lane does not take its queue of a device");
             }
-            door.wake();
+            door.waker.wake();
         }
     }
 
@@ -156,7 +148,7 @@ impl PacketLoop {
         }
         self.drain();
         // There may be more: wake at once.
-        let _ = rustix::io::write(&*self.waker, &1_u64.to_ne_bytes());
+        self.waker.wake();
     }
 
     fn take_words(&mut self) {

@@ -3,17 +3,16 @@
 //! **Invariant:** a thread that ends says so, however that came: a node does not go on with some of its lanes.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::mpsc;
 
 use ringfence_dataplane::DataplaneConfig;
 
 use super::PacketLoop;
 use super::lanes::Ring;
+use super::waker::Waker;
 use crate::command::{Command, LoopEvent};
 use crate::flows::Flows;
 use crate::udp::Udp;
@@ -26,7 +25,7 @@ pub(crate) struct LoopHandle {
 
 struct LaneHandle {
     commands: mpsc::Sender<Command>,
-    waker: Arc<OwnedFd>,
+    waker: Waker,
 }
 
 /// A packet loop has ended, so the process is about to.
@@ -131,7 +130,7 @@ impl LoopHandle {
     /// Has every loop look at the clock.
     pub(crate) fn wake(&self) {
         for lane in &*self.lanes {
-            lane.wake();
+            lane.waker.wake();
         }
     }
 }
@@ -139,13 +138,8 @@ impl LoopHandle {
 impl LaneHandle {
     async fn send(&self, command: Command) -> Result<(), LoopEnded> {
         self.commands.send(command).await.map_err(|_| LoopEnded)?;
-        self.wake();
+        self.waker.wake();
         Ok(())
-    }
-
-    fn wake(&self) {
-        // A full counter means the loop is about to wake anyway.
-        let _ = rustix::io::write(&*self.waker, &1_u64.to_ne_bytes());
     }
 }
 
@@ -163,8 +157,7 @@ pub(crate) struct LaneParts {
 /// If the kernel gives no thread, epoll or eventfd.
 pub(crate) fn spawn(lanes: Vec<LaneParts>, config: DataplaneConfig, flows: &Flows) -> io::Result<Running> {
     let count = lanes.len();
-    let new_waker = |_| eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).map(Arc::new);
-    let wakers: Vec<Arc<OwnedFd>> = (0..count).map(new_waker).collect::<Result<_, _>>()?;
+    let wakers: Vec<Waker> = (0..count).map(|_| Waker::new()).collect::<Result<_, _>>()?;
     let (event_queue, events) = mpsc::channel(EVENTS_MAX);
     let (mut handles, mut threads) = (Vec::new(), Threads::new(count));
     let places = Ring::places(&wakers).into_iter().zip(wakers);
@@ -177,7 +170,7 @@ pub(crate) fn spawn(lanes: Vec<LaneParts>, config: DataplaneConfig, flows: &Flow
         let (commands, command_queue) = mpsc::channel(COMMANDS_MAX);
         handles.push(LaneHandle {
             commands,
-            waker: Arc::clone(&waker),
+            waker: waker.clone(),
         });
         let connections = Connections {
             waker,
@@ -200,7 +193,7 @@ pub(crate) fn spawn(lanes: Vec<LaneParts>, config: DataplaneConfig, flows: &Flow
 
 /// How a loop is connected with the rest of the node.
 pub(super) struct Connections {
-    pub(super) waker: Arc<OwnedFd>,
+    pub(super) waker: Waker,
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) events: mpsc::Sender<LoopEvent>,
     pub(super) flows: Flows,
