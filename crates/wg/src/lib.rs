@@ -72,6 +72,7 @@ mod mac1;
 mod null_cipher;
 mod output;
 mod peer;
+mod reach;
 mod segment;
 mod slot_map;
 mod slots;

@@ -13,6 +13,7 @@ use crate::clock::{ClockedTunn, DATA_OVERHEAD_BYTES, Noise, Tick};
 use crate::demux::{self, ReceiverIndex};
 use crate::drop::WgDrop;
 use crate::output::{Destination, MessageKind, Outbox, WgEvent, WgTransmit};
+use crate::reach::Reach;
 use crate::segment::SegmentHandle;
 use crate::slots::PeerSlot;
 
@@ -75,12 +76,8 @@ pub(crate) struct Peer {
     unconfirmed: Option<ReceiverIndex>,
     established_at: Option<Instant>,
     sent_at: Option<Instant>,
-    /// When it last showed that it gets what we send.
-    heard_at: Option<Instant>,
-    /// Since when packets go to it that it owes an answer to.
-    unanswered_since: Option<Instant>,
-    /// It initiated again, so our response did not reach it.
-    response_lost: bool,
+    /// Whether it gets what we send.
+    reach: Reach,
     /// When it is ticked next, as told to [`Alarms`].
     pub(crate) alarm: Option<Instant>,
     limits: CounterLimits,
@@ -136,9 +133,7 @@ impl Peer {
             unconfirmed: None,
             established_at: None,
             sent_at: None,
-            heard_at: None,
-            unanswered_since: None,
-            response_lost: false,
+            reach: Reach::default(),
             alarm: None,
             limits: CounterLimits {
                 rekey_after: REKEY_AFTER_MESSAGES,
@@ -261,7 +256,7 @@ impl Peer {
         self.tx_bytes += sealed_bytes as u64;
         self.sent_at = Some(call.now);
         if has_news {
-            self.expect_answer(padded, call.now);
+            self.reach.expect_answer(padded, call.now);
             self.set_nearer_alarm(call);
         }
         Ok(sealed_bytes)
@@ -284,7 +279,7 @@ impl Peer {
             self.establish(call);
         }
         if has_news {
-            self.hear(call.now);
+            self.reach.hear(call.now);
             self.set_nearer_alarm(call);
         }
         Ok(packet)
@@ -301,7 +296,7 @@ impl Peer {
         let answer = self.tunnel(call).open_handshake(src.ip(), datagram)?;
         self.rx_bytes += datagram.len() as u64;
         if let Some(response) = answer {
-            self.response_lost = self.unconfirmed.is_some();
+            self.reach.respond(self.unconfirmed.is_some());
             self.unconfirmed = demux::sender_index(&response);
             self.emit(response, Destination::Address(src), call);
         }
@@ -358,24 +353,9 @@ impl Peer {
         self.tunnel.as_ref().is_some_and(|tunnel| tunnel.has_session())
     }
 
-    fn hear(&mut self, now: Instant) {
-        self.heard_at = Some(now);
-        self.unanswered_since = None;
-    }
-
-    /// Keeps account of a packet. One that comes soon after the peer's last word may not be answered, since it then takes
-    /// the two for one and its last word for the answer (see [`ANSWER_OWED_AFTER`]).
-    fn expect_answer(&mut self, packet: &[u8], now: Instant) {
-        let is_owed = self.heard_at.is_none_or(|at| since(now, at) > ANSWER_OWED_AFTER);
-        if is_owed && !packet.is_empty() {
-            self.unanswered_since.get_or_insert(now);
-        }
-    }
-
     /// See [`crate::WireGuard::seems_unreached`].
     pub(crate) fn seems_unreached(&self, now: Instant) -> bool {
-        let waited = self.unanswered_since.map(|at| since(now, at));
-        self.response_lost || waited.is_some_and(|waited| waited >= UNANSWERED_MAX)
+        self.reach.seems_lost(now)
     }
 
     pub(crate) fn stats(&self, now: Instant) -> PeerStats {
@@ -407,10 +387,9 @@ impl Peer {
         self.session = Session::Live;
         self.cookie = Cookie::Used;
         self.unconfirmed = None;
-        self.response_lost = false;
         self.attempt_began = None;
         self.established_at = Some(call.now);
-        self.hear(call.now);
+        self.reach.establish(call.now);
         call.outbox.tell(WgEvent::SessionEstablished { slot: self.slot });
     }
 
@@ -482,11 +461,6 @@ pub const SEALED_OVERHEAD_BYTES: usize = DATA_OVERHEAD_BYTES;
 
 /// Between two initiations to one peer (whitepaper section 6.4).
 const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
-/// `KEEPALIVE_TIMEOUT` + `REKEY_TIMEOUT`: after so long WireGuard makes a session anew (whitepaper section 6.5).
-const UNANSWERED_MAX: Duration = Duration::from_secs(15);
-/// boringtun owes a keepalive for a packet that comes in a later quarter of a second than its last own, by its stamps; we
-/// note when we heard it no finer than that either.
-const ANSWER_OWED_AFTER: Duration = Duration::from_millis(500);
 /// `REKEY_ATTEMPT_TIME`, and a little, since boringtun's own count of it should come first.
 const ATTEMPT_MAX: Duration = Duration::from_secs(95);
 /// `REKEY_AFTER_MESSAGES` (whitepaper section 6.1).
