@@ -45,13 +45,8 @@ impl Listeners {
 
     /// Wakes the connections of the node. Never waits for one.
     pub(super) fn tell(&mut self, push: Push) {
-        for sender in self
-            .by_node
-            .get(&push.node)
-            .into_iter()
-            .flatten()
-            .map(|(_, sender)| sender)
-        {
+        let connections = self.by_node.get(&push.node);
+        for sender in connections.into_iter().flat_map(BTreeMap::values) {
             sender.send_replace(push.kind);
         }
         if push.kind == PushKind::Removed {

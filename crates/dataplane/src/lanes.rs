@@ -263,16 +263,13 @@ impl Dataplane {
             return Readiness::Elsewhere;
         };
         let standing = self.standing(peer, slot, now);
-        if standing == Standing::Open {
-            return Readiness::Ready;
-        }
         let segment = self.segments.get(&peer.0);
-        let lives_here = segment.is_some_and(|segment| segment.flows.contains(flow));
+        let lives_here = || segment.is_some_and(|segment| segment.flows.contains(flow));
         match standing {
             Standing::Open => Readiness::Ready,
             // Judged here, and sent by another.
-            Standing::Shut if lives_here => Readiness::Ready,
-            Standing::Opening if lives_here || asked == Asked::First => {
+            Standing::Shut if lives_here() => Readiness::Ready,
+            Standing::Opening if asked == Asked::First || lives_here() => {
                 self.wireguard.start_handshake(slot, now);
                 Readiness::Soon
             }
