@@ -12,7 +12,7 @@ use ringfence_control::{
     NETMAP_HEAD_BYTES_MAX, NETMAP_WEIGHT_MAX, PeerMap, RuleList, SegmentCount, written_bytes,
 };
 use ringfence_model::{Name, NodeId, PublicKey};
-use ringfence_policy::{Compiled, Direction, LiveRule, PeerSet, Rule};
+use ringfence_policy::{Compiled, PeerSet, Side};
 
 use crate::compile::{Touched, compile_perimeter};
 use crate::draft::Draft;
@@ -189,9 +189,15 @@ struct Weight {
     apart: usize,
 }
 
+impl Kind<'_> {
+    fn is_in(&self, group: &Name) -> bool {
+        self.groups.binary_search(&group).is_ok()
+    }
+}
+
 /// What those of one kind are told.
 struct Told<'a> {
-    rules: Vec<(Direction, &'a LiveRule)>,
+    rules: Vec<Side<'a>>,
     groups: BTreeMap<&'a Name, &'a BTreeSet<NodeId>>,
 }
 
@@ -255,19 +261,10 @@ impl<'a> Scale<'a> {
             rules: Vec::new(),
             groups: BTreeMap::new(),
         };
-        for rule in &self.compiled.rules {
-            let sides = [
-                (Direction::Ingress, &rule.to, &rule.from),
-                (Direction::Egress, &rule.from, &rule.to),
-            ];
-            for (direction, own_side, other_side) in sides {
-                let Some(others) = self.compiled.groups.get(other_side) else {
-                    continue;
-                };
-                if kind.groups.binary_search(&own_side).is_ok() {
-                    told.rules.push((direction, rule));
-                    told.groups.insert(other_side, others);
-                }
+        for side in self.compiled.sides(|group| kind.is_in(group)) {
+            if let Some(others) = self.compiled.groups.get(side.others) {
+                told.rules.push(side);
+                told.groups.insert(side.others, others);
             }
         }
         told
@@ -280,7 +277,7 @@ impl<'a> Scale<'a> {
             prefixes: self.perimeter.v4.len(),
             peers: self.compiled.members().len().min(set_peers),
             rules: told.rules.len(),
-            services: told.rules.iter().map(|(_, rule)| rule.services.len()).sum(),
+            services: told.rules.iter().map(|side| side.rule.services.len()).sum(),
             sets: told.groups.len(),
             set_peers,
         }
@@ -304,13 +301,9 @@ impl<'a> Scale<'a> {
         let empty = written_bytes(&BTreeMap::<NodeId, PeerMap>::new());
         let head = head.weight_at_most() + written_bytes(&peers) - empty;
         let rules = rules_bytes(told.rules.iter(), told.groups.len());
-        let is_about_others = |(direction, rule): &&(Direction, &LiveRule)| {
-            let other_side = match direction {
-                Direction::Ingress => &rule.from,
-                Direction::Egress => &rule.to,
-            };
-            let is_alone = told.groups.get(other_side).is_some_and(|group| group.len() <= 1);
-            !(is_alone && kind.groups.binary_search(&other_side).is_ok())
+        let is_about_others = |side: &&Side<'_>| {
+            let is_alone = told.groups.get(side.others).is_some_and(|group| group.len() <= 1);
+            !(is_alone && kind.is_in(side.others))
         };
         let rules_written = rules_bytes(told.rules.iter().filter(is_about_others), told.groups.len());
         let sets = told.groups.values().copied();
@@ -323,14 +316,8 @@ impl<'a> Scale<'a> {
 }
 
 /// What rules take without the `sets` they are about.
-fn rules_bytes<'a>(rules: impl Iterator<Item = &'a (Direction, &'a LiveRule)>, sets: usize) -> usize {
-    let rules = rules.map(|(direction, rule)| Rule {
-        id: rule.id,
-        direction: *direction,
-        peers: PeerSet::default(),
-        services: rule.services.clone(),
-        expires: rule.expires,
-    });
+fn rules_bytes<'a>(rules: impl Iterator<Item = &'a Side<'a>>, sets: usize) -> usize {
+    let rules = rules.map(|side| side.rule_about(PeerSet::default()));
     let rules = RuleList(rules.collect());
     // Here all of them are about one, whose number takes a byte.
     let number_bytes_more = match sets {

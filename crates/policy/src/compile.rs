@@ -48,6 +48,17 @@ pub struct LiveRule {
     pub expires: Option<UnixMillis>,
 }
 
+/// A rule as those of one of its groups see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Side<'a> {
+    /// Whether they open the conversation or are reached.
+    pub direction: Direction,
+    /// The rule.
+    pub rule: &'a LiveRule,
+    /// The group at the other end.
+    pub others: &'a Name,
+}
+
 /// What one node gets for this perimeter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Allowlist {
@@ -108,33 +119,36 @@ impl Compiled {
         let mut allowlist = Allowlist::default();
         // Many rules are about few groups: each is listed once.
         let mut listed: BTreeMap<&Name, PeerSet> = BTreeMap::new();
-        for rule in &self.rules {
-            let sides = [
-                (Direction::Ingress, &rule.to, &rule.from),
-                (Direction::Egress, &rule.from, &rule.to),
-            ];
-            for (direction, own_side, other_side) in sides {
-                if !self.is_in(own_side, node) {
-                    continue;
-                }
-                let peers = listed.entry(other_side).or_insert_with(|| {
-                    let peers = self.others(other_side, node);
-                    allowlist.peers.extend(peers.iter());
-                    peers
-                });
-                if peers.is_empty() {
-                    continue;
-                }
-                allowlist.rules.push(Rule {
-                    id: rule.id,
-                    direction,
-                    peers: peers.clone(),
-                    services: rule.services.clone(),
-                    expires: rule.expires,
-                });
+        for side in self.sides(|group| self.is_in(group, node)) {
+            let peers = listed.entry(side.others).or_insert_with(|| {
+                let peers = self.others(side.others, node);
+                allowlist.peers.extend(peers.iter());
+                peers
+            });
+            if !peers.is_empty() {
+                allowlist.rules.push(side.rule_about(peers.clone()));
             }
         }
         allowlist
+    }
+
+    /// The rules as someone sees them who is in the groups that `is_in` says: by number, ingress first.
+    pub fn sides(&self, is_in: impl Fn(&Name) -> bool) -> impl Iterator<Item = Side<'_>> {
+        let both = self.rules.iter().flat_map(|rule| {
+            let side = |direction, own, others| {
+                let side = Side {
+                    direction,
+                    rule,
+                    others,
+                };
+                (own, side)
+            };
+            [
+                side(Direction::Ingress, &rule.to, &rule.from),
+                side(Direction::Egress, &rule.from, &rule.to),
+            ]
+        });
+        both.filter_map(move |(own, side)| is_in(own).then_some(side))
     }
 
     /// The lowest rule that lets `from` open a conversation to `to`, if any. ICMP stands for echo.
@@ -196,6 +210,19 @@ impl Compiled {
             return all;
         }
         all.iter().copied().filter(|peer| *peer != node).collect()
+    }
+}
+
+impl Side<'_> {
+    /// The rule that a node gets, if these are the peers at the other end.
+    pub fn rule_about(&self, peers: PeerSet) -> Rule {
+        Rule {
+            id: self.rule.id,
+            direction: self.direction,
+            peers,
+            services: self.rule.services.clone(),
+            expires: self.rule.expires,
+        }
     }
 }
 

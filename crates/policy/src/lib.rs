@@ -30,7 +30,7 @@ mod tcp_track;
 mod text;
 
 pub use closed_flow::{CloseReason, ClosedFlow};
-pub use compile::{Allowlist, Compiled, LiveRule, Opening, compile};
+pub use compile::{Allowlist, Compiled, LiveRule, Opening, Side, compile};
 pub use diagnostic::{Diagnostic, Place, PolicyErrors};
 pub use diff::{Change, FlowChange, diff};
 pub use expect::check_expectations;
