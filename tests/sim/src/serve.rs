@@ -192,21 +192,20 @@ impl World {
 
     /// Candidates of a node's peers, as far as it has not heard them.
     pub(crate) fn tell_peers(&mut self, link: u64, node: NodeId) {
+        let wall = self.wall();
         let Some(core) = self.controller.core.as_mut() else {
             return;
         };
-        let all = core.controller.candidates_for(node);
         let Some(seat) = core.sessions.get_mut(&link) else {
             return;
         };
-        seat.told.retain(|peer, _| all.contains_key(peer));
-        let news: Vec<_> = all
-            .into_iter()
-            .filter(|(peer, list)| seat.told.get(peer) != Some(list))
-            .collect();
-        seat.told.extend(news.clone());
-        for (_, told) in news {
-            self.tell_node(link, &ToNode::PeerCandidates(told));
+        let Some(netmap) = core.controller.netmap(node, wall) else {
+            return;
+        };
+        let news = core.controller.news_beyond(&netmap, &mut seat.told);
+        seat.told.extend(news.iter().map(|news| (news.peer, news.clone())));
+        for news in news {
+            self.tell_node(link, &ToNode::PeerCandidates(news));
         }
     }
 
