@@ -203,7 +203,8 @@ impl World {
             return;
         };
         let news = core.controller.news_beyond(&netmap, &mut seat.told);
-        seat.told.extend(news.iter().map(|news| (news.peer, news.clone())));
+        seat.told
+            .extend(news.iter().map(|news| (news.peer, news.clone())));
         for news in news {
             self.tell_node(link, &ToNode::PeerCandidates(news));
         }
