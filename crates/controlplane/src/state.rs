@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ipnetwork::Ipv6Network;
 use ringfence_model::{Name, NodeId, PublicKey, Revision, TokenId, UnixMillis};
-use ringfence_policy::Member;
+use ringfence_policy::{Facts, Member};
 use serde::{Deserialize, Serialize};
 
 use crate::address::Pool;
@@ -112,6 +112,7 @@ impl Node {
             id: self.id,
             name: self.name.clone(),
             labels: self.labels.clone(),
+            facts: Facts::default(),
         }
     }
 }
@@ -122,6 +123,7 @@ impl Device {
             id: self.id,
             name: self.name.clone(),
             labels: self.labels.clone(),
+            facts: Facts::default(),
         }
     }
 }

@@ -12,6 +12,7 @@ mod diagnostic;
 mod diff;
 mod expect;
 mod explain;
+mod facts;
 mod flow_record;
 mod flow_store;
 mod flow_table;
@@ -35,6 +36,7 @@ pub use diagnostic::{Diagnostic, Place, PolicyErrors};
 pub use diff::{Change, FlowChange, diff};
 pub use expect::check_expectations;
 pub use explain::{Explanation, explain};
+pub use facts::{Facts, UserFacts};
 pub use flow_record::{FlowCounters, FlowRecord, Traffic};
 pub use flow_store::{
     ECHO_TIMEOUT, FLOWS_MAX, FLOWS_PER_PEER_MAX, TCP_CLOSED_TIMEOUT, TCP_ESTABLISHED_TIMEOUT,

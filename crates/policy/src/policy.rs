@@ -11,6 +11,7 @@ use ringfence_model::{Labels, Name, NodeId, RuleId, Selector, UnixMillis};
 use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::{Diagnostic, Place};
+use crate::facts::Facts;
 use crate::require::Requirement;
 use crate::service::Service;
 
@@ -159,6 +160,8 @@ pub struct Member {
     pub name: Name,
     /// The labels an administrator or its join token gave it.
     pub labels: Labels,
+    /// What is verified about it besides.
+    pub facts: Facts,
 }
 
 impl Policy {

@@ -1,7 +1,7 @@
 //! Policy text: every mistake has a place in the file, and what is right compiles.
 
 use ringfence_model::{Labels, NodeId};
-use ringfence_policy::{Diagnostic, Member, Policy, check_expectations, compile, diff, explain};
+use ringfence_policy::{Diagnostic, Facts, Member, Policy, check_expectations, compile, diff, explain};
 
 use crate::fixture::{POLICY, WALL, name};
 
@@ -54,6 +54,7 @@ fn members() -> Vec<Member> {
         id: NodeId(id),
         name: name(called),
         labels: Labels::parse_pairs(labels.split(',')).expect("labels"),
+        facts: Facts::default(),
     };
     vec![
         member(1, "db", "role=db,env=prod"),

@@ -1,7 +1,7 @@
 //! Small policies and meshes for the tests.
 
 use ringfence_model::{Labels, Name, NodeId, UnixMillis};
-use ringfence_policy::{Member, Policy};
+use ringfence_policy::{Facts, Member, Policy};
 
 /// A policy that must parse.
 pub(crate) fn parse(text: &str) -> Policy {
@@ -26,6 +26,7 @@ pub(crate) fn member(id: u64, name: &str, labels: &str) -> Member {
         id: NodeId(id),
         name: Name::parse(name).unwrap(),
         labels: Labels::parse_pairs(pairs).unwrap(),
+        facts: Facts::default(),
     }
 }
 
