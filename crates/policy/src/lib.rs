@@ -2,7 +2,7 @@
 //!
 //! Two halves meet in [`Rule`]. The controller's half reads a perimeter's file ([`Policy::parse`]), resolves it against
 //! the nodes there are ([`compile()`]), tests it ([`check_expectations`]), compares it ([`diff()`]) and explains it
-//! ([`explain()`]). The node's half decides about packets with the rules it was given.
+//! ([`explain()`]); what is asked of machines comes in a file of its own ([`PostureFile`]). The node's half decides about packets with the rules it was given.
 #![deny(missing_docs)]
 
 mod closed_flow;
@@ -21,6 +21,7 @@ mod lint;
 mod openings;
 mod peer_set;
 mod policy;
+mod posture;
 mod reader;
 mod require;
 mod rule;
@@ -47,6 +48,11 @@ pub use peer_set::{PeerSet, PeerSetNumbers};
 pub use policy::{
     AllowRule, Checked, Criticality, Endpoint, Expectation, Group, GroupMembers, Member, Policy, UserKey,
     UserSelector, Verdict,
+};
+pub use posture::{
+    CHECKS_MAX, COMPARISONS_MAX, Check, CheckMode, Comparison, FILE_BYTES_MAX, Fact, FactKind, FactName,
+    FactNeeds, FactSource, FactValue, FactWordError, Finding, Judgement, KnownFacts, NativeFact, NoVersion,
+    POSTURE_BYTES_MAX, PROCESS_BYTES_MAX, PostureFile, Saying, VALUE_BYTES_MAX, Version, Wanted,
 };
 pub use require::{Hours, HoursError, Requirement};
 pub use rule::{Direction, Rule};

@@ -30,7 +30,7 @@ impl Policy {
     /// Every mistake in the text, in file order.
     pub fn parse(file: &str, text: &str) -> Result<Checked, PolicyErrors> {
         let mut reader = Reader::new(file, text);
-        let root = read_tree(&mut reader, text);
+        let root = read_tree(&mut reader, text, TEXT_BYTES_MAX);
         let policy = root.and_then(|root| read_policy(&mut reader, file, &root));
         reader.finish()?;
         let policy = policy.expect("a part that could not be read has left an error");
@@ -39,10 +39,11 @@ impl Policy {
     }
 }
 
-fn read_tree<'t>(reader: &mut Reader<'t>, text: &'t str) -> Option<DeTable<'t>> {
-    if text.len() > TEXT_BYTES_MAX {
+/// The tree of a file of at most `bytes_max` bytes.
+pub(crate) fn read_tree<'t>(reader: &mut Reader<'t>, text: &'t str, bytes_max: usize) -> Option<DeTable<'t>> {
+    if text.len() > bytes_max {
         let message = format!(
-            "the file has {} bytes: at most {TEXT_BYTES_MAX} are allowed",
+            "the file has {} bytes: at most {bytes_max} are allowed",
             text.len()
         );
         reader.error(0..0, message);
