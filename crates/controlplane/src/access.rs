@@ -2,7 +2,7 @@
 
 use ringfence_model::{Name, NodeId};
 
-use crate::{Actor, ActorKind, Command, Controller, Node, Refusal};
+use crate::{Actor, ActorKind, Command, Controller, Node, PeopleCommand, Refusal};
 
 /// Why a certificate gives no access. It may be valid in every other way.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +40,18 @@ impl Controller {
     }
 }
 
+/// Sessions start by the word of an identity provider alone, which the controller itself has checked.
+fn permits_people(actor: &Actor, command: &PeopleCommand) -> bool {
+    match command {
+        PeopleCommand::StartSession { .. } => actor.kind == ActorKind::System,
+        PeopleCommand::EndSessions { .. } => matches!(actor.kind, ActorKind::System | ActorKind::Admin),
+        PeopleCommand::LogOut { node } => actor.kind == ActorKind::Node && actor.name == node.to_string(),
+        PeopleCommand::EndSession { .. }
+        | PeopleCommand::DeactivateUser { .. }
+        | PeopleCommand::ReactivateUser { .. } => actor.kind == ActorKind::Admin,
+    }
+}
+
 /// Whether an actor of this kind may ask for this command at all. A node asks for itself alone.
 pub(crate) fn permit(actor: &Actor, command: &Command) -> Result<(), Refusal> {
     let permitted = match command {
@@ -51,6 +63,7 @@ pub(crate) fn permit(actor: &Actor, command: &Command) -> Result<(), Refusal> {
         | Command::RemoveNode { .. }
         | Command::AddDevice { .. }
         | Command::RemoveDevice { .. } => actor.kind == ActorKind::Admin,
+        Command::People(command) => permits_people(actor, command),
         Command::Enroll { token, .. } => actor.kind == ActorKind::Token && actor.name == token.to_string(),
         Command::RegisterKey { node, .. } => actor.kind == ActorKind::Node && actor.name == node.to_string(),
         Command::RecordCertificate { .. } | Command::StartTerm | Command::Tick => {

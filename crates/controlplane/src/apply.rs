@@ -3,6 +3,7 @@
 //! **Invariant:** an event that does not fit the state is an error, never half-applied: callers work on a copy.
 
 mod members;
+mod people;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -131,6 +132,7 @@ impl State {
                 self.refusals = self.refusals.counting(wall);
                 Ok(())
             }
+            Event::People(event) => self.apply_people_event(event, wall),
         }
     }
 

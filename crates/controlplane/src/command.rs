@@ -5,7 +5,7 @@ use std::time::Duration;
 use ringfence_model::{Labels, Name, NodeId, PublicKey, Revision, TokenId, UnixMillis};
 use serde::{Deserialize, Serialize};
 
-use crate::{Identity, TokenHash};
+use crate::{Identity, PeopleCommand, TokenHash};
 
 /// What may be asked of a controller. [`crate::Controller::propose`] answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +94,8 @@ pub enum Command {
         /// Which.
         name: Name,
     },
+    /// People and their sessions.
+    People(PeopleCommand),
     /// Notes a certificate that the CA is about to hand to a node.
     RecordCertificate {
         /// Whose.
@@ -115,7 +117,7 @@ pub enum Command {
     /// Starts a new term: after a restore from a backup, so that nodes do not take the controller's word for older
     /// than what they have (DESIGN.md, decision 4).
     StartTerm,
-    /// Ends what is due: tokens, devices, rules. See [`crate::Controller::poll_timeout`].
+    /// Ends what is due: tokens, devices, sessions, rules. See [`crate::Controller::poll_timeout`].
     Tick,
 }
 
@@ -137,6 +139,7 @@ impl Command {
             | Self::RemoveNode { .. }
             | Self::RemoveDevice { .. }
             | Self::Tick => true,
+            Self::People(command) => command.is_removal(),
             Self::ApplyPerimeters { .. }
             | Self::CreateToken { .. }
             | Self::Enroll { .. }
@@ -162,6 +165,7 @@ impl Command {
             Self::RegisterKey { .. } => "key.register",
             Self::AddDevice { .. } => "device.add",
             Self::RemoveDevice { .. } => "device.remove",
+            Self::People(command) => command.method(),
             Self::RecordCertificate { .. } => "certificate.record",
             Self::RecordRefusal { .. } => "refusal.record",
             Self::StartTerm => "term.start",

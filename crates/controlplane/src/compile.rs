@@ -142,9 +142,7 @@ impl Touched {
                 self.groups.insert((perimeter.clone(), *member));
             }
             Event::NodeLabelled { node, .. } => {
-                let perimeters = before.nodes.get(node).map(|node| node.perimeters.clone());
-                let each = perimeters.into_iter().flatten();
-                self.groups.extend(each.map(|name| (name, *node)));
+                self.add_groups_of(*node, before);
             }
             Event::NodeRenamed { node, .. } | Event::KeyRegistered { node, .. } => {
                 self.facts.insert(*node);
@@ -158,6 +156,11 @@ impl Touched {
             Event::NodeRemoved { before } => {
                 self.facts.insert(before.id);
             }
+            Event::People(event) => {
+                if let Some(node) = event.node() {
+                    self.add_groups_of(node, before);
+                }
+            }
             Event::TokenCreated { .. }
             | Event::TokenUsed { .. }
             | Event::TokenRevoked { .. }
@@ -167,5 +170,12 @@ impl Touched {
             | Event::CertificateIssued { .. }
             | Event::Refused { .. } => {}
         }
+    }
+
+    /// A node's groups may be others in every perimeter that it was a member of; what it comes into says so itself.
+    fn add_groups_of(&mut self, node: NodeId, before: &State) {
+        let perimeters = before.nodes.get(&node).map(|node| node.perimeters.clone());
+        let each = perimeters.into_iter().flatten();
+        self.groups.extend(each.map(|name| (name, node)));
     }
 }

@@ -132,6 +132,8 @@ impl Controller {
         let devices = self.state.devices.values();
         let ends = tokens.map(|token| token.expires);
         let ends = ends.chain(devices.filter_map(|device| device.expires));
+        let sessions = self.state.sessions.values();
+        let ends = ends.chain(sessions.map(|session| session.expires));
         ends.chain(self.views.next_expiry()).min()
     }
 

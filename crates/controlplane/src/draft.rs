@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rand::{RngCore as _, SeedableRng as _};
 use rand_chacha::ChaCha20Rng;
-use ringfence_model::{Name, NodeId, Revision, TokenId, UnixMillis};
+use ringfence_model::{Name, NodeId, Revision, SessionId, TokenId, UnixMillis};
 
 use crate::change::Body;
 use crate::perimeter::Perimeter;
@@ -94,6 +94,17 @@ impl Draft {
         loop {
             let id = NodeId(self.random.next_u64());
             if id.0 != 0 && self.state.member(id).is_none() {
+                return id;
+            }
+        }
+    }
+
+    /// An id that no session has.
+    pub(crate) fn draw_session_id(&mut self) -> SessionId {
+        loop {
+            let id = SessionId(self.random.next_u64());
+            let mut held = self.state.sessions.values();
+            if id.0 != 0 && held.all(|session| session.id != id) {
                 return id;
             }
         }

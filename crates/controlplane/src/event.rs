@@ -7,7 +7,7 @@ use ipnetwork::{Ipv4Network, Ipv6Network};
 use ringfence_model::{Labels, Name, NodeId, OverlayAddresses, PublicKey, RuleId, TokenId};
 use serde::{Deserialize, Serialize};
 
-use crate::{Certificate, Device, Node, PolicyFile, Token};
+use crate::{Certificate, Device, Node, PeopleEvent, PolicyFile, Token};
 
 /// One fact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -195,6 +195,15 @@ pub enum Event {
         /// Why it was refused.
         reason: String,
     },
+    /// What became of people. Written as that event alone.
+    #[serde(untagged)]
+    People(Box<PeopleEvent>),
+}
+
+impl From<PeopleEvent> for Event {
+    fn from(event: PeopleEvent) -> Self {
+        Self::People(Box::new(event))
+    }
 }
 
 impl Event {
@@ -225,6 +234,7 @@ impl Event {
             Self::DeviceRemoved { .. } => "device-removed",
             Self::DeviceExpired { .. } => "device-expired",
             Self::Refused { .. } => "refused",
+            Self::People(event) => event.kind(),
         }
     }
 }

@@ -25,6 +25,7 @@ mod member;
 mod membership;
 mod netmap;
 mod pace;
+mod people;
 mod perimeter;
 mod presence;
 mod propose;
@@ -48,6 +49,10 @@ pub use command::{Command, PolicyFile};
 pub use controller::{Controller, Push, PushKind};
 pub use event::Event;
 pub use member::{Certificate, Device, IDENTITY_BYTES_MAX, Identity, IdentityError, Node};
+pub use people::{
+    PeopleCommand, PeopleEvent, Session, SessionEnd, SessionsOf, User, UserId, UserIdError, UserStanding,
+    VerifiedLogin,
+};
 pub use presence::{CANDIDATES_MAX, Connection, Enforcement, NodePresence};
 pub use query::{ApplyOptions, ApplyPlan, AskError, DeviceConfig, DevicePeer, FlowChanges, audit_entry};
 pub use receipt::{REVISIONS_TIMED_MAX, Receipt, Slowest};

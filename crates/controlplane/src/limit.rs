@@ -19,6 +19,27 @@ pub const TOKENS_MAX: usize = 4_096;
 pub const TOKEN_USES_MAX: u32 = 10_000;
 /// The longest life of a join token.
 pub const TOKEN_TTL_MAX: Duration = Duration::from_hours(365 * 24);
+/// People who were vouched for, those who are not logged in included. They are forgotten to make room, those who were
+/// not seen for longest first.
+pub const USERS_MAX: usize = 50_000;
+/// The shortest session of a person.
+pub const SESSION_LENGTH_MIN: Duration = Duration::from_mins(1);
+/// The longest session of a person.
+pub const SESSION_LENGTH_MAX: Duration = Duration::from_hours(30 * 24);
+/// Bytes of a person's subject at a provider: what OpenID Connect Core section 2 allows.
+pub const SUBJECT_BYTES_MAX: usize = 255;
+/// Bytes of what a person is called.
+pub const PERSON_NAME_BYTES_MAX: usize = 255;
+/// Bytes of a person's address (RFC 5321 section 4.5.3.1.3).
+pub const EMAIL_BYTES_MAX: usize = 254;
+/// Groups of one person. A provider that knows more is set up to tell those that policies speak of.
+pub const GROUPS_PER_PERSON_MAX: usize = 256;
+/// Bytes of a group's name.
+pub const GROUP_BYTES_MAX: usize = 255;
+/// Methods (`amr`) of one login.
+pub const METHODS_PER_LOGIN_MAX: usize = 16;
+/// Bytes of each method, of the context class and of the provider's own session.
+pub const CONTEXT_BYTES_MAX: usize = 255;
 /// Policy files in one apply.
 pub const FILES_PER_APPLY_MAX: usize = PERIMETERS_MAX;
 /// Bytes of the policy files of one apply.

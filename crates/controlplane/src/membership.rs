@@ -34,6 +34,20 @@ pub(crate) fn settle_node(draft: &mut Draft, id: NodeId) -> Result<(), Refusal> 
     Ok(())
 }
 
+/// Takes a node out of every perimeter that selects it no longer. Takes away alone, so it cannot fail.
+pub(crate) fn withdraw_node(draft: &mut Draft, id: NodeId) {
+    let Some(member) = draft.state.member(id) else {
+        return;
+    };
+    let perimeters = draft.state.perimeters.values();
+    let left = perimeters
+        .filter(|perimeter| perimeter.seat(id).is_some() && !selects(perimeter.policy(), &member.labels));
+    let names: Vec<Name> = left.map(|perimeter| perimeter.name.clone()).collect();
+    for name in &names {
+        leave(draft, name, id);
+    }
+}
+
 /// Brings a perimeter's members in line with its policy.
 pub(crate) fn settle_perimeter(draft: &mut Draft, name: &Name) -> Result<(), Refusal> {
     let candidates = draft.state.members_for(name);

@@ -6,6 +6,7 @@
 mod devices;
 mod keys;
 mod nodes;
+mod people;
 mod perimeters;
 mod time;
 mod tokens;
@@ -45,8 +46,8 @@ impl Controller {
 fn dispatch(draft: &mut Draft, command: Command) -> Result<(), Refusal> {
     match command {
         Command::ApplyPerimeters { files, prune, base } => {
-            perimeters::check_base(draft, base)?;
-            perimeters::apply(draft, files, prune.then_some(perimeters::Prune))
+            let prune = prune.then_some(perimeters::Prune);
+            perimeters::apply(draft, files, base, prune)
         }
         Command::RemovePerimeter { name } => perimeters::remove(draft, &name),
         Command::CreateToken {
@@ -61,10 +62,7 @@ fn dispatch(draft: &mut Draft, command: Command) -> Result<(), Refusal> {
             secret_hash,
             name,
             identity,
-        } => {
-            tokens::admit(draft, token, &secret_hash)?;
-            nodes::enroll(draft, token, name, identity)
-        }
+        } => nodes::enroll(draft, (token, &secret_hash), name, identity),
         Command::UpdateNode {
             node,
             name,
@@ -94,6 +92,7 @@ fn dispatch(draft: &mut Draft, command: Command) -> Result<(), Refusal> {
             devices::add(draft, device)
         }
         Command::RemoveDevice { name } => devices::remove(draft, &name),
+        Command::People(command) => people::dispatch(draft, command),
         Command::RecordCertificate {
             node,
             serial,

@@ -3,6 +3,7 @@
 mod audit;
 mod device;
 mod explain;
+mod people;
 mod perimeter;
 mod report;
 

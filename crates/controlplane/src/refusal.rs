@@ -1,7 +1,7 @@
 //! Why a command is refused.
 
 use ringfence_control::NETMAP_WEIGHT_MAX;
-use ringfence_model::{Name, NodeId, Revision, SEGMENTS_PER_NODE_MAX, TokenId, UnixMillis};
+use ringfence_model::{Name, NodeId, Revision, SEGMENTS_PER_NODE_MAX, SessionId, TokenId, UnixMillis};
 use ringfence_policy::Diagnostic;
 
 use crate::limit;
@@ -134,6 +134,21 @@ pub enum Refusal {
     /// An expiry date in the past.
     #[error("the expiry date has passed already")]
     ExpiryPast,
+    /// No such session.
+    #[error("there is no session {0}: `ringfence session ls` lists them")]
+    NoSession(SessionId),
+    /// No such person.
+    #[error("nobody is known as {0}: `ringfence user ls` lists who is")]
+    NoUser(String),
+    /// A person who may not log in.
+    #[error("{0} was deactivated and may not log in: ask an administrator")]
+    UserDeactivated(String),
+    /// A login that names nobody.
+    #[error("the identity provider vouched for somebody without a name")]
+    Nameless,
+    /// A session of no time or too long.
+    #[error("a session lasts for 1 minute to 30 days")]
+    SessionLength,
     /// A node in too many perimeters.
     #[error(
         "{name} would be a member of {count} perimeters: a node can be in at most {SEGMENTS_PER_NODE_MAX}"
@@ -208,7 +223,8 @@ impl Refusal {
             | Self::TokenForged { .. }
             | Self::TokenUsed { .. }
             | Self::TokenExpired { .. }
-            | Self::TokenRevoked { .. } => RefusalKind::Denied,
+            | Self::TokenRevoked { .. }
+            | Self::UserDeactivated(_) => RefusalKind::Denied,
             Self::Policy(_)
             | Self::NoFiles
             | Self::FutureBase { .. }
@@ -218,10 +234,15 @@ impl Refusal {
             | Self::LowOrderKey
             | Self::NoGroup { .. }
             | Self::ExpiryPast
+            | Self::Nameless
+            | Self::SessionLength
             | Self::Serial => RefusalKind::Invalid,
-            Self::NoPerimeter(_) | Self::NoNode(_) | Self::NoDevice(_) | Self::NothingToRevoke(_) => {
-                RefusalKind::NotFound
-            }
+            Self::NoPerimeter(_)
+            | Self::NoNode(_)
+            | Self::NoDevice(_)
+            | Self::NoSession(_)
+            | Self::NoUser(_)
+            | Self::NothingToRevoke(_) => RefusalKind::NotFound,
             Self::Stale { .. }
             | Self::NameTaken { .. }
             | Self::IdentityTaken(_)
@@ -263,6 +284,11 @@ impl Refusal {
             Self::KeyTaken => "key-taken",
             Self::NoGroup { .. } => "no-group",
             Self::ExpiryPast => "expiry-past",
+            Self::NoSession(_) => "no-session",
+            Self::NoUser(_) => "no-user",
+            Self::UserDeactivated(_) => "user-deactivated",
+            Self::Nameless => "nameless",
+            Self::SessionLength => "session-length",
             Self::TooManySegments { .. } => "too-many-segments",
             Self::TooHeavy { .. } => "too-heavy",
             Self::Limit { .. } => "limit",

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::Pool;
 use crate::change::{ChainHash, ChainHead};
 use crate::perimeter::Perimeter;
-use crate::{Device, Node, Token};
+use crate::{Device, Node, Session, Token, User, UserId};
 
 /// Everything the log says. Records are shared: a draft costs a reference each, not a copy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,6 +28,10 @@ pub(crate) struct State {
     pub(crate) devices: BTreeMap<NodeId, Arc<Device>>,
     pub(crate) perimeters: BTreeMap<Name, Arc<Perimeter>>,
     pub(crate) tokens: BTreeMap<TokenId, Arc<Token>>,
+    /// Everyone who was vouched for.
+    pub(crate) users: BTreeMap<UserId, Arc<User>>,
+    /// Who is logged in, by node.
+    pub(crate) sessions: BTreeMap<NodeId, Arc<Session>>,
     /// Who has which name.
     pub(crate) names: BTreeMap<Name, NodeId>,
     /// Who has which WireGuard key.
@@ -66,6 +70,8 @@ impl State {
             devices: BTreeMap::new(),
             perimeters: BTreeMap::new(),
             tokens: BTreeMap::new(),
+            users: BTreeMap::new(),
+            sessions: BTreeMap::new(),
             names: BTreeMap::new(),
             keys: BTreeMap::new(),
             v4_blocks: Pool::default(),
@@ -84,17 +90,31 @@ impl State {
     /// A node or device as policy sees it.
     pub(crate) fn member(&self, id: NodeId) -> Option<Member> {
         if let Some(node) = self.nodes.get(&id) {
-            return Some(node.as_member());
+            return Some(self.node_member(node));
         }
         self.devices.get(&id).map(|device| device.as_member())
     }
 
     /// Everyone a perimeter's policy may speak about: every node, and the devices added to it.
     pub(crate) fn members_for(&self, perimeter: &Name) -> Vec<Member> {
-        let nodes = self.nodes.values().map(|node| node.as_member());
+        let nodes = self.nodes.values().map(|node| self.node_member(node));
         let devices = self.devices.values();
         let devices = devices.filter(|device| device.perimeter == *perimeter);
         nodes.chain(devices.map(|device| device.as_member())).collect()
+    }
+
+    /// A node as policy sees it, with what is verified about the person at it.
+    fn node_member(&self, node: &Node) -> Member {
+        let session = self.sessions.get(&node.id);
+        Member {
+            id: node.id,
+            name: node.name.clone(),
+            labels: node.labels.clone(),
+            facts: Facts {
+                user: session.map(|session| session.facts()),
+                ..Facts::default()
+            },
+        }
     }
 
     /// What someone is called.
@@ -103,17 +123,6 @@ impl State {
             return Some(&node.name);
         }
         self.devices.get(&id).map(|device| &device.name)
-    }
-}
-
-impl Node {
-    pub(crate) fn as_member(&self) -> Member {
-        Member {
-            id: self.id,
-            name: self.name.clone(),
-            labels: self.labels.clone(),
-            facts: Facts::default(),
-        }
     }
 }
 

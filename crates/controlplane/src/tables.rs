@@ -4,7 +4,7 @@ use ringfence_model::TableSize;
 
 use crate::Controller;
 use crate::address::{V4_BLOCKS, V6_SUBNETS};
-use crate::limit::{DEVICES_MAX, NODES_MAX, PERIMETERS_MAX, TOKENS_MAX};
+use crate::limit::{DEVICES_MAX, NODES_MAX, PERIMETERS_MAX, TOKENS_MAX, USERS_MAX};
 use crate::perimeter::Perimeter;
 use crate::state::State;
 
@@ -43,6 +43,8 @@ impl State {
             devices,
             perimeters,
             tokens,
+            users,
+            sessions,
             names,
             keys,
             v4_blocks,
@@ -56,6 +58,8 @@ impl State {
             TableSize::new("devices", devices.len(), DEVICES_MAX),
             TableSize::new("perimeters", perimeters.len(), PERIMETERS_MAX),
             TableSize::new("join tokens", tokens.len(), TOKENS_MAX),
+            TableSize::new("people", users.len(), USERS_MAX),
+            TableSize::new("sessions of people", sessions.len(), nodes.len()),
             TableSize::new("names", names.len(), nodes.len() + devices.len()),
             TableSize::new("WireGuard keys", keys.len(), keys_held + devices.len()),
             TableSize::new("IPv4 blocks", v4_blocks.len(), V4_BLOCKS as usize),

@@ -10,6 +10,7 @@ mod presence;
 mod properties;
 mod queries;
 mod scale;
+mod sessions;
 mod time;
 mod weight;
 mod world;

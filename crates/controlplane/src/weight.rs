@@ -78,17 +78,24 @@ fn grown(before: &State, events: &[Event]) -> BTreeSet<Name> {
                 grown.insert(perimeter.clone());
             }
             Event::NodeLabelled { node, .. } | Event::NodeRenamed { node, .. } => {
-                grown.extend(
-                    known(before, *node)
-                        .into_iter()
-                        .flat_map(|node| node.perimeters.clone()),
-                );
+                grown.extend(perimeters_of(before, *node));
             }
+            Event::People(event) => grown.extend(
+                event
+                    .node()
+                    .map(|node| perimeters_of(before, node))
+                    .into_iter()
+                    .flatten(),
+            ),
             // Keys are in the weight before they are registered; everything else takes away, or is in no netmap.
             _ => {}
         }
     }
     grown
+}
+
+fn perimeters_of(state: &State, node: NodeId) -> BTreeSet<Name> {
+    known(state, node).map_or_else(BTreeSet::new, |node| node.perimeters.clone())
 }
 
 /// The nodes in any of these perimeters that counting seats cannot rule out.

@@ -19,6 +19,18 @@ pub struct NodeId(pub u64);
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String))]
 pub struct TokenId(pub u64);
 
+/// Names one session of a person at a node. Not a secret: it opens nothing, it is what is ended by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String))]
+pub struct SessionId(pub u64);
+
+/// Names one lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String))]
+pub struct LockId(pub u64);
+
 /// The place of an allow rule in its perimeter's policy, counted from 1 in file order.
 ///
 /// Written `#3`; with the perimeter it is a rule's full name: `payments-db#3`.
@@ -75,6 +87,8 @@ macro_rules! hex_id {
 
 hex_id!(NodeId);
 hex_id!(TokenId);
+hex_id!(SessionId);
+hex_id!(LockId);
 
 impl fmt::Display for RuleId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -74,6 +74,7 @@ impl State {
     pub(super) fn remove_node(&mut self, id: NodeId, wall: UnixMillis) -> Result<(), Misfit> {
         let gone = self.nodes.remove(&id).ok_or(NO_NODE)?;
         ensure(gone.perimeters.is_empty(), "it is a member still")?;
+        ensure(!self.sessions.contains_key(&id), "someone is logged in there")?;
         self.names.remove(&gone.name);
         self.vacate_all(id, wall);
         Ok(())

@@ -4,18 +4,19 @@ use std::collections::BTreeSet;
 
 use ringfence_model::{Labels, Name, NodeId, TokenId, UnixMillis};
 
-use super::tokens;
+use super::{people, tokens};
 use crate::draft::Draft;
 use crate::limit::{NODES_MAX, SERIAL_BYTES_MAX};
-use crate::{Certificate, Event, Identity, Node, Refusal, membership};
+use crate::{Certificate, Event, Identity, Node, Refusal, SessionEnd, TokenHash, membership};
 
-/// Admits a node by a token that was checked, and counts the use in the same change (red line 7).
+/// Admits a node by a token, and counts the use in the same change (red line 7).
 pub(super) fn enroll(
     draft: &mut Draft,
-    token: TokenId,
+    (token, secret_hash): (TokenId, &TokenHash),
     name: Name,
     identity: Identity,
 ) -> Result<(), Refusal> {
+    tokens::admit(draft, token, secret_hash)?;
     if draft.state.nodes.len() >= NODES_MAX {
         return Err(Refusal::Limit {
             what: "nodes",
@@ -76,6 +77,8 @@ pub(super) fn update(
 
 /// Ends a node. Needs nothing but its id (red line 2: removing needs less than granting).
 pub(super) fn remove(draft: &mut Draft, id: NodeId) -> Result<(), Refusal> {
+    draft.node(id)?;
+    people::end_at(draft, id, SessionEnd::NodeRemoved);
     let perimeters = draft.node(id)?.perimeters.clone();
     for name in &perimeters {
         membership::leave(draft, name, id);

@@ -17,7 +17,7 @@ use crate::{Event, PolicyFile, Refusal, membership};
 pub(super) struct Prune;
 
 /// Refuses a change that was made against an older policy than there is: what was reviewed is what is applied.
-pub(super) fn check_base(draft: &Draft, base: Option<Revision>) -> Result<(), Refusal> {
+fn check_base(draft: &Draft, base: Option<Revision>) -> Result<(), Refusal> {
     let Some(base) = base else { return Ok(()) };
     if base > draft.state.revision {
         return Err(Refusal::FutureBase {
@@ -34,7 +34,13 @@ pub(super) fn check_base(draft: &Draft, base: Option<Revision>) -> Result<(), Re
     Ok(())
 }
 
-pub(super) fn apply(draft: &mut Draft, files: Vec<PolicyFile>, prune: Option<Prune>) -> Result<(), Refusal> {
+pub(super) fn apply(
+    draft: &mut Draft,
+    files: Vec<PolicyFile>,
+    base: Option<Revision>,
+    prune: Option<Prune>,
+) -> Result<(), Refusal> {
+    check_base(draft, base)?;
     let sources = read(files)?;
     if prune.is_some() {
         let named: BTreeSet<&Name> = sources.iter().map(|source| &source.policy().name).collect();

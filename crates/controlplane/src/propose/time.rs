@@ -1,9 +1,10 @@
-//! What time itself ends: tokens, devices, rules; and the terms in which the controller speaks.
+//! What time itself ends: tokens, devices, sessions, rules; and the terms in which the controller speaks.
 
 use ringfence_model::{Name, RuleId};
 
+use super::people;
 use crate::draft::Draft;
-use crate::{Event, TokenState};
+use crate::{Event, SessionEnd, TokenState};
 
 /// Ends everything that is due.
 pub(super) fn tick(draft: &mut Draft) {
@@ -25,6 +26,7 @@ pub(super) fn tick(draft: &mut Draft) {
     for event in events {
         draft.record(event);
     }
+    people::end_where(draft, SessionEnd::Expired, |session| session.expires <= wall);
 }
 
 /// Rules that ended since their perimeter was last judged.

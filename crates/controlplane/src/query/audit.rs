@@ -93,6 +93,7 @@ fn sentence(event: &Event) -> String {
             subject,
             reason,
         } => format!("refused {method} for {subject}: {reason}"),
+        Event::People(event) => event.sentence(),
     }
 }
 

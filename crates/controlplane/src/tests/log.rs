@@ -105,8 +105,8 @@ fn what_cannot_be_read_is_refused() {
         Err(LoadError::Unreadable(_))
     ));
     assert!(matches!(
-        Snapshot::from_bytes(b"{\"format\":2,\"x\":0}"),
-        Err(LoadError::Format(2))
+        Snapshot::from_bytes(b"{\"format\":99,\"x\":0}"),
+        Err(LoadError::Format(99))
     ));
     let loaded = Controller::load(None, [&world.log[0], &future]);
     let Err(LoadError::Apply(ApplyError::Chain(ChainError::Format { format: 99, .. }))) = loaded else {

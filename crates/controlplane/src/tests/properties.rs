@@ -8,10 +8,11 @@ use ringfence_control::api::FlowChangeKind;
 use ringfence_control::{Netmap, written_bytes};
 use ringfence_model::{Name, NodeId, Revision};
 
+use super::sessions::login;
 use super::world::*;
 use crate::compile::Views;
 use crate::weight::weights;
-use crate::{Actor, Change, Command, Controller, PushKind};
+use crate::{Actor, Change, Command, Controller, PeopleCommand, PushKind, VerifiedLogin};
 
 /// One step, with numbers that stand for whichever node, perimeter or device there is.
 #[derive(Clone, Debug)]
@@ -50,6 +51,17 @@ enum Step {
     RemoveDevice {
         device: u8,
     },
+    Login {
+        node: u8,
+        person: u8,
+        mfa: bool,
+    },
+    LogOut {
+        node: u8,
+    },
+    Deactivate {
+        person: u8,
+    },
     Pass {
         hours: u8,
     },
@@ -70,6 +82,10 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(perimeter, role, expires)| Step::AddDevice { perimeter, role, expires }),
         1 => n.clone().prop_map(|node| Step::RemoveNode { node }),
         1 => (0u8..3).prop_map(|perimeter| Step::RemovePerimeter { perimeter }),
+        3 => (n.clone(), 0u8..3, any::<bool>())
+            .prop_map(|(node, person, mfa)| Step::Login { node, person, mfa }),
+        1 => n.clone().prop_map(|node| Step::LogOut { node }),
+        1 => (0u8..3).prop_map(|person| Step::Deactivate { person }),
         1 => n.prop_map(|device| Step::RemoveDevice { device }),
         1 => (1u8..30).prop_map(|hours| Step::Pass { hours }),
         1 => Just(Step::StartTerm),
@@ -86,6 +102,7 @@ owners = ["alice@example.com"]
 a = {{ nodes = "role=r{from}" }}
 b = {{ nodes = "role=r{to}" }}
 c = {{ nodes = "site=s{}" }}
+staff = {{ users = "group=staff" }}
 [[allow]]
 from = "a"
 to = "b"
@@ -95,6 +112,15 @@ from = "b"
 to = "c"
 ports = ["udp/53"]
 expires = 2023-11-1{}T00:00:00Z
+[[allow]]
+from = "staff"
+to = "a"
+ports = ["tcp/22"]
+[[allow]]
+from = "staff"
+to = "b"
+ports = ["tcp/23"]
+require = {{ mfa = "3h" }}
 "#,
         perimeter % 2,
         5 + perimeter,
@@ -130,6 +156,33 @@ impl World {
             labels: labels(&format!("role=r{role}")),
             expires: expires.then_some(ends),
         }
+    }
+
+    fn of_people(&self, step: &Step) -> Option<(Actor, Command)> {
+        let (actor, command) = match *step {
+            Step::Login { node, person, mfa } => {
+                let login = VerifiedLogin {
+                    mfa_at: mfa.then_some(self.wall),
+                    ..login(&format!("p-{person}"), self.wall)
+                };
+                let start = PeopleCommand::StartSession {
+                    node: self.pick(node)?,
+                    login,
+                    length: Duration::from_hours(9),
+                };
+                (Actor::system("login", "r"), start)
+            }
+            Step::LogOut { node } => {
+                let node = self.pick(node)?;
+                (Actor::node(node, "r"), PeopleCommand::LogOut { node })
+            }
+            Step::Deactivate { person } => {
+                let user = login(&format!("p-{person}"), self.wall).user;
+                (Actor::admin("ada", "r"), PeopleCommand::DeactivateUser { user })
+            }
+            _ => return None,
+        };
+        Some((actor, Command::People(command)))
     }
 
     /// The command of a step, and who asks; none if there is nobody to do it to.
@@ -188,6 +241,9 @@ impl World {
                     .collect();
                 let device = devices.get(usize::from(device) % devices.len().max(1))?.clone();
                 (admin, Command::RemoveDevice { name: device })
+            }
+            Step::Login { .. } | Step::LogOut { .. } | Step::Deactivate { .. } => {
+                return self.of_people(step);
             }
             Step::Pass { hours } => {
                 self.pass(Duration::from_hours(hours.into()));
@@ -282,12 +338,15 @@ fn only_removes(step: &Step) -> bool {
         | Step::RemoveNode { .. }
         | Step::RemovePerimeter { .. }
         | Step::RemoveDevice { .. }
+        | Step::LogOut { .. }
+        | Step::Deactivate { .. }
         | Step::Pass { .. }
         | Step::StartTerm => true,
         Step::Apply { .. }
         | Step::Enroll { .. }
         | Step::Label { .. }
         | Step::Register { .. }
+        | Step::Login { .. }
         | Step::AddDevice { .. } => false,
     }
 }
