@@ -7,6 +7,7 @@ use ringfence_control::api::{ExplainReport, ExplainRequest, Problem, VerifyRepor
 use super::ApiState;
 use super::problem::ApiProblem;
 use super::request::{Admin, Body};
+use crate::core::wall_now;
 use crate::verify;
 
 /// Says whether one member may reach another, by which rule, or what is missing.
@@ -19,7 +20,7 @@ pub(super) async fn explain(
 ) -> Result<Json<ExplainReport>, ApiProblem> {
     let answer = state
         .core
-        .with(move |core| core.controller().explain(&request))
+        .with(move |core| core.controller().explain(&request, wall_now()))
         .await?;
     answer
         .map(Json)

@@ -93,7 +93,9 @@ impl State {
             }
             Event::PerimeterRemoved { perimeter, .. } => self.remove_perimeter(perimeter, (revision, wall)),
             Event::BlockAdded { perimeter, v4 } => self.add_block(perimeter, *v4),
-            Event::RulesExpired { perimeter, .. } => self.judge(perimeter, wall),
+            Event::RulesExpired { perimeter, .. } | Event::ConditionsChanged { perimeter, .. } => {
+                self.judge(perimeter, wall)
+            }
             Event::MemberJoined {
                 perimeter,
                 member,

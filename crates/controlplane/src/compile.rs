@@ -19,6 +19,8 @@ pub(crate) struct Views {
 pub(crate) struct Touched {
     /// Perimeters whose every member may get something new.
     pub(crate) perimeters: BTreeSet<Name>,
+    /// Perimeters whose rules were judged again: who gets something new is found by comparing.
+    pub(crate) judged: BTreeSet<Name>,
     /// Members whose groups may have changed in a perimeter: they and their peers may get something new.
     pub(crate) groups: BTreeSet<(Name, NodeId)>,
     /// Nodes with another name or key: they and their peers get something new.
@@ -41,14 +43,21 @@ impl Views {
         self.by_perimeter.get(name)
     }
 
-    /// Compiles what a change touched anew from the state after it.
-    pub(crate) fn update(&mut self, state: &State, touched: &Touched) {
+    /// Compiles what a change touched anew from the state after it. Those whom judging again concerns.
+    pub(crate) fn update(&mut self, state: &State, touched: &Touched) -> BTreeSet<NodeId> {
+        let mut concerned = BTreeSet::new();
         for name in touched.recompiled() {
-            match compile_perimeter(state, name) {
-                Some(compiled) => self.by_perimeter.insert(name.clone(), compiled),
-                None => self.by_perimeter.remove(name),
+            let Some(compiled) = compile_perimeter(state, name) else {
+                self.by_perimeter.remove(name);
+                continue;
             };
+            let before = self.by_perimeter.remove(name).unwrap_or_default();
+            if touched.judged.contains(name) {
+                concerned.extend(compiled.concerned_since(&before));
+            }
+            self.by_perimeter.insert(name.clone(), compiled);
         }
+        concerned
     }
 
     /// How many perimeters there are.
@@ -56,11 +65,11 @@ impl Views {
         self.by_perimeter.len()
     }
 
-    /// When the next rule ends.
-    pub(crate) fn next_expiry(&self) -> Option<UnixMillis> {
+    /// When the clock alone next changes what is open, or ends a rule.
+    pub(crate) fn next_change(&self) -> Option<UnixMillis> {
         self.by_perimeter
             .values()
-            .filter_map(|compiled| compiled.next_expiry)
+            .filter_map(|compiled| compiled.next_change)
             .min()
     }
 
@@ -120,7 +129,11 @@ impl Touched {
     /// The perimeters to compile anew.
     pub(crate) fn recompiled(&self) -> BTreeSet<&Name> {
         let by_group = self.groups.iter().map(|(name, _)| name);
-        self.perimeters.iter().chain(by_group).collect()
+        self.perimeters
+            .iter()
+            .chain(&self.judged)
+            .chain(by_group)
+            .collect()
     }
 
     fn add(&mut self, event: &Event, before: &State) {
@@ -129,9 +142,11 @@ impl Touched {
             Event::PerimeterCreated { perimeter, .. }
             | Event::PerimeterChanged { perimeter, .. }
             | Event::PerimeterRemoved { perimeter, .. }
-            | Event::BlockAdded { perimeter, .. }
-            | Event::RulesExpired { perimeter, .. } => {
+            | Event::BlockAdded { perimeter, .. } => {
                 self.perimeters.insert(perimeter.clone());
+            }
+            Event::RulesExpired { perimeter, .. } | Event::ConditionsChanged { perimeter, .. } => {
+                self.judged.insert(perimeter.clone());
             }
             Event::MemberJoined {
                 perimeter, member, ..

@@ -85,7 +85,10 @@ impl Controller {
             concerned.clear();
         }
         if !touched.recompiled().is_empty() {
-            self.views.update(&next, &touched);
+            let judged = self.views.update(&next, &touched);
+            if !is_off(Safeguard::Telling) {
+                concerned.extend(judged);
+            }
             concerned.extend(self.views.concerned(&next, &touched));
         }
         let removed = std::mem::replace(&mut self.state, next);
@@ -125,7 +128,7 @@ impl Controller {
         pushes
     }
 
-    /// When something ends next: propose [`crate::Command::Tick`] then. `None` if nothing will.
+    /// When the clock alone next ends something or changes what is open: propose [`crate::Command::Tick`] then. `None` if nothing will.
     pub fn poll_timeout(&self) -> Option<UnixMillis> {
         let tokens = self.state.tokens.values();
         let tokens = tokens.filter(|token| token.state == TokenState::Active);
@@ -134,7 +137,7 @@ impl Controller {
         let ends = ends.chain(devices.filter_map(|device| device.expires));
         let sessions = self.state.sessions.values();
         let ends = ends.chain(sessions.map(|session| session.expires));
-        ends.chain(self.views.next_expiry()).min()
+        ends.chain(self.views.next_change()).min()
     }
 
     /// The newest revision.

@@ -68,6 +68,13 @@ pub enum Event {
         /// Which.
         rules: Vec<RuleId>,
     },
+    /// The clock alone changed for someone what rules open: an hour, a second factor's age, the end of a session.
+    ConditionsChanged {
+        /// In which perimeter.
+        perimeter: Name,
+        /// Which rules.
+        rules: Vec<RuleId>,
+    },
     /// A node or device came into a perimeter.
     MemberJoined {
         /// Which perimeter.
@@ -217,6 +224,7 @@ impl Event {
             Self::PerimeterRemoved { .. } => "perimeter-removed",
             Self::BlockAdded { .. } => "block-added",
             Self::RulesExpired { .. } => "rules-expired",
+            Self::ConditionsChanged { .. } => "conditions-changed",
             Self::MemberJoined { .. } => "member-joined",
             Self::MemberLeft { .. } => "member-left",
             Self::TokenCreated { .. } => "token-created",

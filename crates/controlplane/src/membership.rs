@@ -1,25 +1,28 @@
-//! Who is a member of which perimeter, by labels; members get their addresses at once.
+//! Who is a member of which perimeter, by labels and by who is logged in; members get their addresses at once.
 
-use ringfence_model::{Labels, Name, NodeId, SEGMENTS_PER_NODE_MAX};
-use ringfence_policy::Policy;
+use ringfence_model::{Labels, Name, NodeId, SEGMENTS_PER_NODE_MAX, UnixMillis};
+use ringfence_policy::{Facts, Policy};
 
 use crate::address::{self, V4_BLOCKS};
 use crate::draft::Draft;
 use crate::limit::MEMBERS_PER_PERIMETER_MAX;
 use crate::{Event, Refusal};
 
-/// Whether someone with these labels is a member of the policy's perimeter.
-pub(crate) fn selects(policy: &Policy, labels: &Labels) -> bool {
-    policy.groups.values().any(|group| group.members.matches(labels))
+/// Whether someone with these labels, of whom this is verified, is a member of the policy's perimeter at `wall`.
+pub(crate) fn selects(policy: &Policy, labels: &Labels, facts: &Facts, wall: UnixMillis) -> bool {
+    let mut groups = policy.groups.values();
+    groups.any(|group| group.members.matches(labels, facts, wall))
 }
 
-/// Brings a node's memberships in line with its labels.
+/// Brings a node's memberships in line with its labels and with who is logged in there.
 pub(crate) fn settle_node(draft: &mut Draft, id: NodeId) -> Result<(), Refusal> {
-    let labels = draft.node(id)?.labels.clone();
+    let node = draft.state.member(id).ok_or(Refusal::NoNode(id))?;
     let mut leaves = Vec::new();
     let mut joins = Vec::new();
     for perimeter in draft.state.perimeters.values() {
-        match (perimeter.seat(id).is_some(), selects(perimeter.policy(), &labels)) {
+        let policy = perimeter.policy();
+        let is_selected = selects(policy, &node.labels, &node.facts, draft.wall);
+        match (perimeter.seat(id).is_some(), is_selected) {
             (true, false) => leaves.push(perimeter.name.clone()),
             (false, true) => joins.push(perimeter.name.clone()),
             (true, true) | (false, false) => {}
@@ -39,9 +42,10 @@ pub(crate) fn withdraw_node(draft: &mut Draft, id: NodeId) {
     let Some(member) = draft.state.member(id) else {
         return;
     };
+    let is_selected = |policy| selects(policy, &member.labels, &member.facts, draft.wall);
     let perimeters = draft.state.perimeters.values();
-    let left = perimeters
-        .filter(|perimeter| perimeter.seat(id).is_some() && !selects(perimeter.policy(), &member.labels));
+    let left =
+        perimeters.filter(|perimeter| perimeter.seat(id).is_some() && !is_selected(perimeter.policy()));
     let names: Vec<Name> = left.map(|perimeter| perimeter.name.clone()).collect();
     for name in &names {
         leave(draft, name, id);
@@ -56,7 +60,9 @@ pub(crate) fn settle_perimeter(draft: &mut Draft, name: &Name) -> Result<(), Ref
     let mut joins = Vec::new();
     for candidate in &candidates {
         let is_member = perimeter.seat(candidate.id).is_some();
-        match (is_member, selects(perimeter.policy(), &candidate.labels)) {
+        let policy = perimeter.policy();
+        let is_selected = selects(policy, &candidate.labels, &candidate.facts, draft.wall);
+        match (is_member, is_selected) {
             (true, false) => leaves.push(candidate.id),
             (false, true) => joins.push(candidate.id),
             (true, true) | (false, false) => {}

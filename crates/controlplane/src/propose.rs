@@ -35,7 +35,9 @@ impl Controller {
         access::permit(actor, &command)?;
         let method = command.method();
         let mut draft = Draft::new(self.state(), actor, wall, entropy);
+        let is_tick = matches!(command, Command::Tick);
         dispatch(&mut draft, command)?;
+        time::judge_again(&mut draft, self, is_tick.then_some(time::Everywhere));
         membership::check_segments(&draft)?;
         weight::check(self, &draft)?;
         self.pace.check(actor, draft.events(), wall)?;

@@ -1,6 +1,7 @@
 //! Tests through the controller's public face.
 
 mod access;
+mod conditions;
 mod devices;
 mod enrolment;
 mod keys;

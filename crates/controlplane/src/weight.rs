@@ -3,6 +3,9 @@
 //! Three steps, each for whom the one before leaves: a bound by counting seats and rules, a bound by counting groups, and
 //! what is really written. The last two are the same for all who are in the same groups, and done once for all of them.
 //!
+//! What rules require is taken to be met by everyone, and to end for each at another moment: what is verified about people
+//! changes all the time, and must not be what makes a netmap too heavy.
+//!
 //! **Invariant:** a change that only takes away is never refused here, however heavy a node is.
 
 use std::cell::OnceCell;
@@ -11,8 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use ringfence_control::{
     NETMAP_HEAD_BYTES_MAX, NETMAP_WEIGHT_MAX, PeerMap, RuleList, SegmentCount, written_bytes,
 };
-use ringfence_model::{Name, NodeId, PublicKey};
-use ringfence_policy::{Compiled, PeerSet, Side};
+use ringfence_model::{Name, NodeId, PublicKey, UnixMillis};
+use ringfence_policy::{Compiled, PeerSet, Side, Spread};
 
 use crate::compile::{Touched, compile_perimeter};
 use crate::draft::Draft;
@@ -127,16 +130,55 @@ fn heavy_by_seats<'a>(state: &'a State, grown: &BTreeSet<Name>) -> Vec<&'a Node>
 fn seats_bound(perimeter: &Perimeter) -> usize {
     let policy = perimeter.policy();
     let (seats, groups) = (perimeter.seats.len(), policy.groups.len());
-    let services: usize = policy.rules.iter().map(|rule| rule.services.len()).sum();
-    let count = SegmentCount {
+    let mut count = SegmentCount {
         prefixes: perimeter.v4.len(),
         peers: seats,
-        rules: 2 * policy.rules.len(),
-        services: 2 * services,
         sets: groups,
         set_peers: groups * seats,
+        ..SegmentCount::default()
     };
+    for rule in &policy.rules {
+        let (from, to) = policy.spreads(rule);
+        for spread in [from, to] {
+            let parts = Parts::of(spread, seats);
+            count.rules += parts.rules;
+            count.services += parts.rules * rule.services.len();
+            count.sets += parts.sets;
+            count.set_peers += parts.set_peers;
+        }
+    }
     count.weight_at_most()
+}
+
+/// In how many parts a rule is told at worst to those at its other end, whoever meets what it asks and until when.
+#[derive(Clone, Copy, Default)]
+struct Parts {
+    rules: usize,
+    /// Sets of peers besides those that are whole groups.
+    sets: usize,
+    set_peers: usize,
+}
+
+impl Parts {
+    /// For so many people or nodes at this end.
+    fn of(spread: Spread, count: usize) -> Self {
+        match spread {
+            Spread::Whole => Self {
+                rules: 1,
+                ..Self::default()
+            },
+            Spread::Part => Self {
+                rules: 1,
+                sets: 1,
+                set_peers: count,
+            },
+            Spread::Each => Self {
+                rules: count.max(1),
+                sets: count,
+                set_peers: count,
+            },
+        }
+    }
 }
 
 fn known(state: &State, id: NodeId) -> Option<&Node> {
@@ -206,6 +248,31 @@ impl Kind<'_> {
 struct Told<'a> {
     rules: Vec<Side<'a>>,
     groups: BTreeMap<&'a Name, &'a BTreeSet<NodeId>>,
+}
+
+/// Those at the other end of rules that ask the same of them, and end at the same time.
+type Asked<'a> = BTreeMap<(usize, Option<UnixMillis>), (Spread, &'a BTreeSet<NodeId>)>;
+
+impl<'a> Told<'a> {
+    fn others(&self, side: &Side<'_>) -> &'a BTreeSet<NodeId> {
+        const NOBODY: &BTreeSet<NodeId> = &BTreeSet::new();
+        self.groups.get(side.others).copied().unwrap_or(NOBODY)
+    }
+
+    fn parts(&self, side: &Side<'_>) -> Parts {
+        Parts::of(side.spread, self.others(side).len())
+    }
+
+    /// Those of whom only a part is told, or each alone: rules about the same share their sets.
+    fn asked(&self) -> Asked<'a> {
+        let apart = self.rules.iter().filter(|side| side.spread != Spread::Whole);
+        let each = apart.map(|side| {
+            // Who is told alone by one rule is told with others by another that ends before.
+            let expires = side.rule.expires.filter(|_| side.spread == Spread::Each);
+            ((side.asked, expires), (side.spread, self.others(side)))
+        });
+        each.collect()
+    }
 }
 
 impl<'a> Scale<'a> {
@@ -279,14 +346,26 @@ impl<'a> Scale<'a> {
 
     fn count(&self, kind: &Kind<'_>) -> SegmentCount {
         let told = self.told(kind);
-        let set_peers = told.groups.values().map(|group| group.len()).sum();
+        let members: usize = told.groups.values().map(|group| group.len()).sum();
+        let asked = told.asked();
+        let asked = asked
+            .values()
+            .map(|(spread, others)| Parts::of(*spread, others.len()));
+        let (sets, set_peers) = asked.fold((0, 0), |(sets, peers), parts| {
+            (sets + parts.sets, peers + parts.set_peers)
+        });
+        let rules = |side: &Side<'_>| told.parts(side).rules;
         SegmentCount {
             prefixes: self.perimeter.v4.len(),
-            peers: self.compiled.members().len().min(set_peers),
-            rules: told.rules.len(),
-            services: told.rules.iter().map(|side| side.rule.services.len()).sum(),
-            sets: told.groups.len(),
-            set_peers,
+            peers: self.compiled.members().len().min(members),
+            rules: told.rules.iter().map(rules).sum(),
+            services: told
+                .rules
+                .iter()
+                .map(|side| rules(side) * side.rule.services.len())
+                .sum(),
+            sets: told.groups.len() + sets,
+            set_peers: members + set_peers,
         }
     }
 
@@ -307,14 +386,25 @@ impl<'a> Scale<'a> {
         };
         let empty = written_bytes(&BTreeMap::<NodeId, PeerMap>::new());
         let head = head.weight_at_most() + written_bytes(&peers) - empty;
-        let rules = rules_bytes(told.rules.iter(), told.groups.len());
+        let asked = told.asked();
+        let asked_sets: usize = asked
+            .values()
+            .map(|(spread, others)| Parts::of(*spread, others.len()).sets)
+            .sum();
+        let asked_bytes: usize = asked
+            .values()
+            .map(|(spread, others)| set_bytes(*spread, others))
+            .sum();
+        let number_bytes = number_bytes_more(told.groups.len() + asked_sets);
+        let rules = rules_bytes(&told, told.rules.iter(), number_bytes);
         let is_about_others = |side: &&Side<'_>| {
-            let is_alone = told.groups.get(side.others).is_some_and(|group| group.len() <= 1);
+            let is_alone = told.others(side).len() <= 1;
             !(is_alone && kind.is_in(side.others))
         };
-        let rules_written = rules_bytes(told.rules.iter().filter(is_about_others), told.groups.len());
+        let rules_written = rules_bytes(&told, told.rules.iter().filter(is_about_others), number_bytes);
         let sets = told.groups.values().copied();
         let distinct: BTreeSet<&BTreeSet<NodeId>> = sets.clone().collect();
+        let head = head + asked_bytes;
         Weight {
             written: head + rules_written + distinct.into_iter().map(written_bytes).sum::<usize>(),
             apart: head + rules + sets.map(written_bytes).sum::<usize>(),
@@ -322,18 +412,44 @@ impl<'a> Scale<'a> {
     }
 }
 
-/// What rules take without the `sets` they are about.
-fn rules_bytes<'a>(rules: impl Iterator<Item = &'a Side<'a>>, sets: usize) -> usize {
-    let rules = rules.map(|side| side.rule_about(PeerSet::default()));
-    let rules = RuleList(rules.collect());
-    // Here all of them are about one, whose number takes a byte.
-    let number_bytes_more = match sets {
+/// What rules take, each in as many parts as it may be told in, without the sets they are about.
+fn rules_bytes<'a>(told: &Told<'_>, sides: impl Iterator<Item = &'a Side<'a>>, number_bytes: usize) -> usize {
+    let (mut rules, mut count, mut more) = (Vec::new(), 0, 0);
+    for side in sides {
+        let mut rule = side.rule_about(PeerSet::default());
+        if side.rule.is_timed {
+            // Any time takes as many bytes.
+            rule.expires = rule.expires.or(Some(UnixMillis(u64::MAX)));
+        }
+        let parts = told.parts(side).rules;
+        count += parts;
+        if parts > 1 {
+            more += (parts - 1) * written_bytes(&RuleList(vec![rule.clone()]));
+        }
+        rules.push(rule);
+    }
+    let empty = written_bytes(&RuleList(Vec::new()));
+    written_bytes(&RuleList(rules)) - empty + more + number_bytes * count
+}
+
+/// Here all rules are about one set, whose number takes a byte.
+fn number_bytes_more(sets: usize) -> usize {
+    match sets {
         0..=24 => 0,
         25..=256 => 1,
-        _ => 2,
-    };
-    let empty = written_bytes(&RuleList(Vec::new()));
-    written_bytes(&rules) - empty + number_bytes_more * rules.0.len()
+        257..=65_536 => 2,
+        _ => 4,
+    }
+}
+
+/// What sets besides whole groups take.
+fn set_bytes(spread: Spread, others: &BTreeSet<NodeId>) -> usize {
+    match spread {
+        Spread::Whole => 0,
+        Spread::Part => written_bytes(others),
+        // The length of each of them takes a byte.
+        Spread::Each => written_bytes(others) + others.len(),
+    }
 }
 
 /// What a node weighs by each step, from the cheapest, and with every group apart: for tests of what holds among them.

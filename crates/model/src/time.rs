@@ -17,6 +17,11 @@ impl UnixMillis {
         Self(self.0.saturating_add(ms))
     }
 
+    /// The whole second that this lies in.
+    pub fn whole_second(self) -> Self {
+        Self(self.0 - self.0 % 1_000)
+    }
+
     /// How long after `earlier` this is; zero if it is not after it.
     pub fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))

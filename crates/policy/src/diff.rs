@@ -41,7 +41,9 @@ pub enum Change {
 pub fn diff(old: Option<&Compiled>, new: &Compiled) -> Vec<FlowChange> {
     let nothing = Compiled::default();
     let old = old.unwrap_or(&nothing);
-    let moved = moved(old, new);
+    // If only some nodes came, went, or meet what is asked or not: pairs without one of them are as they were, and to join
+    // a thousand nodes with a thousand others because one was removed would hold up its removal.
+    let moved = new.moved_since(old);
     let (before, after) = (joined(old, moved.as_ref()), joined(new, moved.as_ref()));
     let pairs: BTreeSet<&(NodeId, NodeId)> = before.keys().chain(after.keys()).collect();
     let mut changes = Vec::new();
@@ -67,22 +69,6 @@ pub fn diff(old: Option<&Compiled>, new: &Compiled) -> Vec<FlowChange> {
 }
 
 type Joined<'c> = BTreeMap<(NodeId, NodeId), Vec<&'c LiveRule>>;
-
-/// The nodes that came into a group or left one, if that is all that differs: pairs without one of them are as they
-/// were, and to join a thousand nodes with a thousand others because one was removed would hold up its removal.
-fn moved(old: &Compiled, new: &Compiled) -> Option<BTreeSet<NodeId>> {
-    let same_names = old.groups.keys().eq(new.groups.keys());
-    if !same_names || old.rules != new.rules {
-        return None;
-    }
-    let groups = old.groups.values().zip(new.groups.values());
-    Some(
-        groups
-            .flat_map(|(was, is)| was.symmetric_difference(is))
-            .copied()
-            .collect(),
-    )
-}
 
 /// The rules of each pair; of pairs with one of `moved` alone, if that is given.
 fn joined<'c>(compiled: &'c Compiled, moved: Option<&BTreeSet<NodeId>>) -> Joined<'c> {

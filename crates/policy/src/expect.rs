@@ -1,17 +1,23 @@
 //! Runs the `[[expect]]` tests of a policy file against what it compiles to.
 //!
 //! A group stands for each of its members. One of nodes that has no member yet is stood for by a node with just the
-//! labels its selector asks for, so that a test says something before anyone has enrolled.
+//! labels its selector asks for, and one of users by a person whom just its selector selects as well, so that a test says
+//! something before anyone has enrolled or logged in. It is about policy, not about this moment: whatever a rule requires
+//! counts as met, for `allow` as for `deny`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use ringfence_model::{Labels, Name, NodeId};
+use ringfence_model::{Labels, Name, NodeId, UnixMillis};
 
 use crate::compile::{Compiled, LiveRule};
 use crate::coverage::Coverage;
 use crate::diagnostic::Diagnostic;
-use crate::explain;
-use crate::policy::{Endpoint, Expectation, GroupMembers, Member, Policy, Verdict, list};
+use crate::explain::{self, Conditions, End};
+use crate::facts::{Facts, UserFacts};
+use crate::policy::{
+    Endpoint, Expectation, GroupMembers, Member, Policy, UserKey, UserSelector, Verdict, list,
+};
 
 /// The expectations that fail, in file order, each with one pair that shows it.
 ///
@@ -26,8 +32,15 @@ pub fn check_expectations(policy: &Policy, compiled: &Compiled, members: &[Membe
 struct Stand<'a> {
     id: Option<NodeId>,
     shown: String,
-    labels: &'a Labels,
+    labels: Cow<'a, Labels>,
+    facts: Cow<'a, Facts>,
     groups: Vec<&'a Name>,
+}
+
+impl Stand<'_> {
+    fn as_end(&self) -> End<'_> {
+        End::new(&self.shown, &self.labels, &self.facts)
+    }
 }
 
 fn check(
@@ -51,10 +64,13 @@ fn check(
             format!("{wanted}, but {because}"),
         ))
     };
-    let (froms, tos) = (stands(policy, members, from), stands(policy, members, to));
+    let (froms, tos) = (
+        stands(policy, compiled, members, from),
+        stands(policy, compiled, members, to),
+    );
     for (end, stands) in [(from, &froms), (to, &tos)] {
         if stands.is_empty() && *verdict == Verdict::Allow {
-            return failed(nobody(policy, end));
+            return failed(nobody(end));
         }
     }
     let asked: Coverage = [*service].into_iter().collect();
@@ -88,48 +104,94 @@ fn check(
 
 /// Two nodes of each kind that the test is about: those in the same groups are alike, and two are needed where the
 /// same kind stands at both ends.
-fn stands<'a>(policy: &'a Policy, members: &'a [Member], end: &'a Endpoint) -> Vec<Stand<'a>> {
+fn stands<'a>(
+    policy: &'a Policy,
+    compiled: &'a Compiled,
+    members: &'a [Member],
+    end: &'a Endpoint,
+) -> Vec<Stand<'a>> {
     let is_meant = |member: &&Member| match end {
         Endpoint::Node(name) => member.name == *name,
-        Endpoint::Group(name) => policy
+        Endpoint::Group(name) => compiled
             .groups
             .get(name)
-            .is_some_and(|group| group.members.matches(&member.labels)),
+            .is_some_and(|inside| inside.contains(&member.id)),
     };
     let mut kinds: BTreeMap<Vec<&Name>, Vec<Stand<'_>>> = BTreeMap::new();
     for member in members.iter().filter(is_meant) {
-        let groups = explain::groups_of(policy, &member.labels);
+        let inside = compiled
+            .groups
+            .iter()
+            .filter(|(_, inside)| inside.contains(&member.id));
+        let groups: Vec<&Name> = inside.map(|(name, _)| name).collect();
         let alike = kinds.entry(groups.clone()).or_default();
         if alike.len() < 2 {
             alike.push(Stand {
                 id: Some(member.id),
                 shown: member.name.to_string(),
-                labels: &member.labels,
+                labels: Cow::Borrowed(&member.labels),
+                facts: Cow::Borrowed(&member.facts),
                 groups,
             });
         }
     }
-    if kinds.is_empty()
-        && let Endpoint::Group(name) = end
-        && let Some(GroupMembers::Nodes(selector)) = policy.groups.get(name).map(|group| &group.members)
-    {
-        return vec![Stand {
-            id: None,
-            shown: format!("a node with {selector}"),
-            labels: selector.pairs(),
-            groups: explain::groups_of(policy, selector.pairs()),
-        }];
+    let group = match end {
+        Endpoint::Group(name) => policy.groups.get(name),
+        Endpoint::Node(_) => None,
+    };
+    match group.map(|group| &group.members) {
+        Some(GroupMembers::Nodes(selector)) if kinds.is_empty() => {
+            let shown = format!("a node with {selector}");
+            let imagined = imagined(policy, shown, selector.pairs().clone(), Facts::default());
+            kinds.insert(imagined.groups.clone(), vec![imagined]);
+        }
+        Some(GroupMembers::Users(selector)) => {
+            let shown = format!("a person with {selector}");
+            let imagined = imagined(policy, shown, Labels::default(), someone(selector));
+            kinds
+                .entry(imagined.groups.clone())
+                .or_insert_with(|| vec![imagined]);
+        }
+        Some(GroupMembers::Nodes(_)) | None => {}
     }
     kinds.into_values().flatten().collect()
 }
 
-fn nobody(policy: &Policy, end: &Endpoint) -> String {
+/// One who could be a member.
+fn imagined(policy: &Policy, shown: String, labels: Labels, facts: Facts) -> Stand<'_> {
+    let inside = policy
+        .groups
+        .iter()
+        .filter(|(_, group)| group.members.matches(&labels, &facts, explain::ANY_TIME));
+    Stand {
+        id: None,
+        shown,
+        groups: inside.map(|(name, _)| name).collect(),
+        labels: Cow::Owned(labels),
+        facts: Cow::Owned(facts),
+    }
+}
+
+/// A person whom just this selects.
+fn someone(selector: &UserSelector) -> Facts {
+    let value = |key| selector.value(key).map(str::to_owned);
+    let user = UserFacts {
+        name: selector.to_string(),
+        email: value(UserKey::Email),
+        groups: value(UserKey::Group).into_iter().collect(),
+        mfa_at: None,
+        until: UnixMillis(u64::MAX),
+    };
+    Facts {
+        user: Some(user),
+        ..Facts::default()
+    }
+}
+
+fn nobody(end: &Endpoint) -> String {
     match end {
         Endpoint::Node(name) => format!("no node is named {name}"),
-        Endpoint::Group(name) => match policy.groups.get(name).map(|group| &group.members) {
-            Some(GroupMembers::Users(_)) => format!("{}", explain::UsersUnverified(name)),
-            Some(GroupMembers::Nodes(_)) | None => format!("group {name} has no member"),
-        },
+        Endpoint::Group(name) => format!("group {name} has no member"),
     }
 }
 
@@ -164,13 +226,14 @@ fn help(
         }
         Verdict::Allow => {
             let service = *wrong.services().first()?;
-            let (from, to) = (
-                explain::End::new(&a.shown, a.labels),
-                explain::End::new(&b.shown, b.labels),
-            );
-            explain::missing(policy, compiled, from, to, service)
-                .into_iter()
-                .next()
+            let asked = explain::Asked {
+                from: a.as_end(),
+                to: b.as_end(),
+                service,
+                wall: explain::ANY_TIME,
+                conditions: Conditions::Met,
+            };
+            explain::missing(policy, compiled, &asked).into_iter().next()
         }
     }
 }

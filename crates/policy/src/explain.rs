@@ -2,15 +2,15 @@
 //!
 //! **Invariant:** the verdict is the compiled one; the words are found afterwards and never change it.
 
-use std::fmt;
-
 use ringfence_model::{Labels, Name, RuleId, UnixMillis};
 use serde::{Deserialize, Serialize};
 
-use crate::compile::Compiled;
+use crate::compile::{Compiled, LiveRule};
 use crate::coverage::Coverage;
-use crate::policy::{AllowRule, GroupMembers, Member, Policy, Verdict, list};
-use crate::require::Requirement;
+use crate::facts::Facts;
+use crate::policy::{AllowRule, GroupMembers, Member, Policy, UserKey, UserSelector, Verdict, list};
+use crate::reader::short_duration;
+use crate::require::{Lack, either};
 use crate::service::Service;
 
 /// The answer to "may `from` open `service` to `to`, and why".
@@ -34,9 +34,9 @@ pub struct Explanation {
     /// The rule's line in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line: Option<u32>,
-    /// When the rule stops counting.
+    /// For an allow, the moment at which the clock alone ends it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expires: Option<UnixMillis>,
+    pub until: Option<UnixMillis>,
     /// One sentence.
     pub reason: String,
     /// For a denial, what each rule that comes near is missing, nearest first.
@@ -48,48 +48,74 @@ pub struct Explanation {
 pub(crate) struct End<'a> {
     shown: &'a str,
     labels: &'a Labels,
+    facts: &'a Facts,
 }
 
-/// That a group of users has no member, and why.
-pub(crate) struct UsersUnverified<'a>(pub(crate) &'a Name);
+/// What words are looked for about.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) from: End<'a>,
+    pub(crate) to: End<'a>,
+    pub(crate) service: Service,
+    pub(crate) wall: UnixMillis,
+    pub(crate) conditions: Conditions,
+}
 
-/// That nothing verifies what a rule asks for.
-pub(crate) struct Unverified<'a>(pub(crate) &'a Requirement);
+/// Whether what rules require is looked at, or counts as met.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Conditions {
+    Judged,
+    Met,
+}
 
-/// Explains what `compiled` says about one conversation. `service` is usually one port.
+/// Explains what `compiled` says about one conversation at `wall`. `service` is usually one port.
 pub fn explain(
     policy: &Policy,
     compiled: &Compiled,
-    from: &Member,
-    to: &Member,
+    (from, to): (&Member, &Member),
     service: &Service,
+    wall: UnixMillis,
 ) -> Explanation {
     let service = *service;
     let asked: Coverage = [service].into_iter().collect();
     let open = asked.common(&compiled.coverage(from.id, to.id));
     let is_whole = asked.without(&open).is_empty();
-    let opens = |rule: &&crate::LiveRule| rule.services.iter().any(|opened| opened.overlaps(service));
-    let rule = compiled
-        .rules_between(from.id, to.id)
-        .find(opens)
-        .and_then(|rule| policy.rule(rule.id));
-    let ends = (
-        End::new(from.name.as_str(), &from.labels),
-        End::new(to.name.as_str(), &to.labels),
-    );
+    let opens = |rule: &&LiveRule| rule.services.iter().any(|opened| opened.overlaps(service));
+    let live = compiled.rules_between(from.id, to.id).find(opens);
+    let rule = live.and_then(|live| policy.rule(live.id));
+    let last = last_to_end(compiled, (from, to), &asked).or(live);
+    let until = last.and_then(|last| compiled.end_between(last, from.id, to.id)?);
+    let allowed = |rule: &AllowRule| {
+        let ends = last.and_then(|last| policy.rule(last.id)).zip(until);
+        let ends = ends.map(|(last, until)| ending(last, (from, to), until, wall, last.id != rule.id));
+        let reason = rule.reason.as_ref().map(|reason| format!(" ({reason})"));
+        format!(
+            "{}{}{}",
+            sentence(policy, rule),
+            ends.unwrap_or_default(),
+            reason.unwrap_or_default()
+        )
+    };
     let (verdict, reason) = match rule {
-        Some(rule) if is_whole => (Verdict::Allow, allowed(policy, rule)),
+        Some(rule) if is_whole => (Verdict::Allow, allowed(rule)),
         Some(rule) => {
             let parts = list(&open.services());
-            (
-                Verdict::Deny,
-                format!("only {parts} of {service} is open: {}", allowed(policy, rule)),
-            )
+            let reason = format!("only {parts} of {service} is open: {}", allowed(rule));
+            (Verdict::Deny, reason)
         }
         None => (Verdict::Deny, denied(policy, compiled, from, to, service)),
     };
     let missing = match rule {
-        None if from.id != to.id => missing(policy, compiled, ends.0, ends.1, service),
+        None if from.id != to.id => {
+            let asked = Asked {
+                from: End::new(from.name.as_str(), &from.labels, &from.facts),
+                to: End::new(to.name.as_str(), &to.labels, &to.facts),
+                service,
+                wall,
+                conditions: Conditions::Judged,
+            };
+            missing(policy, compiled, &asked)
+        }
         Some(_) | None => Vec::new(),
     };
     Explanation {
@@ -101,21 +127,69 @@ pub fn explain(
         rule: rule.map(|rule| rule.id),
         file: policy.file.clone(),
         line: rule.map(|rule| rule.place.line),
-        expires: rule.and_then(|rule| rule.expires),
+        until: until.filter(|_| verdict == Verdict::Allow),
         reason,
         missing,
     }
 }
 
-fn allowed(policy: &Policy, rule: &AllowRule) -> String {
-    let mut text = sentence(policy, rule);
-    if let Some(expires) = rule.expires {
-        text = format!("{text}, until {}", moment(expires));
-    }
-    if let Some(reason) = &rule.reason {
-        text = format!("{text} ({reason})");
-    }
-    text
+/// Of the rules that open all that is asked, the one that does so the longest.
+fn last_to_end<'c>(
+    compiled: &'c Compiled,
+    (from, to): (&Member, &Member),
+    asked: &Coverage,
+) -> Option<&'c LiveRule> {
+    let opens_all = |rule: &&LiveRule| {
+        let opened: Coverage = rule.services.iter().copied().collect();
+        asked.without(&opened).is_empty()
+    };
+    let rules = compiled.rules_between(from.id, to.id).filter(opens_all);
+    let ends = rules.filter_map(|rule| {
+        let end = compiled.end_between(rule, from.id, to.id)?;
+        // Of those that end together the first.
+        Some((
+            (end.map_or(u64::MAX, |end| end.0), std::cmp::Reverse(rule.id)),
+            rule,
+        ))
+    });
+    ends.max_by_key(|(end, _)| *end).map(|(_, rule)| rule)
+}
+
+/// When the clock ends what a rule allows, and what ends then.
+fn ending(
+    rule: &AllowRule,
+    (from, to): (&Member, &Member),
+    until: UnixMillis,
+    wall: UnixMillis,
+    is_another: bool,
+) -> String {
+    let sessions = [from, to]
+        .into_iter()
+        .filter_map(|member| member.facts.person(wall));
+    let session = sessions
+        .filter(|user| user.ends() == until)
+        .map(|user| format!("the session of {} ends", user.name));
+    let expires = (rule.expires == Some(until)).then(|| "the rule expires".to_owned());
+    let require = rule.require.as_ref();
+    let asked = require
+        .into_iter()
+        .flat_map(|require| require.lacks(&from.facts, until));
+    let asked = asked.map(|lack| match lack {
+        Lack::OldFactor { max, .. } => format!("the second factor is older than {}", short_duration(max)),
+        Lack::Hour(hours) => format!("the hours {hours} end"),
+        // The session that proved it ends then too.
+        Lack::Nobody | Lack::NoFactor | Lack::Posture(_) | Lack::Source(..) => {
+            "its conditions end".to_owned()
+        }
+    });
+    let why = expires.into_iter().chain(session).chain(asked).next();
+    let why = why.map(|why| format!(", when {why}")).unwrap_or_default();
+    let by = if is_another {
+        format!(" by rule {} (line {})", rule.id, rule.place.line)
+    } else {
+        String::new()
+    };
+    format!(", until {}{by}{why}", moment(until))
 }
 
 fn denied(policy: &Policy, compiled: &Compiled, from: &Member, to: &Member, service: Service) -> String {
@@ -142,24 +216,19 @@ fn denied(policy: &Policy, compiled: &Compiled, from: &Member, to: &Member, serv
         sides.into_iter().all(is_in) && rule.services.iter().any(|opened| opened.overlaps(service))
     };
     match policy.rules.iter().find(joins) {
-        // It joins them and is not compiled: its time is over, or it asks for what is not verified.
+        // It joins them and does not open it: its time is over, or what it requires is not met.
         Some(rule) => format!("{} but opens nothing now", sentence(policy, rule)),
         None => format!("{a} is in no group that may reach {b} on {service}"),
     }
 }
 
-/// One line for each rule that comes near, nearest first: what it lacks to open `service` between the two.
-pub(crate) fn missing(
-    policy: &Policy,
-    compiled: &Compiled,
-    from: End<'_>,
-    to: End<'_>,
-    service: Service,
-) -> Vec<String> {
+/// One line for each rule that comes near, nearest first: what it lacks to open what is asked between the two.
+pub(crate) fn missing(policy: &Policy, compiled: &Compiled, asked: &Asked<'_>) -> Vec<String> {
+    let service = asked.service;
     let opens = |rule: &&AllowRule| rule.services.iter().any(|opened| opened.overlaps(service));
     let mut near: Vec<(usize, RuleId, String)> = Vec::new();
     for rule in policy.rules.iter().filter(opens) {
-        let obstacles = obstacles(policy, compiled, rule, from, to);
+        let obstacles = obstacles(policy, compiled, rule, asked);
         let line = format!("{}; {}", sentence(policy, rule), obstacles.join("; "));
         near.push((obstacles.len(), rule.id, line));
     }
@@ -177,21 +246,25 @@ pub(crate) fn missing(
     }
     if lines.is_empty() {
         lines.push(format!("no rule of {} opens {service}", policy.name));
-        lines.extend(other_services(policy, from, to));
+        lines.extend(other_services(policy, asked));
     }
-    lines.extend(other_way_round(policy, from, to, service));
+    lines.extend(other_way_round(policy, asked));
     lines
 }
 
 /// Rules that join the two for something else.
-fn other_services(policy: &Policy, from: End<'_>, to: End<'_>) -> Option<String> {
-    let rule = policy.rules.iter().find(|rule| joins(policy, rule, from, to))?;
+fn other_services(policy: &Policy, asked: &Asked<'_>) -> Option<String> {
+    let (from, to) = (asked.from, asked.to);
+    let mut rules = policy.rules.iter();
+    let rule = rules.find(|rule| joins(policy, rule, (from, to), asked.wall))?;
     Some(format!("{} only", sentence(policy, rule)))
 }
 
-fn other_way_round(policy: &Policy, from: End<'_>, to: End<'_>, service: Service) -> Option<String> {
-    let opens = |rule: &&AllowRule| rule.services.iter().any(|opened| opened.overlaps(service));
-    let mut turned = policy.rules.iter().filter(|rule| joins(policy, rule, to, from));
+fn other_way_round(policy: &Policy, asked: &Asked<'_>) -> Option<String> {
+    let (from, to) = (asked.from, asked.to);
+    let opens = |rule: &&AllowRule| rule.services.iter().any(|opened| opened.overlaps(asked.service));
+    let rules = policy.rules.iter();
+    let mut turned = rules.filter(|rule| joins(policy, rule, (to, from), asked.wall));
     let rule = turned.find(opens)?;
     let (a, b, line) = (from.shown, to.shown, rule.place.line);
     Some(format!(
@@ -200,23 +273,18 @@ fn other_way_round(policy: &Policy, from: End<'_>, to: End<'_>, service: Service
     ))
 }
 
-fn joins(policy: &Policy, rule: &AllowRule, from: End<'_>, to: End<'_>) -> bool {
+fn joins(policy: &Policy, rule: &AllowRule, (from, to): (End<'_>, End<'_>), wall: UnixMillis) -> bool {
     let is_in = |group: &Name, end: End<'_>| {
         policy
             .groups
             .get(group)
-            .is_some_and(|group| group.members.matches(end.labels))
+            .is_some_and(|group| group.members.matches(end.labels, end.facts, wall))
     };
     is_in(&rule.from, from) && is_in(&rule.to, to)
 }
 
-fn obstacles(
-    policy: &Policy,
-    compiled: &Compiled,
-    rule: &AllowRule,
-    from: End<'_>,
-    to: End<'_>,
-) -> Vec<String> {
+fn obstacles(policy: &Policy, compiled: &Compiled, rule: &AllowRule, asked: &Asked<'_>) -> Vec<String> {
+    let (from, to, wall) = (asked.from, asked.to, asked.wall);
     let mut obstacles = Vec::new();
     for (group, end) in [(&rule.from, from), (&rule.to, to)] {
         match policy.groups.get(group).map(|group| &group.members) {
@@ -224,33 +292,29 @@ fn obstacles(
                 let pairs = selector.pairs().iter();
                 obstacles.extend(pairs.filter_map(|(key, value)| end.lacks(key, value)));
             }
-            Some(GroupMembers::Users(_)) => obstacles.push(UsersUnverified(group).to_string()),
+            Some(GroupMembers::Users(selector)) => obstacles.extend(end.is_not(selector, wall)),
             None => {}
         }
     }
-    if let Some(require) = &rule.require {
-        obstacles.push(Unverified(require).to_string());
+    if let Some(require) = &rule.require
+        && asked.conditions == Conditions::Judged
+    {
+        let is_anybody = from.facts.person(wall).is_some();
+        let told_already = !is_anybody && !obstacles.is_empty();
+        let lacks = require.lacks(from.facts, wall).into_iter();
+        let lacks = lacks.filter(|lack| !(told_already && *lack == Lack::Nobody));
+        obstacles.extend(lacks.map(|lack| from.told(lack, wall)));
     }
     let is_compiled = compiled.rules.iter().any(|live| live.id == rule.id);
     if let Some(expires) = rule.expires
-        && policy.grants(rule)
         && !is_compiled
     {
         obstacles.push(format!("the rule expired at {}", moment(expires)));
     }
     if obstacles.is_empty() {
-        obstacles.push("their labels match, but one of them is not known to this perimeter".to_owned());
+        obstacles.push("all of it is met, but one of them is not known to this perimeter yet".to_owned());
     }
     obstacles
-}
-
-/// The names of the groups that a node with these labels is in.
-pub(crate) fn groups_of<'p>(policy: &'p Policy, labels: &Labels) -> Vec<&'p Name> {
-    let inside = policy
-        .groups
-        .iter()
-        .filter(|(_, group)| group.members.matches(labels));
-    inside.map(|(name, _)| name).collect()
 }
 
 fn sentence(policy: &Policy, rule: &AllowRule) -> String {
@@ -260,7 +324,9 @@ fn sentence(policy: &Policy, rule: &AllowRule) -> String {
     };
     let (id, line, services) = (rule.id, rule.place.line, rule.services_text());
     let (from, to) = (group(&rule.from), group(&rule.to));
-    format!("rule {id} (line {line}) lets {from} reach {to} on {services}")
+    let require = rule.require.as_ref().map(|require| format!(", with {require}"));
+    let require = require.unwrap_or_default();
+    format!("rule {id} (line {line}) lets {from} reach {to} on {services}{require}")
 }
 
 fn moment(at: UnixMillis) -> String {
@@ -271,8 +337,8 @@ fn moment(at: UnixMillis) -> String {
 }
 
 impl<'a> End<'a> {
-    pub(crate) fn new(shown: &'a str, labels: &'a Labels) -> Self {
-        Self { shown, labels }
+    pub(crate) fn new(shown: &'a str, labels: &'a Labels, facts: &'a Facts) -> Self {
+        Self { shown, labels, facts }
     }
 
     fn lacks(self, key: &str, value: &str) -> Option<String> {
@@ -282,22 +348,65 @@ impl<'a> End<'a> {
             None => Some(format!("{} lacks {key}={value}", self.shown)),
         }
     }
-}
 
-impl fmt::Display for UsersUnverified<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "group {} is made of users, for whom nothing vouches yet, so it is empty",
-            self.0
-        )
+    /// Why whoever is logged in there is not selected.
+    fn is_not(self, selector: &UserSelector, wall: UnixMillis) -> Vec<String> {
+        let Some(user) = self.facts.person(wall) else {
+            return vec![format!("nobody is logged in at {}: log in there", self.shown)];
+        };
+        let lacking = selector.lacking(user);
+        let told = lacking.map(|(key, value)| match key {
+            UserKey::Group => format!(
+                "{} is not in the group {value} of the identity provider",
+                user.name
+            ),
+            UserKey::Email => format!("{} is not {value}", user.name),
+        });
+        told.collect()
+    }
+
+    /// What is not met, and what would meet it.
+    fn told(self, lack: Lack<'_>, wall: UnixMillis) -> String {
+        let shown = self.shown;
+        match lack {
+            Lack::Nobody => format!("nobody is logged in at {shown}: log in there with a second factor"),
+            Lack::NoFactor => "log in again with a second factor: this session has none".to_owned(),
+            Lack::OldFactor { proved, max } => {
+                let (ago, max) = (age(proved, wall), short_duration(max));
+                format!("log in again with a second factor: the last was {ago} ago, the rule takes {max}")
+            }
+            Lack::Posture(check) => format!("posture check {check} does not pass on {shown}"),
+            Lack::Hour(hours) => {
+                let next = hours.standing(wall).until.and_then(|next| hours.local(next));
+                let next = next.map(|next| format!(", next at {next}"));
+                format!("outside the hours {hours}{}", next.unwrap_or_default())
+            }
+            Lack::Source(None, prefixes) => {
+                format!(
+                    "it is not known where {shown} comes from: it must be {}",
+                    either(prefixes)
+                )
+            }
+            Lack::Source(Some(source), prefixes) => {
+                let source = source.to_canonical();
+                format!("{shown} comes from {source}: it must be {}", either(prefixes))
+            }
+        }
     }
 }
 
-impl fmt::Display for Unverified<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the rule requires {}, which nothing verifies yet", self.0)
-    }
+/// How long ago something was, in its largest unit.
+fn age(then: UnixMillis, wall: UnixMillis) -> String {
+    let seconds = wall.saturating_since(then).as_secs();
+    let units = [(24 * 60 * 60, "d"), (60 * 60, "h"), (60, "m"), (1, "s")];
+    let unit = units.into_iter().find(|(unit, _)| seconds >= *unit);
+    unit.map_or_else(
+        || "0s".to_owned(),
+        |(unit, letter)| format!("{}{letter}", seconds / unit),
+    )
 }
+
+/// Where the clock counts for nothing: sessions of people who are imagined do not end.
+pub(crate) const ANY_TIME: UnixMillis = UnixMillis(0);
 
 const RULES_SHOWN_MAX: usize = 8;

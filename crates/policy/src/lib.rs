@@ -17,6 +17,7 @@ mod flow_record;
 mod flow_store;
 mod flow_table;
 mod fragments;
+mod hours;
 mod lint;
 mod openings;
 mod peer_set;
@@ -44,17 +45,18 @@ pub use flow_store::{
     TCP_HALF_CLOSED_TIMEOUT, TCP_OPENING_TIMEOUT, UDP_ANSWERED_TIMEOUT, UDP_OPENING_TIMEOUT,
 };
 pub use flow_table::{CLOSED_FLOWS_MAX, FlowTable, Refusal};
+pub use hours::{Hours, HoursError};
 pub use peer_set::{PeerSet, PeerSetNumbers};
 pub use policy::{
-    AllowRule, Checked, Criticality, Endpoint, Expectation, Group, GroupMembers, Member, Policy, UserKey,
-    UserSelector, Verdict,
+    AllowRule, Checked, Criticality, Endpoint, Expectation, Group, GroupMembers, Member, Policy, Spread,
+    UserKey, UserSelector, Verdict,
 };
 pub use posture::{
     CHECKS_MAX, COMPARISONS_MAX, Check, CheckMode, Comparison, FILE_BYTES_MAX, Fact, FactKind, FactName,
     FactNeeds, FactSource, FactValue, FactWordError, Finding, Judgement, KnownFacts, NativeFact, NoVersion,
     POSTURE_BYTES_MAX, PROCESS_BYTES_MAX, PostureFile, Saying, VALUE_BYTES_MAX, Version, Wanted,
 };
-pub use require::{Hours, HoursError, Requirement};
+pub use require::{Requirement, Standing};
 pub use rule::{Direction, Rule};
 pub use ruleset::{Grant, OPENINGS_MAX, RuleSet, openings_of};
 pub use service::{PortRange, Service, ServiceError};

@@ -1,4 +1,4 @@
-//! What in a policy is valid and likely not meant: groups nobody uses, rules that open nothing, rules under others.
+//! What in a policy is valid and likely not meant: groups nobody uses, and rules under others.
 
 use std::collections::BTreeSet;
 
@@ -6,13 +6,11 @@ use ringfence_model::Name;
 
 use crate::coverage::Coverage;
 use crate::diagnostic::Diagnostic;
-use crate::explain::{Unverified, UsersUnverified};
 use crate::policy::{AllowRule, GroupMembers, Policy, list};
 
 pub(crate) fn warnings(policy: &Policy) -> Vec<Diagnostic> {
     let mut warnings = Vec::new();
     unused_groups(policy, &mut warnings);
-    powerless_rules(policy, &mut warnings);
     rules_under_others(policy, &mut warnings);
     warnings.sort_by_key(|warning| warning.offset);
     warnings
@@ -30,34 +28,6 @@ fn unused_groups(policy: &Policy, warnings: &mut Vec<Diagnostic>) {
             warnings.push(Diagnostic::new(&policy.file, group.place, message));
         }
     }
-}
-
-fn powerless_rules(policy: &Policy, warnings: &mut Vec<Diagnostic>) {
-    for rule in &policy.rules {
-        let obstacles = unverified(policy, rule);
-        if !obstacles.is_empty() {
-            let message = format!("rule {} opens nothing: {}", rule.id, obstacles.join("; "));
-            warnings.push(Diagnostic::new(&policy.file, rule.place, message));
-        }
-    }
-}
-
-/// What a rule needs that nothing verifies, so that it opens nothing.
-fn unverified(policy: &Policy, rule: &AllowRule) -> Vec<String> {
-    let sides: BTreeSet<&Name> = BTreeSet::from([&rule.from, &rule.to]);
-    let is_of_users = |name: &&Name| {
-        let group = policy.groups.get(*name);
-        group.is_some_and(|group| matches!(group.members, GroupMembers::Users(_)))
-    };
-    let users = sides
-        .into_iter()
-        .filter(is_of_users)
-        .map(|name| UsersUnverified(name).to_string());
-    let require = rule
-        .require
-        .as_ref()
-        .map(|require| Unverified(require).to_string());
-    users.chain(require).collect()
 }
 
 fn rules_under_others(policy: &Policy, warnings: &mut Vec<Diagnostic>) {
@@ -91,6 +61,7 @@ fn is_within(policy: &Policy, inner: &Name, outer: &Name) -> bool {
     match (members(inner), members(outer)) {
         _ if inner == outer => true,
         (Some(GroupMembers::Nodes(inner)), Some(GroupMembers::Nodes(outer))) => outer.matches(inner.pairs()),
+        (Some(GroupMembers::Users(inner)), Some(GroupMembers::Users(outer))) => outer.covers(inner),
         (Some(GroupMembers::Nodes(_) | GroupMembers::Users(_)) | None, _) => false,
     }
 }
@@ -101,8 +72,7 @@ fn shadow(policy: &Policy, rule: (&AllowRule, &Coverage), twin: (&AllowRule, &Co
     let outlasts = twin
         .expires
         .is_none_or(|twin| rule.expires.is_some_and(|rule| rule <= twin));
-    let asks_no_more = twin.require.is_none() || twin.require == rule.require;
-    if !opens.without(twin_opens).is_empty() || !outlasts || !asks_no_more {
+    if !opens.without(twin_opens).is_empty() || !outlasts || !asks_no_more(twin, rule) {
         return None;
     }
     let is_same = opens == twin_opens
@@ -114,6 +84,7 @@ fn shadow(policy: &Policy, rule: (&AllowRule, &Coverage), twin: (&AllowRule, &Co
     }
     let besides = match (&rule.require, &twin.require) {
         (Some(require), None) => format!(", without {require}"),
+        (Some(_), Some(require)) if twin.require != rule.require => format!(", with {require} alone"),
         (Some(_), Some(_)) | (None, _) if twin.expires != rule.expires => ", and for longer".to_owned(),
         (Some(_), Some(_)) | (None, _) => String::new(),
     };
@@ -124,13 +95,22 @@ fn shadow(policy: &Policy, rule: (&AllowRule, &Coverage), twin: (&AllowRule, &Co
     ))
 }
 
+/// Whether all who meet what `rule` requires meet what `twin` does.
+fn asks_no_more(twin: &AllowRule, rule: &AllowRule) -> bool {
+    match (&twin.require, &rule.require) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(twin), Some(rule)) => twin.asks_no_more_than(rule),
+    }
+}
+
 /// Says what two rules open both, to the later or narrower one: closing it takes both.
 fn overlap(policy: &Policy, rule: (&AllowRule, &Coverage), twin: (&AllowRule, &Coverage)) -> Option<String> {
     let common = rule.1.common(twin.1).services();
     let is_same_pair = joins_no_more(policy, twin.0, rule.0);
     let is_said_there = is_same_pair && (rule.0.id < twin.0.id || shadow(policy, twin, rule).is_some());
-    let both_grant = policy.grants(rule.0) && policy.grants(twin.0);
-    if common.is_empty() || is_said_there || !both_grant {
+    // One that asks for more is the usual way to open more to fewer, and leaves open what it says.
+    if common.is_empty() || is_said_there || !asks_no_more(twin.0, rule.0) {
         return None;
     }
     let (id, line, both) = (twin.0.id, twin.0.place.line, list(&common));

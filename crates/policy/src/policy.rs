@@ -11,7 +11,7 @@ use ringfence_model::{Labels, Name, NodeId, RuleId, Selector, UnixMillis};
 use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::{Diagnostic, Place};
-use crate::facts::Facts;
+use crate::facts::{Facts, UserFacts};
 use crate::require::Requirement;
 use crate::service::Service;
 
@@ -79,7 +79,7 @@ pub struct Group {
 pub enum GroupMembers {
     /// Nodes and devices with these labels.
     Nodes(Selector),
-    /// Devices of these people. Empty for as long as no identity provider vouches for anyone.
+    /// Nodes at which these people are logged in, for as long as they are.
     Users(UserSelector),
 }
 
@@ -141,6 +141,17 @@ pub enum Endpoint {
     Group(Name),
 }
 
+/// How those at one end of a rule may come apart, whatever is verified about them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spread {
+    /// They are the group as it is.
+    Whole,
+    /// They are a part of it.
+    Part,
+    /// The rule ends for each at a moment of their own.
+    Each,
+}
+
 /// Whether a conversation may be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -171,24 +182,75 @@ impl Policy {
         self.rules.get(index)
     }
 
-    /// Whether a rule can open anything at all: not while it needs people or postures, which nothing verifies
-    /// (fail closed).
-    pub fn grants(&self, rule: &AllowRule) -> bool {
-        let of_nodes = |group: &Name| match self.groups.get(group).map(|group| &group.members) {
-            Some(GroupMembers::Nodes(_)) => true,
-            Some(GroupMembers::Users(_)) | None => false,
+    /// How those at each end of a rule may come apart by what it asks and by when it ends for them: `from`, then `to`.
+    pub fn spreads(&self, rule: &AllowRule) -> (Spread, Spread) {
+        let of_users = |group: &Name| match self.groups.get(group).map(|group| &group.members) {
+            Some(GroupMembers::Users(_)) => true,
+            Some(GroupMembers::Nodes(_)) | None => false,
         };
-        rule.require.is_none() && of_nodes(&rule.from) && of_nodes(&rule.to)
+        let from = match &rule.require {
+            _ if of_users(&rule.from) => Spread::Each,
+            Some(require) if require.ends_apart() => Spread::Each,
+            Some(_) => Spread::Part,
+            None => Spread::Whole,
+        };
+        let to = if of_users(&rule.to) {
+            Spread::Each
+        } else {
+            Spread::Whole
+        };
+        (from, to)
+    }
+
+    /// Whether the clock alone may change what a rule opens before it expires.
+    pub fn is_timed(&self, rule: &AllowRule) -> bool {
+        let has_hours = rule
+            .require
+            .as_ref()
+            .is_some_and(|require| require.hours.is_some());
+        let (from, to) = self.spreads(rule);
+        has_hours || from == Spread::Each || to == Spread::Each
     }
 }
 
 impl GroupMembers {
-    /// Whether a node or device with these labels is in the group.
-    pub fn matches(&self, labels: &Labels) -> bool {
+    /// Whether a node or device with these labels, of which this is verified, is in the group at `wall`.
+    pub fn matches(&self, labels: &Labels, facts: &Facts, wall: UnixMillis) -> bool {
         match self {
             Self::Nodes(selector) => selector.matches(labels),
-            Self::Users(_) => false,
+            Self::Users(selector) => facts.person(wall).is_some_and(|user| selector.matches(user)),
         }
+    }
+}
+
+impl UserSelector {
+    /// Whether it selects this person.
+    pub fn matches(&self, user: &UserFacts) -> bool {
+        self.lacking(user).next().is_none()
+    }
+
+    /// What it asks for that this person lacks.
+    pub(crate) fn lacking<'a>(&'a self, user: &'a UserFacts) -> impl Iterator<Item = (UserKey, &'a str)> {
+        let pairs = self.0.iter().map(|(key, value)| (*key, value.as_str()));
+        pairs.filter(|(key, value)| match key {
+            UserKey::Group => !user.groups.contains(*value),
+            // The part behind the at sign is the same in both cases (RFC 5321 section 2.4), and no provider tells the
+            // other parts of two people apart by case.
+            UserKey::Email => !user
+                .email
+                .as_ref()
+                .is_some_and(|email| email.eq_ignore_ascii_case(value)),
+        })
+    }
+
+    /// What it asks about one thing.
+    pub(crate) fn value(&self, key: UserKey) -> Option<&str> {
+        self.0.get(&key).map(String::as_str)
+    }
+
+    /// Whether everyone whom `inner` selects is selected by this too.
+    pub(crate) fn covers(&self, inner: &Self) -> bool {
+        self.0.iter().all(|(key, value)| inner.0.get(key) == Some(value))
     }
 }
 

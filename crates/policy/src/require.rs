@@ -1,147 +1,190 @@
 //! What a rule may ask of the one who opens a conversation: a recent second factor, a device posture, hours of the
-//! week. Nothing verifies these, so a rule that has any opens nothing (fail closed).
+//! week, an address it comes from. It is judged again whenever a fact or the clock changes it, not once at connect. Ends by
+//! the clock that fall into one second are one end for all, so that there are few.
+//!
+//! **Invariant:** what is asked for and not there does not hold (fail closed). What ends by the clock ends on a whole
+//! second, never after its time.
 
 use std::fmt;
-use std::str::FromStr;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use jiff::civil::Weekday;
-use jiff::tz::TimeZoneDatabase;
-use ringfence_model::Name;
+use ipnetwork::IpNetwork;
+use ringfence_model::{Name, UnixMillis};
 
-use crate::reader::{nearest, short_duration};
+use crate::facts::{Facts, UserFacts};
+use crate::hours::Hours;
+use crate::reader::short_duration;
 
 /// The `require` of a rule. Never empty in a policy.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Requirement {
     /// The second factor is at most this old.
     pub mfa: Option<Duration>,
-    /// The device has all of these.
+    /// The device passes all of these checks.
     pub posture: Vec<Name>,
     /// It is one of these hours.
     pub hours: Option<Hours>,
+    /// The control connection comes from one of these prefixes; from anywhere if there is none.
+    pub source: Vec<IpNetwork>,
 }
 
-/// Hours of the week in a time zone: `Mon-Fri 08:00-19:00 Europe/Berlin`.
-///
-/// Hours that end before they start run into the next day and belong to the day they start on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hours {
-    /// The days they start on, Monday first. Never empty.
-    pub days: Vec<Weekday>,
-    /// Minutes from midnight at which they start.
-    pub start_minute: u16,
-    /// Minutes from midnight at which they end; 1440 is the end of the day.
-    pub end_minute: u16,
-    /// The zone's IANA name, known to the time zone database.
-    pub zone: String,
+/// Whether something holds, and until when it stays so by the clock alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether it holds now.
+    pub holds: bool,
+    /// The next moment at which that changes if no fact does; `None` if never.
+    pub until: Option<UnixMillis>,
 }
 
-/// Why a text is not [`Hours`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum HoursError {
-    /// Not days, times and zone.
-    #[error("{0:?} is not hours of the week: write \"Mon-Fri 08:00-19:00 Europe/Berlin\"")]
-    Shape(String),
-    /// Not a day.
-    #[error("{0:?} is not a day: use Mon, Tue, Wed, Thu, Fri, Sat or Sun, as in Mon-Fri or Sat,Sun")]
-    Day(String),
-    /// Not a time.
-    #[error("{0:?} is not a time of day: write it as 08:00 (24:00 is the end of the day)")]
-    Time(String),
-    /// Nothing between start and end.
-    #[error("hours that end when they start are empty: for the whole day write 00:00-24:00")]
-    Empty,
-    /// Not a zone.
-    #[error("{name:?} is not a time zone: use an IANA name such as Europe/Berlin or UTC")]
-    Zone {
-        /// As written.
-        name: String,
-        /// One that is spelt alike.
-        nearest: Option<String>,
-    },
+/// One thing that keeps a requirement from holding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lack<'a> {
+    /// Nobody is logged in, so nobody proved a second factor.
+    Nobody,
+    /// Somebody is, who proved none.
+    NoFactor,
+    /// It was proved too long ago.
+    OldFactor { proved: UnixMillis, max: Duration },
+    /// A check does not pass.
+    Posture(&'a Name),
+    /// It is another hour.
+    Hour(&'a Hours),
+    /// It comes from elsewhere, or nobody knows from where.
+    Source(Option<IpAddr>, &'a [IpNetwork]),
 }
 
-impl FromStr for Hours {
-    type Err = HoursError;
+impl Standing {
+    /// It holds, whatever the clock says.
+    pub(crate) const ALWAYS: Self = Self {
+        holds: true,
+        until: None,
+    };
+    /// It does not hold, and the clock does not change that.
+    pub const NEVER: Self = Self {
+        holds: false,
+        until: None,
+    };
+}
 
-    fn from_str(text: &str) -> Result<Self, HoursError> {
-        let words: Vec<&str> = text.split_ascii_whitespace().collect();
-        let [days, times, zone] = words[..] else {
-            return Err(HoursError::Shape(text.to_owned()));
+impl Requirement {
+    /// Whether all of it holds for someone of whom this is verified.
+    pub fn standing(&self, facts: &Facts, wall: UnixMillis) -> Standing {
+        let hours = self.hours.as_ref().map(|hours| hours.standing(wall));
+        self.standing_in(hours, facts, wall)
+    }
+
+    /// As [`Self::standing`], by one who has looked at the clock of its hours already.
+    pub(crate) fn standing_in(&self, hours: Option<Standing>, facts: &Facts, wall: UnixMillis) -> Standing {
+        let steady =
+            self.posture.iter().all(|check| facts.posture.contains(check)) && self.is_from_here(facts);
+        let factor = self.factor_until(facts, wall);
+        let (true, Some(factor)) = (steady, factor) else {
+            return Standing::NEVER;
         };
-        let Some((start, end)) = times.split_once('-') else {
-            return Err(HoursError::Shape(text.to_owned()));
-        };
-        let (start_minute, end_minute) = (parse_minute(start)?, parse_minute(end)?);
-        if start_minute == MINUTES_PER_DAY {
-            return Err(HoursError::Time(start.to_owned()));
-        }
-        if start_minute == end_minute {
-            return Err(HoursError::Empty);
-        }
-        Ok(Self {
-            days: parse_days(days)?,
-            start_minute,
-            end_minute,
-            zone: parse_zone(zone)?,
-        })
-    }
-}
-
-fn parse_days(text: &str) -> Result<Vec<Weekday>, HoursError> {
-    let mut on = [false; DAYS.len()];
-    for part in text.split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (mut day, last) = (day_index(first)?, day_index(last)?);
-        // Sat-Mon runs over the end of the week.
-        on[day] = true;
-        while day != last {
-            day = (day + 1) % DAYS.len();
-            on[day] = true;
+        match hours {
+            None => Standing {
+                holds: true,
+                until: factor,
+            },
+            Some(hours) if hours.holds => Standing {
+                holds: true,
+                until: earliest(factor, hours.until),
+            },
+            // It opens with the hours, if the factor is still good then.
+            Some(hours) => Standing {
+                holds: false,
+                until: hours
+                    .until
+                    .filter(|opens| factor.is_none_or(|until| *opens < until)),
+            },
         }
     }
-    let days = DAYS.iter().zip(on).filter(|(_, on)| *on);
-    Ok(days.map(|((_, day), _)| *day).collect())
+
+    /// What keeps it from holding, as the file orders it.
+    pub(crate) fn lacks(&self, facts: &Facts, wall: UnixMillis) -> Vec<Lack<'_>> {
+        let mut lacks = Vec::new();
+        if let Some(max) = self.mfa {
+            match facts.person(wall).map(|user| user.mfa_at) {
+                None => lacks.push(Lack::Nobody),
+                Some(None) => lacks.push(Lack::NoFactor),
+                Some(Some(proved)) if wall >= proved.saturating_add(max).whole_second() => {
+                    lacks.push(Lack::OldFactor { proved, max });
+                }
+                Some(Some(_)) => {}
+            }
+        }
+        let failing = self
+            .posture
+            .iter()
+            .filter(|check| !facts.posture.contains(*check));
+        lacks.extend(failing.map(Lack::Posture));
+        let hours = self.hours.iter().filter(|hours| !hours.standing(wall).holds);
+        lacks.extend(hours.map(Lack::Hour));
+        if !self.is_from_here(facts) {
+            lacks.push(Lack::Source(facts.source, &self.source));
+        }
+        lacks
+    }
+
+    /// Whether it ends for each at a moment of their own.
+    pub fn ends_apart(&self) -> bool {
+        self.mfa.is_some()
+    }
+
+    /// Whether all who meet `other` meet this.
+    pub(crate) fn asks_no_more_than(&self, other: &Self) -> bool {
+        let mfa = self
+            .mfa
+            .is_none_or(|age| other.mfa.is_some_and(|theirs| theirs <= age));
+        let posture = self.posture.iter().all(|check| other.posture.contains(check));
+        let hours = self.hours.is_none() || self.hours == other.hours;
+        let within = |theirs: &IpNetwork| self.source.iter().any(|ours| covers(*ours, *theirs));
+        let source = self.source.is_empty() || (!other.source.is_empty() && other.source.iter().all(within));
+        mfa && posture && hours && source
+    }
+
+    /// Until when the second factor is good: `Some(None)` if none is asked for, `None` if there is none that is.
+    fn factor_until(&self, facts: &Facts, wall: UnixMillis) -> Option<End> {
+        let Some(max) = self.mfa else { return Some(None) };
+        let user = facts.person(wall)?;
+        let until = user.mfa_at?.saturating_add(max).whole_second().min(user.ends());
+        (wall < until).then_some(Some(until))
+    }
+
+    fn is_from_here(&self, facts: &Facts) -> bool {
+        // An IPv4 client of a socket that takes both looks like ::ffff:192.0.2.1.
+        let source = facts.source.map(|source| source.to_canonical());
+        let contains = |prefix: &IpNetwork| source.is_some_and(|source| prefix.contains(source));
+        self.source.is_empty() || self.source.iter().any(contains)
+    }
 }
 
-fn day_index(text: &str) -> Result<usize, HoursError> {
-    let index = DAYS.iter().position(|(name, _)| *name == text);
-    index.ok_or_else(|| HoursError::Day(text.to_owned()))
+impl Facts {
+    /// Who is logged in, while their session lasts.
+    pub(crate) fn person(&self, wall: UnixMillis) -> Option<&UserFacts> {
+        self.user.as_ref().filter(|user| wall < user.ends())
+    }
 }
 
-fn parse_minute(text: &str) -> Result<u16, HoursError> {
-    let error = || HoursError::Time(text.to_owned());
-    let digits = |part: &str| part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit());
-    let (hour, minute) = text.split_once(':').ok_or_else(error)?;
-    if !digits(hour) || !digits(minute) {
-        return Err(error());
+impl UserFacts {
+    /// When the session ends.
+    pub(crate) fn ends(&self) -> UnixMillis {
+        self.until.whole_second()
     }
-    let hour: u16 = hour.parse().map_err(|_| error())?;
-    let minute: u16 = minute.parse().map_err(|_| error())?;
-    let total = hour * 60 + minute;
-    if minute > 59 || total > MINUTES_PER_DAY {
-        return Err(error());
-    }
-    Ok(total)
 }
 
-/// Looks the zone up in the compiled-in database: the one on disk would make the answer depend on the machine.
-fn parse_zone(text: &str) -> Result<String, HoursError> {
-    let database = TimeZoneDatabase::bundled();
-    let known = database.available().find(|zone| zone.as_str() == text);
-    if let Some(zone) = known {
-        return Ok(zone.as_str().to_owned());
-    }
-    let names: Vec<String> = database
-        .available()
-        .map(|zone| zone.as_str().to_owned())
-        .collect();
-    let nearest = nearest(text, names.iter().map(String::as_str));
-    Err(HoursError::Zone {
-        name: text.to_owned(),
-        nearest: nearest.map(str::to_owned),
-    })
+/// An end by the clock; `None` if it does not come.
+pub(crate) type End = Option<UnixMillis>;
+
+/// The earlier of two ends.
+pub(crate) fn earliest(one: End, other: End) -> End {
+    one.into_iter().chain(other).min()
+}
+
+fn covers(outer: IpNetwork, inner: IpNetwork) -> bool {
+    outer.prefix() <= inner.prefix() && outer.contains(inner.network())
 }
 
 impl fmt::Display for Requirement {
@@ -149,47 +192,17 @@ impl fmt::Display for Requirement {
         let mfa = self.mfa.map(|age| format!("mfa within {}", short_duration(age)));
         let posture = self.posture.iter().map(|posture| format!("posture {posture}"));
         let hours = self.hours.as_ref().map(|hours| format!("hours {hours}"));
-        let parts: Vec<String> = mfa.into_iter().chain(posture).chain(hours).collect();
-        f.write_str(&parts.join(", "))
+        let source = (!self.source.is_empty()).then(|| format!("source {}", either(&self.source)));
+        let parts = mfa.into_iter().chain(posture).chain(hours).chain(source);
+        f.write_str(&parts.collect::<Vec<_>>().join(", "))
     }
 }
 
-impl fmt::Display for Hours {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let on: Vec<usize> = (0..DAYS.len())
-            .filter(|&at| self.days.contains(&DAYS[at].1))
-            .collect();
-        let runs = on.chunk_by(|day, next| day + 1 == *next);
-        let runs = runs.map(|run| match *run {
-            [first, .., last] if run.len() > 2 => format!("{}-{}", DAYS[first].0, DAYS[last].0),
-            _ => run.iter().map(|&at| DAYS[at].0).collect::<Vec<_>>().join(","),
-        });
-        let days = runs.collect::<Vec<_>>().join(",");
-        let (start, end) = (self.start_minute, self.end_minute);
-        write!(f, "{days} ")?;
-        write!(
-            f,
-            "{:02}:{:02}-{:02}:{:02} ",
-            start / 60,
-            start % 60,
-            end / 60,
-            end % 60
-        )?;
-        f.write_str(&self.zone)
-    }
+/// Prefixes of which one is enough.
+pub(crate) fn either(prefixes: &[IpNetwork]) -> String {
+    let shown: Vec<String> = prefixes.iter().map(ToString::to_string).collect();
+    shown.join(" or ")
 }
-
-const MINUTES_PER_DAY: u16 = 24 * 60;
-
-const DAYS: [(&str, Weekday); 7] = [
-    ("Mon", Weekday::Monday),
-    ("Tue", Weekday::Tuesday),
-    ("Wed", Weekday::Wednesday),
-    ("Thu", Weekday::Thursday),
-    ("Fri", Weekday::Friday),
-    ("Sat", Weekday::Saturday),
-    ("Sun", Weekday::Sunday),
-];
 
 #[cfg(test)]
 mod tests {
@@ -197,39 +210,218 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn hours_read_as_written_and_read_back() {
-        let hours: Hours = "Fri-Mon,Wed 22:00-06:30 Europe/Berlin".parse().unwrap();
+    /// 2026-11-24T12:00:00Z, a Tuesday.
+    const NOON: u64 = 1_795_521_600_000;
+    const HOUR: u64 = 3_600_000;
 
-        assert_eq!(hours.to_string(), "Mon,Wed,Fri-Sun 22:00-06:30 Europe/Berlin");
-        assert_eq!(hours.to_string().parse(), Ok(hours));
-        assert!("Mon 00:00-24:00 UTC".parse::<Hours>().is_ok());
+    fn person(mfa_at: Option<u64>, until: u64) -> Facts {
+        let user = UserFacts {
+            name: "alice".to_owned(),
+            email: None,
+            groups: std::collections::BTreeSet::new(),
+            mfa_at: mfa_at.map(UnixMillis),
+            until: UnixMillis(until),
+        };
+        Facts {
+            user: Some(user),
+            ..Facts::default()
+        }
+    }
+
+    fn mfa_within(hours: u64) -> Requirement {
+        Requirement {
+            mfa: Some(Duration::from_hours(hours)),
+            ..Requirement::default()
+        }
+    }
+
+    fn ask(requirement: &Requirement, facts: &Facts, at: u64) -> (bool, Option<u64>) {
+        let standing = requirement.standing(facts, UnixMillis(at));
+        (standing.holds, standing.until.map(|until| until.0))
     }
 
     #[test]
-    fn odd_hours_say_why() {
-        let error = |text: &str| text.parse::<Hours>().unwrap_err();
+    fn a_second_factor_ends_on_the_second_it_is_too_old() {
+        let facts = person(Some(NOON + 700), NOON + 9 * HOUR);
+        let end = NOON + HOUR;
 
-        assert!(matches!(error("always"), HoursError::Shape(_)));
-        assert!(matches!(error("Mon 08:00 UTC"), HoursError::Shape(_)));
-        assert!(matches!(error("mon 08:00-09:00 UTC"), HoursError::Day(_)));
-        assert!(matches!(error("Mon 8:00-09:00 UTC"), HoursError::Time(_)));
-        assert!(matches!(error("Mon 08:60-09:00 UTC"), HoursError::Time(_)));
-        assert!(matches!(error("Mon 24:00-09:00 UTC"), HoursError::Time(_)));
-        assert!(matches!(error("Mon 08:00-24:01 UTC"), HoursError::Time(_)));
-        assert_eq!(error("Mon 08:00-08:00 UTC"), HoursError::Empty);
-        let nearest = Some("Europe/Berlin".to_owned());
-        let name = "Europe/Berlni".to_owned();
+        assert_eq!(ask(&mfa_within(1), &facts, end - 1), (true, Some(end)));
+        assert_eq!(ask(&mfa_within(1), &facts, end), (false, None));
         assert_eq!(
-            error("Mon 08:00-09:00 Europe/Berlni"),
-            HoursError::Zone { name, nearest }
+            ask(&mfa_within(1), &person(None, NOON + HOUR), NOON),
+            (false, None)
+        );
+        assert_eq!(ask(&mfa_within(1), &Facts::default(), NOON), (false, None));
+    }
+
+    #[test]
+    fn a_second_factor_is_no_better_than_its_session() {
+        let facts = person(Some(NOON), NOON + HOUR);
+
+        assert_eq!(ask(&mfa_within(8), &facts, NOON), (true, Some(NOON + HOUR)));
+        assert_eq!(ask(&mfa_within(8), &facts, NOON + HOUR), (false, None));
+    }
+
+    #[test]
+    fn hours_open_only_for_whom_all_else_will_still_hold() {
+        let evening = Requirement {
+            hours: Some("Tue 14:00-20:00 UTC".parse().unwrap()),
+            ..mfa_within(3)
+        };
+
+        assert_eq!(
+            ask(&evening, &person(Some(NOON), NOON + 9 * HOUR), NOON),
+            (false, Some(NOON + 2 * HOUR))
+        );
+        assert_eq!(
+            ask(&evening, &person(Some(NOON - HOUR), NOON + 9 * HOUR), NOON),
+            (false, None)
         );
     }
 
+    #[test]
+    fn an_ipv4_address_written_as_ipv6_is_itself() {
+        let office = Requirement {
+            source: vec!["10.1.0.0/16".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
+            ..Requirement::default()
+        };
+        let from = |source: Option<&str>| Facts {
+            source: source.map(|source| source.parse().unwrap()),
+            ..Facts::default()
+        };
+
+        for inside in ["10.1.2.3", "::ffff:10.1.2.3", "2001:db8::1"] {
+            assert!(ask(&office, &from(Some(inside)), NOON).0, "{inside}");
+        }
+        for outside in [
+            Some("10.2.0.1"),
+            Some("::ffff:10.2.0.1"),
+            Some("::10.1.2.3"),
+            None,
+        ] {
+            assert!(!ask(&office, &from(outside), NOON).0, "{outside:?}");
+        }
+    }
+
+    #[test]
+    fn what_asks_for_less_is_known() {
+        let strict = Requirement {
+            posture: vec![Name::parse("disk").unwrap(), Name::parse("firewall").unwrap()],
+            source: vec!["10.1.2.0/24".parse().unwrap()],
+            ..mfa_within(1)
+        };
+        let lax = Requirement {
+            posture: vec![Name::parse("firewall").unwrap()],
+            source: vec!["10.1.0.0/16".parse().unwrap()],
+            ..mfa_within(2)
+        };
+
+        assert!(lax.asks_no_more_than(&strict) && !strict.asks_no_more_than(&lax));
+        assert!(Requirement::default().asks_no_more_than(&lax));
+        assert!(!lax.asks_no_more_than(&Requirement::default()));
+    }
+
+    fn requirement() -> impl Strategy<Value = Requirement> {
+        let mfa = prop::option::of((1..6_u64).prop_map(Duration::from_hours));
+        let hours = prop::option::of(prop::sample::select(
+            &[
+                "Tue 11:00-13:00 UTC",
+                "Tue,Wed 14:00-02:00 UTC",
+                "Mon-Sun 00:00-24:00 UTC",
+                "Wed 00:00-03:00 UTC",
+            ][..],
+        ));
+        let posture = prop::collection::btree_set(prop::sample::select(&["disk", "firewall"][..]), 0..3);
+        let source = prop::option::of(Just("10.1.0.0/16"));
+        (mfa, hours, posture, source).prop_map(|(mfa, hours, posture, source)| Requirement {
+            mfa,
+            posture: posture
+                .into_iter()
+                .map(|check| Name::parse(check).unwrap())
+                .collect(),
+            hours: hours.map(|hours| hours.parse().unwrap()),
+            source: source.into_iter().map(|source| source.parse().unwrap()).collect(),
+        })
+    }
+
+    fn facts() -> impl Strategy<Value = Facts> {
+        let seconds = || 0..36_000_u64;
+        let user = prop::option::weighted(0.8, (prop::option::weighted(0.8, seconds()), seconds()));
+        let posture = prop::collection::btree_set(prop::sample::select(&["disk", "firewall"][..]), 0..3);
+        let source = prop::option::of(prop::sample::select(
+            &["10.1.2.3", "::ffff:10.1.2.3", "192.0.2.1"][..],
+        ));
+        (user, posture, source).prop_map(|(user, posture, source)| {
+            let person = user.map(|(mfa_ago, left)| {
+                person(
+                    mfa_ago.map(|ago| NOON - ago * 1_000 + ago % 1_000),
+                    NOON + left * 1_000 + left % 1_000,
+                )
+            });
+            Facts {
+                posture: posture
+                    .into_iter()
+                    .map(|check| Name::parse(check).unwrap())
+                    .collect(),
+                source: source.map(|source| source.parse().unwrap()),
+                ..person.unwrap_or_default()
+            }
+        })
+    }
+
+    /// Each part by itself, read off the words of the policy reference. `open` says for each minute from noon on whether
+    /// it is one of the hours.
+    fn is_met(requirement: &Requirement, facts: &Facts, open: &[bool], at: u64) -> bool {
+        let user = facts
+            .user
+            .as_ref()
+            .filter(|user| at / 1_000 < user.until.0 / 1_000);
+        let mfa = requirement.mfa.is_none_or(|max| {
+            let proved = user.and_then(|user| user.mfa_at);
+            proved.is_some_and(|proved| {
+                at / 1_000 < (proved.0 + u64::try_from(max.as_millis()).unwrap()) / 1_000
+            })
+        });
+        let mut checks = requirement.posture.iter();
+        let posture = checks.all(|check| facts.posture.iter().any(|passed| passed == check));
+        let inside = |source: IpAddr| ["10.1.2.3", "::ffff:10.1.2.3"].contains(&source.to_string().as_str());
+        let source = requirement.source.is_empty() || facts.source.is_some_and(inside);
+        mfa && posture && source && open[usize::try_from((at - NOON) / 60_000).unwrap()]
+    }
+
+    fn open_minutes(requirement: &Requirement) -> Vec<bool> {
+        let minute = |n: u64| {
+            let hours = requirement.hours.as_ref();
+            hours.is_none_or(|hours| hours.standing(UnixMillis(NOON + n * 60_000)).holds)
+        };
+        (0..20 * 60).map(minute).collect()
+    }
+
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        /// Second by second there is no other change than the one that was told, and what is lacking is never nothing.
         #[test]
-        fn any_text_is_refused_or_read_without_panic(text in "[A-Za-z0-9:,/ -]{0,40}") {
-            let _ = text.parse::<Hours>();
+        fn a_standing_holds_until_it_says_and_changes_then(requirement in requirement(), facts in facts(), part in 0..1_000_u64) {
+            let standing = requirement.standing(&facts, UnixMillis(NOON + part));
+            let open = open_minutes(&requirement);
+            let mut seconds = (NOON..NOON + 20 * HOUR).step_by(1_000);
+            let first = seconds.find(|at| is_met(&requirement, &facts, &open, *at) != standing.holds);
+
+            prop_assert_eq!(standing.holds, is_met(&requirement, &facts, &open, NOON + part));
+            prop_assert_eq!(standing.holds, requirement.lacks(&facts, UnixMillis(NOON + part)).is_empty());
+            match (standing.until, first) {
+                (Some(until), Some(first)) => prop_assert_eq!(until.0, first),
+                (None, first) => prop_assert_eq!(first, None),
+                (Some(until), None) => prop_assert!(until.0 >= NOON + 20 * HOUR),
+            }
+        }
+
+        #[test]
+        fn what_asks_no_more_is_met_by_all_who_meet_the_other(one in requirement(), other in requirement(), facts in facts()) {
+            let (one_holds, other_holds) =
+                (one.standing(&facts, UnixMillis(NOON)).holds, other.standing(&facts, UnixMillis(NOON)).holds);
+            prop_assert!(!one.asks_no_more_than(&other) || !other_holds || one_holds);
         }
     }
 }

@@ -32,7 +32,7 @@ pub(crate) fn run(input: &[u8]) {
     }
     let service = "tcp/443".parse().expect("a service");
     for to in &members {
-        let explanation = explain(policy, &compiled, &members[0], to, &service);
+        let explanation = explain(policy, &compiled, (&members[0], to), &service, WALL);
         assert!(explanation.rule.is_none_or(|rule| policy.rule(rule).is_some()));
     }
 }

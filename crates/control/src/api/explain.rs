@@ -1,6 +1,6 @@
 //! `/explain` and `/verify`: what policy says, and what the network does.
 
-use ringfence_model::{Name, Revision, RuleId};
+use ringfence_model::{Name, Revision, RuleId, UnixMillis};
 use ringfence_policy::Service;
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +54,9 @@ pub struct Explained {
     pub file: Option<String>,
     /// The line of that rule.
     pub line: Option<u32>,
+    /// When the clock alone ends what is allowed; absent if it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_ms: Option<UnixMillis>,
     /// One sentence for people.
     pub reason: String,
     /// What would have to be there for it to be allowed.

@@ -1,6 +1,7 @@
 //! Devices that run a stock WireGuard client.
 
 use ringfence_model::{Labels, Name, PublicKey, UnixMillis};
+use ringfence_policy::Facts;
 
 use super::keys;
 use crate::draft::Draft;
@@ -28,7 +29,7 @@ pub(super) fn add(draft: &mut Draft, new: NewDevice) -> Result<(), Refusal> {
         return Err(Refusal::ExpiryPast);
     }
     let perimeter = draft.perimeter(&new.perimeter)?;
-    if !membership::selects(perimeter.policy(), &new.labels) {
+    if !membership::selects(perimeter.policy(), &new.labels, &Facts::default(), draft.wall) {
         return Err(Refusal::NoGroup {
             perimeter: new.perimeter,
             labels: new.labels.to_string(),

@@ -38,7 +38,8 @@ fn start(draft: &mut Draft, node: NodeId, login: VerifiedLogin, length: Duration
     }
     let login = login.checked(draft.wall)?;
     admit(draft, &login)?;
-    let expires = draft.wall.saturating_add(length);
+    // What policy grants for it ends with the second.
+    let expires = draft.wall.saturating_add(length).whole_second();
     let held = draft.state.sessions.get(&node).cloned();
     match held {
         Some(before) if before.login.user == login.user => renew(draft, &before, login, expires),

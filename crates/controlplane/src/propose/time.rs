@@ -1,12 +1,16 @@
-//! What time itself ends: tokens, devices, sessions, rules; and the terms in which the controller speaks.
+//! What time itself ends and opens: tokens, devices, sessions, rules and what they require; and the terms in which the
+//! controller speaks.
 
-use ringfence_model::{Name, RuleId};
+use ringfence_model::{RuleId, UnixMillis};
+use ringfence_policy::Compiled;
 
 use super::people;
+use crate::compile::{Touched, compile_perimeter};
 use crate::draft::Draft;
-use crate::{Event, SessionEnd, TokenState};
+use crate::perimeter::Perimeter;
+use crate::{Controller, Event, SessionEnd, TokenState};
 
-/// Ends everything that is due.
+/// Ends every token, device and session that is due.
 pub(super) fn tick(draft: &mut Draft) {
     let wall = draft.wall;
     let tokens = draft.state.tokens.values();
@@ -22,21 +26,76 @@ pub(super) fn tick(draft: &mut Draft) {
     events.extend(due.map(|device| Event::DeviceExpired {
         before: device.as_ref().clone(),
     }));
-    events.extend(expired_rules(draft).map(|(perimeter, rules)| Event::RulesExpired { perimeter, rules }));
     for event in events {
         draft.record(event);
     }
     people::end_where(draft, SessionEnd::Expired, |session| session.expires <= wall);
 }
 
+/// That the clock is looked at in every perimeter, and not only where a change looks at facts.
+#[derive(Clone, Copy)]
+pub(super) struct Everywhere;
+
+/// Judges again the rules for which the clock has changed something since they were last judged: by a tick all of them,
+/// and with any other change those of the perimeters whose members or facts it changes. Those are compiled anew at the
+/// moment they were last judged for, so nothing may have come due since.
+pub(super) fn judge_again(draft: &mut Draft, before: &Controller, everywhere: Option<Everywhere>) {
+    let touched = Touched::by(draft.events(), before.state());
+    let touched = touched.recompiled();
+    let mut events = Vec::new();
+    for (name, perimeter) in &draft.state.perimeters {
+        let is_touched = touched.contains(name);
+        if !is_touched && everywhere.is_none() {
+            continue;
+        }
+        let changed = if is_touched {
+            let compiled = is_timed(perimeter).then(|| compile_perimeter(&draft.state, name));
+            due(compiled.flatten().as_ref(), draft.wall)
+        } else {
+            due(before.views().perimeter(name), draft.wall)
+        };
+        if changed.is_empty() && everywhere.is_none() {
+            continue;
+        }
+        let expired = expired_rules(perimeter, draft.wall);
+        let perimeter = name.clone();
+        if !expired.is_empty() {
+            let perimeter = perimeter.clone();
+            events.push(Event::RulesExpired {
+                perimeter,
+                rules: expired,
+            });
+        }
+        if !changed.is_empty() {
+            events.push(Event::ConditionsChanged {
+                perimeter,
+                rules: changed,
+            });
+        }
+    }
+    for event in events {
+        draft.record(event);
+    }
+}
+
+fn is_timed(perimeter: &Perimeter) -> bool {
+    let policy = perimeter.policy();
+    policy.rules.iter().any(|rule| policy.is_timed(rule))
+}
+
+/// The rules that the clock has changed for someone by `wall`.
+fn due(compiled: Option<&Compiled>, wall: UnixMillis) -> Vec<RuleId> {
+    let compiled = compiled.filter(|compiled| compiled.next_change.is_some_and(|next| next <= wall));
+    compiled
+        .map(|compiled| compiled.changed_by(wall))
+        .unwrap_or_default()
+}
+
 /// Rules that ended since their perimeter was last judged.
-fn expired_rules(draft: &Draft) -> impl Iterator<Item = (Name, Vec<RuleId>)> {
-    draft.state.perimeters.values().filter_map(|perimeter| {
-        let rules = perimeter.policy().rules.iter();
-        let ended = rules.filter(|rule| rule.is_live(perimeter.judged_at) && !rule.is_live(draft.wall));
-        let ended: Vec<RuleId> = ended.map(|rule| rule.id).collect();
-        (!ended.is_empty()).then(|| (perimeter.name.clone(), ended))
-    })
+fn expired_rules(perimeter: &Perimeter, wall: UnixMillis) -> Vec<RuleId> {
+    let rules = perimeter.policy().rules.iter();
+    let ended = rules.filter(|rule| rule.is_live(perimeter.judged_at) && !rule.is_live(wall));
+    ended.map(|rule| rule.id).collect()
 }
 
 /// Starts a term that no other restore of the same backup starts: one more than the backup's would come twice, with

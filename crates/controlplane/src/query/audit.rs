@@ -59,6 +59,13 @@ fn sentence(event: &Event) -> String {
             let rules: Vec<String> = rules.iter().map(ToString::to_string).collect();
             format!("rules {} of perimeter {perimeter} expired", rules.join(", "))
         }
+        Event::ConditionsChanged { perimeter, rules } => {
+            let rules: Vec<String> = rules.iter().map(ToString::to_string).collect();
+            format!(
+                "the clock changed whom rules {} of perimeter {perimeter} let in",
+                rules.join(", ")
+            )
+        }
         Event::MemberJoined { perimeter, name, .. } => format!("{name} joined perimeter {perimeter}"),
         Event::MemberLeft { perimeter, name, .. } => format!("{name} left perimeter {perimeter}"),
         Event::TokenCreated { token } => {

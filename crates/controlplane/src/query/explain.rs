@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use ringfence_control::api;
-use ringfence_model::{Name, NodeId};
+use ringfence_model::{Name, NodeId, UnixMillis};
 use ringfence_policy::{Explanation, Member, Verdict, explain};
 
 use crate::Controller;
@@ -20,12 +20,16 @@ pub enum AskError {
 }
 
 impl Controller {
-    /// Why `from` may open a service towards `to`, or not: in the perimeter asked about, else in each that both are
+    /// Why `from` may open a service towards `to` at `wall`, or not: in the perimeter asked about, else in each that both are
     /// in, else in each that one of them is in.
     ///
     /// # Errors
     /// [`AskError`] if one of them, or the perimeter, is not there.
-    pub fn explain(&self, request: &api::ExplainRequest) -> Result<api::ExplainReport, AskError> {
+    pub fn explain(
+        &self,
+        request: &api::ExplainRequest,
+        wall: UnixMillis,
+    ) -> Result<api::ExplainReport, AskError> {
         let from = self.ask_member(&request.from)?;
         let to = self.ask_member(&request.to)?;
         let names = match &request.perimeter {
@@ -37,7 +41,7 @@ impl Controller {
             let (Some(policy), Some(compiled)) = (self.policy(&name), self.compiled(&name)) else {
                 return Err(AskError::NoPerimeter(name));
             };
-            let explanation = explain(policy, compiled, &from, &to, &request.service);
+            let explanation = explain(policy, compiled, (&from, &to), &request.service, wall);
             perimeters.push(explained(name, explanation));
         }
         let allowed = perimeters
@@ -94,6 +98,7 @@ fn explained(perimeter: Name, explanation: Explanation) -> api::Explained {
         rule: explanation.rule,
         file: Some(explanation.file),
         line: explanation.line,
+        until_ms: explanation.until,
         reason: explanation.reason,
         missing: explanation.missing,
     }

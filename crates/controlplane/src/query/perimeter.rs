@@ -1,8 +1,10 @@
 //! Perimeters: at a glance and in full.
 
+use std::collections::BTreeSet;
+
 use ringfence_control::{PeerKind, api};
 use ringfence_model::{Name, NodeId};
-use ringfence_policy::{Compiled, Policy};
+use ringfence_policy::{AllowRule, Compiled, GroupMembers, Policy};
 
 use super::count;
 use crate::Controller;
@@ -114,11 +116,11 @@ fn rule_views(perimeter: &Perimeter, compiled: &Compiled) -> Vec<api::RuleView> 
     let policy = perimeter.policy();
     let each = policy.rules.iter();
     each.map(|rule| {
-        let live = compiled.rules.iter().any(|live| live.id == rule.id);
-        let inactive = match (live, policy.grants(rule)) {
-            (true, _) => None,
-            (false, false) => Some("it needs people or conditions that nothing verifies yet".to_owned()),
-            (false, true) => Some("it has expired".to_owned()),
+        let live = compiled.rules.iter().find(|live| live.id == rule.id);
+        let inactive = match live {
+            None => Some("it has expired".to_owned()),
+            Some(live) if compiled.opens(live) => None,
+            Some(_) => idle(policy, compiled, rule),
         };
         api::RuleView {
             id: rule.id,
@@ -132,4 +134,20 @@ fn rule_views(perimeter: &Perimeter, compiled: &Compiled) -> Vec<api::RuleView> 
         }
     })
     .collect()
+}
+
+/// Why nobody may use a rule whose time is not over, unless it is that nobody is there.
+fn idle(policy: &Policy, compiled: &Compiled, rule: &AllowRule) -> Option<String> {
+    let is_absent = |name: &&Name| {
+        let group = policy.groups.get(*name).map(|group| &group.members);
+        let is_empty = compiled.groups.get(*name).is_none_or(BTreeSet::is_empty);
+        matches!(group, Some(GroupMembers::Users(_))) && is_empty
+    };
+    let absent = [&rule.from, &rule.to].into_iter().find(is_absent);
+    let absent = absent.map(|name| format!("nobody of {name} is logged in"));
+    let unmet = rule
+        .require
+        .as_ref()
+        .map(|require| format!("nobody it is for meets {require} now"));
+    absent.or(unmet)
 }

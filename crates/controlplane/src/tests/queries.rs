@@ -18,7 +18,7 @@ fn question(from: &str, to: &str, service: &str) -> api::ExplainRequest {
 fn explain_names_the_rule_or_what_is_missing() {
     let (mut world, ..) = World::with_database();
     world.enroll("web", "role=web");
-    let ask = |from, to, service| world.controller.explain(&question(from, to, service));
+    let ask = |from, to, service| world.controller.explain(&question(from, to, service), world.wall);
 
     let allowed = ask("node:app", "db", "tcp/5432").unwrap();
     let wrong_port = ask("app", "db", "tcp/22").unwrap();

@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use ipnetwork::IpNetwork;
 use ringfence_model::{Name, RuleId, UnixMillis};
 use toml::de::DeValue;
 
 use super::members::{Groups, read_group_name};
+use crate::hours::{Hours, HoursError};
 use crate::policy::AllowRule;
-use crate::reader::{Reader, Value, nearest, optional};
-use crate::require::{Hours, HoursError, Requirement};
+use crate::reader::{Reader, Value, nearest, optional, shorten};
+use crate::require::Requirement;
 use crate::service::{Service, ServiceError};
 
 pub(super) fn read_rule<'t>(
@@ -100,7 +102,7 @@ pub(super) fn read_service<'t>(reader: &mut Reader<'t>, value: &Value<'t>, key: 
 }
 
 fn read_requirement<'t>(reader: &mut Reader<'t>, value: &Value<'t>) -> Option<Requirement> {
-    let fields = reader.fields(value, "require", &["mfa", "posture", "hours"])?;
+    let fields = reader.fields(value, "require", &["mfa", "posture", "hours", "source"])?;
     let mfa = optional(&fields, "mfa", None, |value| {
         reader.duration(value, "mfa", MFA_MIN..=MFA_MAX).map(Some)
     });
@@ -112,16 +114,22 @@ fn read_requirement<'t>(reader: &mut Reader<'t>, value: &Value<'t>) -> Option<Re
     let hours = optional(&fields, "hours", None, |value| {
         read_hours(reader, value).map(Some)
     });
+    let source = optional(&fields, "source", Vec::new(), |value| {
+        reader.list(value, "source", SOURCES_MAX, |reader, item| {
+            reader.parsed(item, "source", parse_prefix)
+        })
+    });
     let requirement = Requirement {
         mfa: mfa?,
         posture: posture?,
         hours: hours?,
+        source: source?,
     };
     if requirement == Requirement::default() {
         reader.error_with_help(
             fields.span,
             "require asks for nothing",
-            "give it mfa, posture or hours, or delete it",
+            "give it mfa, posture, hours or source, or delete it",
         );
         return None;
     }
@@ -130,7 +138,35 @@ fn read_requirement<'t>(reader: &mut Reader<'t>, value: &Value<'t>) -> Option<Re
         reader.error(fields.span, format!("posture {twice} is given twice"));
         return None;
     }
+    let mut seen = BTreeSet::new();
+    if let Some(twice) = requirement.source.iter().find(|prefix| !seen.insert(*prefix)) {
+        reader.error(fields.span, format!("source {twice} is given twice"));
+        return None;
+    }
     Some(requirement)
+}
+
+/// A prefix of addresses, or one address. It must be written as it is meant: what has more digits than its prefix asks
+/// about is likely a slip, and IPv4 in the clothes of IPv6 is asked about as IPv4.
+fn parse_prefix(text: &str) -> Result<IpNetwork, String> {
+    let shown = shorten(text);
+    let Ok(prefix) = text.parse::<IpNetwork>() else {
+        return Err(format!(
+            "{shown:?} is no prefix: write 10.1.0.0/16 or 2001:db8::/32"
+        ));
+    };
+    if prefix.ip() != prefix.network() {
+        let (network, length) = (prefix.network(), prefix.prefix());
+        return Err(format!(
+            "{shown:?} has digits after its prefix: write {network}/{length}"
+        ));
+    }
+    if prefix.ip().to_canonical() != prefix.ip() {
+        return Err(format!(
+            "{shown:?} is IPv4 written as IPv6: write the IPv4 prefix"
+        ));
+    }
+    Ok(prefix)
 }
 
 fn read_hours<'t>(reader: &mut Reader<'t>, value: &Value<'t>) -> Option<Hours> {
@@ -181,6 +217,7 @@ pub const RULES_MAX: usize = 10_000;
 pub const SERVICES_MAX: usize = 64;
 
 const POSTURES_MAX: usize = 16;
+const SOURCES_MAX: usize = 64;
 const REASON_CHARS_MAX: usize = 300;
 const MFA_MIN: Duration = Duration::from_mins(1);
 const MFA_MAX: Duration = Duration::from_hours(24 * 30);

@@ -9,5 +9,7 @@
 mod answers;
 mod arbitrary;
 mod messages;
+mod model;
 mod oracle;
 mod small;
+mod verified;
