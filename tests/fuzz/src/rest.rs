@@ -163,7 +163,7 @@ fn command(
         }
         4 => {
             let request: api::ExplainRequest = read(body)?;
-            let _ = controller.explain(&request);
+            let _ = controller.explain(&request, WALL);
             None
         }
         5 => {
