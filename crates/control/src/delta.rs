@@ -96,6 +96,9 @@ pub struct RuleKey {
     pub id: RuleId,
     /// Which of the two a rule can be on one node.
     pub direction: Direction,
+    /// When it stops counting: a rule comes once for each moment at which it ends for some of its peers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<UnixMillis>,
 }
 
 /// Peers that come to or go from a set of peers.

@@ -166,6 +166,7 @@ impl RuleKey {
         Self {
             id: rule.id,
             direction: rule.direction,
+            expires: rule.expires,
         }
     }
 }
@@ -185,7 +186,8 @@ fn share_sets(rules: &mut [Rule]) {
     }
 }
 
-/// The rules by key, if the list is in the one order that a map gives back: each key once, ascending.
+/// The rules by key, if the list is in the one order that a map gives back, which is that of compiling: each key once,
+/// ascending.
 fn by_key(rules: &[Rule]) -> Option<BTreeMap<RuleKey, &Rule>> {
     if !rules.is_sorted_by(|a, b| RuleKey::of(a) < RuleKey::of(b)) {
         return None;
@@ -193,6 +195,7 @@ fn by_key(rules: &[Rule]) -> Option<BTreeMap<RuleKey, &Rule>> {
     Some(rules.iter().map(|rule| (RuleKey::of(rule), rule)).collect())
 }
 
+/// Of two rules with one key.
 fn same_but_for_peers(old: &Rule, new: &Rule) -> bool {
-    old.services == new.services && old.expires == new.expires
+    old.services == new.services
 }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::netmap::tests::{any_netmap, name, netmap, revision, segment};
+use crate::netmap::tests::{any_compiled_rules, any_netmap, name, netmap, revision, segment};
 
 fn size(delta: &Delta) -> usize {
     let mut bytes = Vec::new();
@@ -17,6 +17,18 @@ proptest! {
         new.revision = old.revision.next();
         let delta = Delta::between(&old, &new);
 
+        prop_assert_eq!(delta.apply(&old), Ok(new));
+    }
+
+    /// Whatever one rule of a direction ends at, two lists in the order of compiling are compared rule by rule.
+    #[test]
+    fn what_was_compiled_is_never_sent_whole(old in any_compiled_rules(), new in any_compiled_rules()) {
+        let with = |rules| SegmentMap { rules, ..segment(1, 2..8) };
+        let (old, new) = (netmap(4, [("a", with(old))]), netmap(5, [("a", with(new))]));
+        let delta = Delta::between(&old, &new);
+
+        let edit = delta.changed.get("a").and_then(|change| change.rules.as_ref());
+        prop_assert!(edit.is_none_or(|edit| edit.replace.is_none()));
         prop_assert_eq!(delta.apply(&old), Ok(new));
     }
 
@@ -147,6 +159,57 @@ fn one_peer_more_in_ten_thousand_rules_costs_one_peer_too() {
         "one list for all"
     );
     assert_eq!(arrived, new);
+}
+
+/// A rule that ends for a hundred laptops at a moment each.
+fn with_sessions(last_end: u64) -> SegmentMap {
+    let mut segment = segment(1, 2..102);
+    let rule = segment.rules[0].clone();
+    let ends = (2..101).map(|laptop| (laptop, 1_000 * laptop));
+    let mut ending: Vec<ringfence_policy::Rule> = ends
+        .chain([(101, last_end)])
+        .map(|(laptop, end)| ringfence_policy::Rule {
+            peers: vec![ringfence_model::NodeId(laptop)].into(),
+            expires: Some(UnixMillis(end)),
+            ..rule.clone()
+        })
+        .collect();
+    ending.sort_by_key(|rule| rule.expires);
+    segment.rules = ending;
+    segment
+}
+
+#[test]
+fn one_laptops_new_end_costs_one_entry_however_many_laptops_there_are() {
+    let old = netmap(4, [("a", with_sessions(50_500))]);
+    let new = netmap(5, [("a", with_sessions(99_500))]);
+
+    let delta = Delta::between(&old, &new);
+    let edit = delta.changed["a"].rules.as_ref().unwrap();
+
+    assert_eq!(edit.replace, None);
+    let put = edit.put.as_ref().map_or(0, |put| put.0.len());
+    assert_eq!((edit.removed.len(), edit.peers.len(), put), (1, 0, 1));
+    assert!(size(&delta) < 400, "{} bytes", size(&delta));
+    assert_eq!(delta.apply(&old), Ok(new));
+}
+
+#[test]
+fn a_laptop_that_comes_to_end_with_another_joins_its_set() {
+    let old = netmap(4, [("a", with_sessions(50_500))]);
+    let mut new = netmap(5, [("a", with_sessions(50_500))]);
+    let rules = &mut new.segments.get_mut("a").unwrap().rules;
+    rules.retain(|rule| rule.expires != Some(UnixMillis(50_500)));
+    let other = rules
+        .iter_mut()
+        .find(|rule| rule.expires == Some(UnixMillis(60_000)));
+    other.unwrap().peers = vec![ringfence_model::NodeId(60), ringfence_model::NodeId(101)].into();
+
+    let delta = Delta::between(&old, &new);
+    let edit = delta.changed["a"].rules.as_ref().unwrap();
+
+    assert_eq!((edit.removed.len(), edit.peers.len(), &edit.put), (1, 1, &None));
+    assert_eq!(delta.apply(&old), Ok(new));
 }
 
 #[test]
