@@ -49,7 +49,8 @@ pub(crate) struct Datagram {
 struct Perimeter {
     number: u8,
     members: Vec<usize>,
-    rules: BTreeMap<u32, Allow>,
+    /// By id: what it opens to whom, and until when.
+    rules: BTreeMap<u32, Vec<Allow>>,
     lease: Duration,
 }
 
@@ -134,19 +135,29 @@ impl Mesh {
         service: &str,
         expires: Option<UnixMillis>,
     ) -> u32 {
-        let perimeter = self.perimeters.get_mut(&name(perimeter)).unwrap();
-        let id = perimeter.rules.keys().max().unwrap_or(&0) + 1;
+        let rules = &mut self.perimeters.get_mut(&name(perimeter)).unwrap().rules;
+        let id = rules.keys().max().unwrap_or(&0) + 1;
         let service = service.to_owned();
-        perimeter.rules.insert(
-            id,
-            Allow {
-                from,
-                to,
-                service,
-                expires,
-            },
-        );
+        let allow = Allow {
+            from,
+            to,
+            service,
+            expires,
+        };
+        rules.insert(id, vec![allow]);
         id
+    }
+
+    /// The same rule for one more who opens, for whom it ends at another moment: theirs comes as a rule of the same id.
+    pub(crate) fn allow_too(&mut self, perimeter: &str, rule: u32, from: usize, expires: Option<UnixMillis>) {
+        let rules = &mut self.perimeters.get_mut(&name(perimeter)).unwrap().rules;
+        let allows = rules.get_mut(&rule).unwrap();
+        let allow = Allow {
+            from,
+            expires,
+            ..allows[0].clone()
+        };
+        allows.push(allow);
     }
 
     pub(crate) fn deny(&mut self, perimeter: &str, rule: u32) {
@@ -160,9 +171,9 @@ impl Mesh {
     pub(crate) fn expel(&mut self, perimeter: &str, host: usize) {
         let perimeter = self.perimeters.get_mut(&name(perimeter)).unwrap();
         perimeter.members.retain(|member| *member != host);
-        perimeter
-            .rules
-            .retain(|_, allow| allow.from != host && allow.to != host);
+        for allows in perimeter.rules.values_mut() {
+            allows.retain(|allow| allow.from != host && allow.to != host);
+        }
     }
 
     /// A new revision to everybody, with keys registered and candidates handed out.
@@ -232,7 +243,9 @@ impl Mesh {
     fn segment(&self, host: usize, name: &Name, perimeter: &Perimeter) -> SegmentMap {
         let mut peers = BTreeMap::new();
         let mut rules = Vec::new();
-        for (id, allow) in &perimeter.rules {
+        let allows = perimeter.rules.iter();
+        let allows = allows.flat_map(|(id, allows)| allows.iter().map(move |allow| (id, allow)));
+        for (id, allow) in allows {
             let (direction, peer) = match (allow.from == host, allow.to == host) {
                 (true, false) => (Direction::Egress, allow.to),
                 (false, true) => (Direction::Ingress, allow.from),

@@ -1,11 +1,14 @@
 //! What policy no longer allows ends at once, at both ends.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use ringfence_dataplane::{DropReason, Event};
-use ringfence_model::UnixMillis;
+use ringfence_model::{NodeId, UnixMillis};
 use ringfence_packet::{Protocol, TcpFlags, udp_datagram};
 use ringfence_policy::{CloseReason, Refusal};
 
-use crate::mesh::{Mesh, name, reset_seq, tcp};
+use crate::mesh::{Connection, Mesh, name, reset_seq, tcp};
 
 #[test]
 fn a_rule_removed_resets_the_connection_at_both_ends() {
@@ -174,11 +177,11 @@ fn a_rule_that_expires_ends_its_flows_on_time_and_unasked() {
     mesh.push();
     let connection = mesh.connect("db", 0, 1, 5432);
     let due = mesh.hosts[0].dataplane.poll_timeout().unwrap();
-    assert!(due <= mesh.now + std::time::Duration::from_secs(30));
+    assert!(due <= mesh.now + Duration::from_secs(30));
 
-    mesh.pass(std::time::Duration::from_millis(29_900));
+    mesh.pass(Duration::from_millis(29_900));
     assert!(mesh.received(0, "db").is_empty());
-    mesh.pass(std::time::Duration::from_millis(100));
+    mesh.pass(Duration::from_millis(100));
 
     let at_client = mesh.received(0, "db");
     assert_eq!(
@@ -192,6 +195,83 @@ fn a_rule_that_expires_ends_its_flows_on_time_and_unasked() {
     let flow = mesh.flow_v4("db", 0, 1, (Protocol::TCP, 5432));
     let again = mesh.send(0, "db", &tcp(flow, 1, 0, TcpFlags::SYN, b""));
     assert_eq!(again, Err(DropReason::Refused(Refusal::NotAllowed)));
+}
+
+/// Who a rule ended for at this host, in order, and how their conversations are recorded.
+fn ended(mesh: &mut Mesh, host: usize) -> Vec<(NodeId, CloseReason)> {
+    let events = std::mem::take(&mut mesh.hosts[host].events);
+    let closed = events.into_iter().filter_map(|event| match event {
+        Event::FlowClosed(closed) => Some((closed.peer, closed.why)),
+        _ => None,
+    });
+    closed.collect()
+}
+
+#[test]
+fn a_rule_that_ends_for_each_at_another_second_ends_their_live_flows_then_with_nobody_to_ask() {
+    let mut mesh = Mesh::with_hosts("db", 5);
+    let [first, second, third] = [10, 20, 20].map(|seconds| UnixMillis(mesh.wall().0 + seconds * 1_000));
+    let rule = mesh.allow_until("db", 1, 0, "tcp/5432", Some(second));
+    mesh.allow_too("db", rule, 2, Some(first));
+    mesh.allow_too("db", rule, 3, Some(third));
+    mesh.allow_too("db", rule, 4, None);
+    mesh.push();
+    let connections: Vec<Connection> = (1..5).map(|client| mesh.connect("db", client, 0, 5432)).collect();
+    let live = |mesh: &mut Mesh, client: usize| {
+        let connection = &connections[client - 1];
+        let (seq, ack) = (connection.client_next, connection.server_next);
+        let packet = tcp(connection.flow, seq, ack, TcpFlags::ACK, b"more");
+        let sent = mesh.send(client, "db", &packet);
+        (sent.is_ok(), mesh.received(0, "db").contains(&packet))
+    };
+
+    // From here on no netmap comes: each node has its own clock alone.
+    for (gone, left) in [(&[2][..], &[1, 3, 4][..]), (&[1, 3], &[4])] {
+        mesh.pass(Duration::from_millis(9_999));
+        for client in gone.iter().chain(left) {
+            assert_eq!(
+                live(&mut mesh, *client),
+                (true, true),
+                "{client}, a millisecond before"
+            );
+        }
+        for host in 0..5 {
+            assert_eq!(ended(&mut mesh, host), []);
+            assert!(mesh.received(host, "db").is_empty());
+        }
+        mesh.pass(Duration::from_millis(1));
+
+        let expired = |host: usize| (mesh.hosts[host].id, CloseReason::Expired);
+        let (server, clients) = (expired(0), gone.iter().map(|client| expired(*client)));
+        let clients: BTreeSet<(NodeId, CloseReason)> = clients.collect();
+        let at_server: Vec<(NodeId, CloseReason)> = ended(&mut mesh, 0);
+        assert_eq!(at_server.len(), gone.len(), "once each");
+        assert_eq!(BTreeSet::from_iter(at_server), clients);
+        let resets = mesh.received(0, "db");
+        for client in gone {
+            let connection = &connections[client - 1];
+            assert_eq!(ended(&mut mesh, *client), [server], "{client}");
+            assert!(
+                mesh.received(*client, "db")
+                    .iter()
+                    .any(|packet| reset_seq(packet, connection.flow.reversed())
+                        == Some(connection.server_next))
+            );
+            assert!(
+                resets
+                    .iter()
+                    .any(|packet| reset_seq(packet, connection.flow).is_some())
+            );
+            assert_eq!(live(&mut mesh, *client), (false, false), "{client}");
+        }
+        for client in left {
+            assert_eq!(live(&mut mesh, *client), (true, true), "{client}");
+            assert_eq!(ended(&mut mesh, *client), [], "{client}");
+        }
+        for host in 0..5 {
+            mesh.received(host, "db");
+        }
+    }
 }
 
 #[test]
