@@ -4,6 +4,7 @@
 //! what it asks at the moment it was compiled for, and until the clock alone ends that.
 
 mod holders;
+mod warnings;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,11 +15,12 @@ use serde::{Deserialize, Serialize};
 use crate::coverage::Coverage;
 use crate::diagnostic::Diagnostic;
 use crate::peer_set::PeerSet;
-use crate::policy::{AllowRule, Endpoint, Group, GroupMembers, Member, Policy, Spread};
+use crate::policy::{AllowRule, Group, GroupMembers, Member, Policy, Spread};
 use crate::require::{End, Requirement, earliest};
 use crate::rule::{Direction, Rule};
 use crate::service::Service;
 use holders::Holders;
+use warnings::warnings;
 
 /// One perimeter's policy, resolved against the nodes there are at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -382,38 +384,4 @@ impl Side<'_> {
             expires: self.rule.expires,
         }
     }
-}
-
-fn warnings(
-    policy: &Policy,
-    groups: &BTreeMap<Name, BTreeSet<NodeId>>,
-    members: &[Member],
-    wall: UnixMillis,
-) -> Vec<Diagnostic> {
-    let mut warnings = Vec::new();
-    for (name, group) in &policy.groups {
-        let empty = groups.get(name).is_none_or(BTreeSet::is_empty);
-        if let GroupMembers::Nodes(selector) = &group.members
-            && empty
-        {
-            let message = format!("group {name} matches no node: none has {selector}");
-            warnings.push(Diagnostic::new(&policy.file, group.place, message));
-        }
-    }
-    for rule in policy.rules.iter().filter(|rule| !rule.is_live(wall)) {
-        let message = format!("rule {} has expired: it opens nothing", rule.id);
-        let warning = Diagnostic::new(&policy.file, rule.place, message);
-        warnings.push(warning.with_help("delete it, or give it a later `expires`"));
-    }
-    for expectation in &policy.expectations {
-        for end in [&expectation.from, &expectation.to] {
-            let Endpoint::Node(name) = end else { continue };
-            if members.iter().all(|member| member.name != *name) {
-                let message = format!("no node is named {name}: this check says nothing about one");
-                warnings.push(Diagnostic::new(&policy.file, expectation.place, message));
-            }
-        }
-    }
-    warnings.sort_by_key(|warning| warning.offset);
-    warnings
 }
