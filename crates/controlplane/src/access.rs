@@ -2,7 +2,7 @@
 
 use ringfence_model::{Name, NodeId};
 
-use crate::{Actor, ActorKind, Command, Controller, Node, PeopleCommand, Refusal};
+use crate::{AccessCommand, Actor, ActorKind, Command, Controller, Node, PeopleCommand, Refusal};
 
 /// Why a certificate gives no access. It may be valid in every other way.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +52,19 @@ fn permits_people(actor: &Actor, command: &PeopleCommand) -> bool {
     }
 }
 
+/// A node asks for the person at it; who answers is somebody else.
+fn permits_access(actor: &Actor, command: &AccessCommand) -> bool {
+    let is_admin = actor.kind == ActorKind::Admin;
+    match command {
+        AccessCommand::Request { node, .. } => {
+            is_admin || (actor.kind == ActorKind::Node && actor.name == node.to_string())
+        }
+        // Of whom it is, is looked at where it is known.
+        AccessCommand::End { .. } => is_admin || actor.kind == ActorKind::Node,
+        AccessCommand::Approve { .. } | AccessCommand::Deny { .. } | AccessCommand::Review { .. } => is_admin,
+    }
+}
+
 /// Whether an actor of this kind may ask for this command at all. A node asks for itself alone.
 pub(crate) fn permit(actor: &Actor, command: &Command) -> Result<(), Refusal> {
     let permitted = match command {
@@ -63,6 +76,7 @@ pub(crate) fn permit(actor: &Actor, command: &Command) -> Result<(), Refusal> {
         | Command::RemoveNode { .. }
         | Command::AddDevice { .. }
         | Command::RemoveDevice { .. } => actor.kind == ActorKind::Admin,
+        Command::Access(command) => permits_access(actor, command),
         Command::People(command) => permits_people(actor, command),
         Command::Enroll { token, .. } => actor.kind == ActorKind::Token && actor.name == token.to_string(),
         Command::RegisterKey { node, .. } => actor.kind == ActorKind::Node && actor.name == node.to_string(),

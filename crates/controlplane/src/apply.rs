@@ -4,6 +4,7 @@
 
 mod members;
 mod people;
+mod requests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -135,6 +136,7 @@ impl State {
                 Ok(())
             }
             Event::People(event) => self.apply_people_event(event, wall),
+            Event::Access(event) => self.apply_access_event(event, wall),
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ringfence_model::{Labels, Name, NodeId, PublicKey, Revision, TokenId, UnixMillis};
 use serde::{Deserialize, Serialize};
 
-use crate::{Identity, PeopleCommand, TokenHash};
+use crate::{AccessCommand, Identity, PeopleCommand, TokenHash};
 
 /// What may be asked of a controller. [`crate::Controller::propose`] answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +94,8 @@ pub enum Command {
         /// Which.
         name: Name,
     },
+    /// Access on request.
+    Access(AccessCommand),
     /// People and their sessions.
     People(PeopleCommand),
     /// Notes a certificate that the CA is about to hand to a node.
@@ -117,7 +119,7 @@ pub enum Command {
     /// Starts a new term: after a restore from a backup, so that nodes do not take the controller's word for older
     /// than what they have (DESIGN.md, decision 4).
     StartTerm,
-    /// Ends what is due: tokens, devices, sessions, rules. See [`crate::Controller::poll_timeout`].
+    /// Ends what is due: tokens, devices, sessions, access on request, rules. See [`crate::Controller::poll_timeout`].
     Tick,
 }
 
@@ -139,6 +141,7 @@ impl Command {
             | Self::RemoveNode { .. }
             | Self::RemoveDevice { .. }
             | Self::Tick => true,
+            Self::Access(command) => command.is_removal(),
             Self::People(command) => command.is_removal(),
             Self::ApplyPerimeters { .. }
             | Self::CreateToken { .. }
@@ -165,6 +168,7 @@ impl Command {
             Self::RegisterKey { .. } => "key.register",
             Self::AddDevice { .. } => "device.add",
             Self::RemoveDevice { .. } => "device.remove",
+            Self::Access(command) => command.method(),
             Self::People(command) => command.method(),
             Self::RecordCertificate { .. } => "certificate.record",
             Self::RecordRefusal { .. } => "refusal.record",

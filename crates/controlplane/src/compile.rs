@@ -113,6 +113,14 @@ impl Views {
 pub(crate) fn compile_perimeter(state: &State, name: &Name) -> Option<Compiled> {
     let perimeter = state.perimeters.get(name)?;
     let members = state.members_for(name);
+    let policy = state.policy_in_force(perimeter);
+    Some(compile(&policy, &members, perimeter.judged_at))
+}
+
+/// The same by its file alone, without what was granted on request.
+pub(crate) fn compile_file(state: &State, name: &Name) -> Option<Compiled> {
+    let perimeter = state.perimeters.get(name)?;
+    let members = state.members_for(name);
     Some(compile(perimeter.policy(), &members, perimeter.judged_at))
 }
 
@@ -175,6 +183,11 @@ impl Touched {
                 if let Some(node) = event.node() {
                     self.add_groups_of(node, before);
                 }
+            }
+            Event::Access(event) => {
+                let touched = event.touched();
+                self.groups
+                    .extend(touched.map(|(name, node)| (name.clone(), node)));
             }
             Event::TokenCreated { .. }
             | Event::TokenUsed { .. }

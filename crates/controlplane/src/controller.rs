@@ -137,6 +137,8 @@ impl Controller {
         let ends = ends.chain(devices.filter_map(|device| device.expires));
         let sessions = self.state.sessions.values();
         let ends = ends.chain(sessions.map(|session| session.expires));
+        let access = self.state.access.values();
+        let ends = ends.chain(access.filter_map(|request| request.ends()));
         ends.chain(self.views.next_change()).min()
     }
 

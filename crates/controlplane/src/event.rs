@@ -7,7 +7,7 @@ use ipnetwork::{Ipv4Network, Ipv6Network};
 use ringfence_model::{Labels, Name, NodeId, OverlayAddresses, PublicKey, RuleId, TokenId};
 use serde::{Deserialize, Serialize};
 
-use crate::{Certificate, Device, Node, PeopleEvent, PolicyFile, Token};
+use crate::{AccessEvent, Certificate, Device, Node, PeopleEvent, PolicyFile, Token};
 
 /// One fact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -205,6 +205,15 @@ pub enum Event {
     /// What became of people. Written as that event alone.
     #[serde(untagged)]
     People(Box<PeopleEvent>),
+    /// What became of requests for access. Written as that event alone.
+    #[serde(untagged)]
+    Access(Box<AccessEvent>),
+}
+
+impl From<AccessEvent> for Event {
+    fn from(event: AccessEvent) -> Self {
+        Self::Access(Box::new(event))
+    }
 }
 
 impl From<PeopleEvent> for Event {
@@ -243,6 +252,7 @@ impl Event {
             Self::DeviceExpired { .. } => "device-expired",
             Self::Refused { .. } => "refused",
             Self::People(event) => event.kind(),
+            Self::Access(event) => event.kind(),
         }
     }
 }

@@ -32,6 +32,7 @@ mod propose;
 mod query;
 mod receipt;
 mod refusal;
+mod request;
 mod snapshot;
 mod state;
 mod tables;
@@ -57,6 +58,10 @@ pub use presence::{CANDIDATES_MAX, Connection, Enforcement, NodePresence};
 pub use query::{ApplyOptions, ApplyPlan, AskError, DeviceConfig, DevicePeer, FlowChanges, audit_entry};
 pub use receipt::{REVISIONS_TIMED_MAX, Receipt, Slowest};
 pub use refusal::{Refusal, RefusalKind};
+pub use request::{
+    AccessCommand, AccessEnd, AccessEvent, AccessRequest, AccessStanding, Approval, Asker, AskingPerson,
+    Urgency,
+};
 pub use snapshot::{LoadError, Replay, SNAPSHOT_FORMAT, Snapshot};
 pub use state::Mesh;
 pub use token::{Token, TokenHash, TokenState};

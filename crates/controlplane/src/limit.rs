@@ -40,6 +40,24 @@ pub const GROUP_BYTES_MAX: usize = 255;
 pub const METHODS_PER_LOGIN_MAX: usize = 16;
 /// Bytes of each method, of the context class and of the provider's own session.
 pub const CONTEXT_BYTES_MAX: usize = 255;
+/// Requests for access that wait, are granted or owe a review.
+pub const ACCESS_REQUESTS_MAX: usize = 4_096;
+/// Of those of one node.
+pub const ACCESS_PER_NODE_MAX: usize = 16;
+/// Of those to one perimeter.
+pub const ACCESS_PER_PERIMETER_MAX: usize = 256;
+/// Approvals that the most urgent request needs.
+pub const ACCESS_APPROVALS_MAX: usize = 2;
+/// The shortest time access is granted for.
+pub const ACCESS_LENGTH_MIN: Duration = Duration::from_mins(1);
+/// The longest. It is not more than [`ACCESS_REVIEW_WITHIN`]: what nobody approved has ended when its review is due.
+pub const ACCESS_LENGTH_MAX: Duration = Duration::from_hours(24);
+/// How long a request waits for an answer.
+pub const ACCESS_ANSWER_WITHIN: Duration = Duration::from_hours(24);
+/// Within what time somebody is to review what nobody approved.
+pub const ACCESS_REVIEW_WITHIN: Duration = Duration::from_hours(24);
+/// Bytes of the reason of a request, and of each answer.
+pub const ACCESS_REASON_BYTES_MAX: usize = 512;
 /// Policy files in one apply.
 pub const FILES_PER_APPLY_MAX: usize = PERIMETERS_MAX;
 /// Bytes of the policy files of one apply.

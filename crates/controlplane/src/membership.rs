@@ -1,4 +1,7 @@
-//! Who is a member of which perimeter, by labels and by who is logged in; members get their addresses at once.
+//! Who is a member of which perimeter, by labels, by who is logged in and by what was granted; members get their addresses
+//! at once.
+
+use std::collections::BTreeSet;
 
 use ringfence_model::{Labels, Name, NodeId, SEGMENTS_PER_NODE_MAX, UnixMillis};
 use ringfence_policy::{Facts, Policy};
@@ -6,12 +9,19 @@ use ringfence_policy::{Facts, Policy};
 use crate::address::{self, V4_BLOCKS};
 use crate::draft::Draft;
 use crate::limit::MEMBERS_PER_PERIMETER_MAX;
+use crate::perimeter::Perimeter;
 use crate::{Event, Refusal};
 
-/// Whether someone with these labels, of whom this is verified, is a member of the policy's perimeter at `wall`.
+/// Whether someone with these labels, of whom this is verified, is a member by the policy's own groups at `wall`.
 pub(crate) fn selects(policy: &Policy, labels: &Labels, facts: &Facts, wall: UnixMillis) -> bool {
     let mut groups = policy.groups.values();
     groups.any(|group| group.members.matches(labels, facts, wall))
+}
+
+/// The perimeters that someone is in by what was granted to them, whatever else they are in by.
+fn granted_to(draft: &Draft, id: NodeId) -> BTreeSet<Name> {
+    let granted = draft.state.grantees().filter(|(_, node)| *node == id);
+    granted.map(|(name, _)| name.clone()).collect()
 }
 
 /// Brings a node's memberships in line with its labels and with who is logged in there.
@@ -19,9 +29,11 @@ pub(crate) fn settle_node(draft: &mut Draft, id: NodeId) -> Result<(), Refusal> 
     let node = draft.state.member(id).ok_or(Refusal::NoNode(id))?;
     let mut leaves = Vec::new();
     let mut joins = Vec::new();
+    let granted = granted_to(draft, id);
     for perimeter in draft.state.perimeters.values() {
         let policy = perimeter.policy();
-        let is_selected = selects(policy, &node.labels, &node.facts, draft.wall);
+        let is_selected =
+            selects(policy, &node.labels, &node.facts, draft.wall) || granted.contains(&perimeter.name);
         match (perimeter.seat(id).is_some(), is_selected) {
             (true, false) => leaves.push(perimeter.name.clone()),
             (false, true) => joins.push(perimeter.name.clone()),
@@ -42,10 +54,13 @@ pub(crate) fn withdraw_node(draft: &mut Draft, id: NodeId) {
     let Some(member) = draft.state.member(id) else {
         return;
     };
-    let is_selected = |policy| selects(policy, &member.labels, &member.facts, draft.wall);
+    let granted = granted_to(draft, id);
+    let is_selected = |perimeter: &Perimeter| {
+        selects(perimeter.policy(), &member.labels, &member.facts, draft.wall)
+            || granted.contains(&perimeter.name)
+    };
     let perimeters = draft.state.perimeters.values();
-    let left =
-        perimeters.filter(|perimeter| perimeter.seat(id).is_some() && !is_selected(perimeter.policy()));
+    let left = perimeters.filter(|perimeter| perimeter.seat(id).is_some() && !is_selected(perimeter));
     let names: Vec<Name> = left.map(|perimeter| perimeter.name.clone()).collect();
     for name in &names {
         leave(draft, name, id);
@@ -58,10 +73,13 @@ pub(crate) fn settle_perimeter(draft: &mut Draft, name: &Name) -> Result<(), Ref
     let perimeter = draft.perimeter(name)?;
     let mut leaves = Vec::new();
     let mut joins = Vec::new();
+    let granted = draft.state.grantees().filter(|(of, _)| *of == name);
+    let granted: BTreeSet<NodeId> = granted.map(|(_, node)| node).collect();
     for candidate in &candidates {
         let is_member = perimeter.seat(candidate.id).is_some();
         let policy = perimeter.policy();
-        let is_selected = selects(policy, &candidate.labels, &candidate.facts, draft.wall);
+        let is_selected = selects(policy, &candidate.labels, &candidate.facts, draft.wall)
+            || granted.contains(&candidate.id);
         match (is_member, is_selected) {
             (true, false) => leaves.push(candidate.id),
             (false, true) => joins.push(candidate.id),

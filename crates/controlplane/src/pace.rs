@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use ringfence_model::{NodeId, UnixMillis};
 
 use crate::limit::{OWN_ENTRIES_BURST, OWN_ENTRY_EVERY};
-use crate::{Actor, ActorKind, Event, PeopleEvent, Refusal};
+use crate::{AccessEvent, Actor, ActorKind, Event, PeopleEvent, Refusal};
 
 /// Of every node that brought about an entry since the controller started: until when its allowance is spent (a token
 /// bucket, as ITU-T I.371 writes it). It is not in the log, and decides nothing about access.
@@ -74,6 +74,10 @@ fn brought_about_by(actor: &Actor, event: &Event) -> Option<NodeId> {
         Event::People(event) => match event.as_ref() {
             PeopleEvent::SessionStarted { session } => Some(session.node),
             PeopleEvent::SessionRenewed { after, .. } => Some(after.node),
+            _ => None,
+        },
+        Event::Access(event) if actor.kind == ActorKind::Node => match event.as_ref() {
+            AccessEvent::AccessRequested { request } => Some(request.node),
             _ => None,
         },
         Event::Refused { .. } if actor.kind == ActorKind::Node => actor.name.parse().ok(),

@@ -8,6 +8,7 @@ mod keys;
 mod nodes;
 mod people;
 mod perimeters;
+mod requests;
 mod time;
 mod tokens;
 
@@ -94,6 +95,7 @@ fn dispatch(draft: &mut Draft, command: Command) -> Result<(), Refusal> {
             devices::add(draft, device)
         }
         Command::RemoveDevice { name } => devices::remove(draft, &name),
+        Command::Access(command) => requests::dispatch(draft, command),
         Command::People(command) => people::dispatch(draft, command),
         Command::RecordCertificate {
             node,

@@ -6,6 +6,7 @@ mod explain;
 mod people;
 mod perimeter;
 mod report;
+mod requests;
 
 pub use audit::audit_entry;
 pub use device::{DeviceConfig, DevicePeer};

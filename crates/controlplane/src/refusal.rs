@@ -1,7 +1,9 @@
 //! Why a command is refused.
 
 use ringfence_control::NETMAP_WEIGHT_MAX;
-use ringfence_model::{Name, NodeId, Revision, SEGMENTS_PER_NODE_MAX, SessionId, TokenId, UnixMillis};
+use ringfence_model::{
+    AccessId, Name, NodeId, Revision, SEGMENTS_PER_NODE_MAX, SessionId, TokenId, UnixMillis,
+};
 use ringfence_policy::Diagnostic;
 
 use crate::limit;
@@ -149,6 +151,35 @@ pub enum Refusal {
     /// A session of no time or too long.
     #[error("a session lasts for 1 minute to 30 days")]
     SessionLength,
+    /// A node that asks for access for nobody.
+    #[error("nobody is logged in at node {0}: log in first")]
+    NobodyThere(NodeId),
+    /// A group that the perimeter does not have.
+    #[error("perimeter {perimeter} has no group {group}")]
+    NoSuchGroup {
+        /// Which perimeter.
+        perimeter: Name,
+        /// Which group.
+        group: Name,
+    },
+    /// Access for no time or too long.
+    #[error("access is granted for 1 minute to 24 hours")]
+    AccessLength,
+    /// A request without a reason.
+    #[error("say why: whoever approves needs a reason")]
+    NoReason,
+    /// No such request.
+    #[error("there is no request for access {0}: `ringfence access ls` lists them")]
+    NoAccess(AccessId),
+    /// A request that does not wait for an answer any more.
+    #[error("request {0} does not wait for an answer any more")]
+    AccessAnswered(AccessId),
+    /// An answer to one's own request.
+    #[error("request {0} is your own: somebody else has to answer it")]
+    OwnAccess(AccessId),
+    /// Who broke the glass before and was not reviewed in time.
+    #[error("access {0} was opened without approval and never reviewed: have it reviewed first")]
+    ReviewOwed(AccessId),
     /// A node in too many perimeters.
     #[error(
         "{name} would be a member of {count} perimeters: a node can be in at most {SEGMENTS_PER_NODE_MAX}"
@@ -224,6 +255,8 @@ impl Refusal {
             | Self::TokenUsed { .. }
             | Self::TokenExpired { .. }
             | Self::TokenRevoked { .. }
+            | Self::OwnAccess(_)
+            | Self::ReviewOwed(_)
             | Self::UserDeactivated(_) => RefusalKind::Denied,
             Self::Policy(_)
             | Self::NoFiles
@@ -236,17 +269,23 @@ impl Refusal {
             | Self::ExpiryPast
             | Self::Nameless
             | Self::SessionLength
+            | Self::NoSuchGroup { .. }
+            | Self::AccessLength
+            | Self::NoReason
             | Self::Serial => RefusalKind::Invalid,
             Self::NoPerimeter(_)
             | Self::NoNode(_)
             | Self::NoDevice(_)
             | Self::NoSession(_)
             | Self::NoUser(_)
+            | Self::NoAccess(_)
             | Self::NothingToRevoke(_) => RefusalKind::NotFound,
             Self::Stale { .. }
             | Self::NameTaken { .. }
             | Self::IdentityTaken(_)
             | Self::NotMember { .. }
+            | Self::NobodyThere(_)
+            | Self::AccessAnswered(_)
             | Self::KeyTaken => RefusalKind::Conflict,
             Self::TooManySegments { .. }
             | Self::TooHeavy { .. }
@@ -289,6 +328,14 @@ impl Refusal {
             Self::UserDeactivated(_) => "user-deactivated",
             Self::Nameless => "nameless",
             Self::SessionLength => "session-length",
+            Self::NobodyThere(_) => "nobody-there",
+            Self::NoSuchGroup { .. } => "no-such-group",
+            Self::AccessLength => "access-length",
+            Self::NoReason => "no-reason",
+            Self::NoAccess(_) => "no-access",
+            Self::AccessAnswered(_) => "access-answered",
+            Self::OwnAccess(_) => "own-access",
+            Self::ReviewOwed(_) => "review-owed",
             Self::TooManySegments { .. } => "too-many-segments",
             Self::TooHeavy { .. } => "too-heavy",
             Self::Limit { .. } => "limit",

@@ -3,18 +3,19 @@
 //! **Invariant:** a state is made by applying events in order, and by nothing else; two states that applied the same
 //! log are equal. Names are unique among nodes and devices, WireGuard keys among all segments and devices.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ipnetwork::Ipv6Network;
-use ringfence_model::{Name, NodeId, PublicKey, Revision, TokenId, UnixMillis};
-use ringfence_policy::{Facts, Member};
+use ringfence_model::{AccessId, Name, NodeId, PublicKey, Revision, TokenId, UnixMillis};
+use ringfence_policy::{Facts, GrantedRule, Member, Policy};
 use serde::{Deserialize, Serialize};
 
 use crate::address::Pool;
 use crate::change::{ChainHash, ChainHead};
 use crate::perimeter::Perimeter;
-use crate::{Device, Node, Session, Token, User, UserId};
+use crate::{AccessRequest, Device, Node, Session, Token, User, UserId};
 
 /// Everything the log says. Records are shared: a draft costs a reference each, not a copy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +33,10 @@ pub(crate) struct State {
     pub(crate) users: BTreeMap<UserId, Arc<User>>,
     /// Who is logged in, by node.
     pub(crate) sessions: BTreeMap<NodeId, Arc<Session>>,
+    /// What was asked for and is not over.
+    pub(crate) access: BTreeMap<AccessId, Arc<AccessRequest>>,
+    /// The number of the last request ever made.
+    pub(crate) last_access: AccessId,
     /// Who has which name.
     pub(crate) names: BTreeMap<Name, NodeId>,
     /// Who has which WireGuard key.
@@ -72,6 +77,8 @@ impl State {
             tokens: BTreeMap::new(),
             users: BTreeMap::new(),
             sessions: BTreeMap::new(),
+            access: BTreeMap::new(),
+            last_access: AccessId(0),
             names: BTreeMap::new(),
             keys: BTreeMap::new(),
             v4_blocks: Pool::default(),
@@ -101,6 +108,23 @@ impl State {
         let devices = self.devices.values();
         let devices = devices.filter(|device| device.perimeter == *perimeter);
         nodes.chain(devices.map(|device| device.as_member())).collect()
+    }
+
+    /// A perimeter's file, and what was granted on request besides.
+    pub(crate) fn policy_in_force<'a>(&self, perimeter: &'a Perimeter) -> Cow<'a, Policy> {
+        let requests = self.access.values();
+        let requests = requests.filter(|request| request.perimeter == perimeter.name);
+        let granted: Vec<GrantedRule> = requests.filter_map(|request| request.rule()).collect();
+        if granted.is_empty() {
+            return Cow::Borrowed(perimeter.policy());
+        }
+        Cow::Owned(perimeter.policy().with_granted(&granted))
+    }
+
+    /// Who is a member of which perimeter by what was granted to them.
+    pub(crate) fn grantees(&self) -> impl Iterator<Item = (&Name, NodeId)> {
+        let open = self.access.values().filter(|request| request.is_open());
+        open.map(|request| (&request.perimeter, request.node))
     }
 
     /// A node as policy sees it, with what is verified about the person at it.

@@ -4,7 +4,7 @@ use ringfence_model::TableSize;
 
 use crate::Controller;
 use crate::address::{V4_BLOCKS, V6_SUBNETS};
-use crate::limit::{DEVICES_MAX, NODES_MAX, PERIMETERS_MAX, TOKENS_MAX, USERS_MAX};
+use crate::limit::{ACCESS_REQUESTS_MAX, DEVICES_MAX, NODES_MAX, PERIMETERS_MAX, TOKENS_MAX, USERS_MAX};
 use crate::perimeter::Perimeter;
 use crate::state::State;
 
@@ -45,6 +45,8 @@ impl State {
             tokens,
             users,
             sessions,
+            access,
+            last_access: _,
             names,
             keys,
             v4_blocks,
@@ -60,6 +62,7 @@ impl State {
             TableSize::new("join tokens", tokens.len(), TOKENS_MAX),
             TableSize::new("people", users.len(), USERS_MAX),
             TableSize::new("sessions of people", sessions.len(), nodes.len()),
+            TableSize::new("requests for access", access.len(), ACCESS_REQUESTS_MAX),
             TableSize::new("names", names.len(), nodes.len() + devices.len()),
             TableSize::new("WireGuard keys", keys.len(), keys_held + devices.len()),
             TableSize::new("IPv4 blocks", v4_blocks.len(), V4_BLOCKS as usize),

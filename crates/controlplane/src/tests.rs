@@ -10,6 +10,8 @@ mod perimeters;
 mod presence;
 mod properties;
 mod queries;
+mod request_histories;
+mod requests;
 mod scale;
 mod sessions;
 mod time;

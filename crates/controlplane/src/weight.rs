@@ -22,7 +22,7 @@ use crate::draft::Draft;
 use crate::netmap::peer_map;
 use crate::perimeter::Perimeter;
 use crate::state::State;
-use crate::{Controller, Event, Node, Refusal};
+use crate::{AccessEvent, Controller, Event, Node, Refusal};
 
 /// Whether every node that `draft` makes heavier still gets a netmap that a message holds.
 pub(crate) fn check(controller: &Controller, draft: &Draft) -> Result<(), Refusal> {
@@ -90,6 +90,11 @@ fn grown(before: &State, events: &[Event]) -> BTreeSet<Name> {
                     .into_iter()
                     .flatten(),
             ),
+            Event::Access(event) => {
+                if let AccessEvent::AccessOpened { perimeter, .. } = event.as_ref() {
+                    grown.insert(perimeter.clone());
+                }
+            }
             // Keys are in the weight before they are registered; everything else takes away, or is in no netmap.
             _ => {}
         }
@@ -115,7 +120,7 @@ fn heavy_by_seats<'a>(state: &'a State, grown: &BTreeSet<Name>) -> Vec<&'a Node>
                 state
                     .perimeters
                     .get(name)
-                    .map_or(0, |perimeter| seats_bound(perimeter))
+                    .map_or(0, |perimeter| seats_bound(state, perimeter))
             };
             *bounds.entry(name).or_insert_with(bound)
         });
@@ -127,8 +132,8 @@ fn heavy_by_seats<'a>(state: &'a State, grown: &BTreeSet<Name>) -> Vec<&'a Node>
 }
 
 /// What a segment of the perimeter weighs at most, whoever's it is.
-fn seats_bound(perimeter: &Perimeter) -> usize {
-    let policy = perimeter.policy();
+fn seats_bound(state: &State, perimeter: &Perimeter) -> usize {
+    let policy = state.policy_in_force(perimeter);
     let (seats, groups) = (perimeter.seats.len(), policy.groups.len());
     let mut count = SegmentCount {
         prefixes: perimeter.v4.len(),
@@ -458,7 +463,9 @@ pub(crate) fn weights(controller: &Controller, id: NodeId) -> Option<[usize; 4]>
     let state = controller.state();
     let node = known(state, id)?;
     let perimeters = node.perimeters.iter().map(|name| &state.perimeters[name]);
-    let by_seats = perimeters.map(|perimeter| seats_bound(perimeter)).sum::<usize>();
+    let by_seats = perimeters
+        .map(|perimeter| seats_bound(state, perimeter))
+        .sum::<usize>();
     let scales = scales(state, &[node], |name| controller.views().perimeter(name));
     Some([
         NETMAP_HEAD_BYTES_MAX + by_seats,

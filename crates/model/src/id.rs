@@ -33,11 +33,18 @@ pub struct LockId(pub u64);
 
 /// The place of an allow rule in its perimeter's policy, counted from 1 in file order.
 ///
-/// Written `#3`; with the perimeter it is a rule's full name: `payments-db#3`.
+/// Written `#3`; with the perimeter it is a rule's full name: `payments-db#3`. A rule that is in no file, but was granted
+/// on request, is `payments-db#grant-17`: its numbers lie above those that a file can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = u32))]
 pub struct RuleId(pub u32);
+
+/// Names one request for access, and the grant that comes of it. Counted from 1 for the life of the mesh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = u32))]
+pub struct AccessId(pub u32);
 
 /// A text is not an id of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -90,8 +97,37 @@ hex_id!(TokenId);
 hex_id!(SessionId);
 hex_id!(LockId);
 
+impl RuleId {
+    /// The rule that a request for access becomes once it is granted.
+    pub const fn granted(access: AccessId) -> Self {
+        Self(GRANTED_FROM | access.0)
+    }
+
+    /// Whether it is in no file, but was granted on request.
+    pub const fn is_granted(self) -> bool {
+        self.0 >= GRANTED_FROM
+    }
+}
+
+impl AccessId {
+    /// The last there can be.
+    pub const MAX: Self = Self(GRANTED_FROM - 1);
+}
+
+/// Far above the rules of the longest file.
+const GRANTED_FROM: u32 = 1 << 31;
+
+impl fmt::Display for AccessId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 impl fmt::Display for RuleId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_granted() {
+            return write!(f, "#grant-{}", self.0 - GRANTED_FROM);
+        }
         write!(f, "#{}", self.0)
     }
 }
@@ -99,6 +135,13 @@ impl fmt::Display for RuleId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_granted_rule_is_told_from_those_of_a_file() {
+        assert_eq!(RuleId(3).to_string(), "#3");
+        assert_eq!(RuleId::granted(AccessId(17)).to_string(), "#grant-17");
+        assert!(RuleId::granted(AccessId::MAX).is_granted() && !RuleId(10_000).is_granted());
+    }
 
     #[test]
     fn one_id_has_one_spelling() {

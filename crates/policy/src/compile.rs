@@ -107,9 +107,7 @@ pub struct Opening {
 pub fn compile(policy: &Policy, members: &[Member], wall: UnixMillis) -> Compiled {
     let mut groups: BTreeMap<Name, BTreeSet<NodeId>> = BTreeMap::new();
     for (name, group) in &policy.groups {
-        let inside = members
-            .iter()
-            .filter(|member| group.members.matches(&member.labels, &member.facts, wall));
+        let inside = members.iter().filter(|member| group.members.holds(member, wall));
         groups.insert(name.clone(), inside.map(|member| member.id).collect());
     }
     let mut sorting = Sorting {
@@ -180,8 +178,9 @@ impl<'a> Sorting<'a> {
 
     fn holders_of(&self, group: &Group, inside: &BTreeSet<NodeId>, require: Option<&Requirement>) -> Holders {
         match (&group.members, require) {
-            (GroupMembers::Nodes(_), None) => Holders::all(inside),
-            (GroupMembers::Nodes(_) | GroupMembers::Users(_), _) => {
+            (GroupMembers::Nodes(_) | GroupMembers::Node(_), None) => Holders::all(inside),
+            (GroupMembers::Nodes(_) | GroupMembers::Node(_), Some(_))
+            | (GroupMembers::Users(_) | GroupMembers::PersonAt(_), _) => {
                 let inside = self.members.iter().filter(|member| inside.contains(&member.id));
                 Holders::of(group, require, inside, self.wall)
             }

@@ -152,7 +152,7 @@ fn stands<'a>(
                 .entry(imagined.groups.clone())
                 .or_insert_with(|| vec![imagined]);
         }
-        Some(GroupMembers::Nodes(_)) | None => {}
+        Some(GroupMembers::Nodes(_) | GroupMembers::Node(_) | GroupMembers::PersonAt(_)) | None => {}
     }
     kinds.into_values().flatten().collect()
 }

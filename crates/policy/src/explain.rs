@@ -126,7 +126,9 @@ pub fn explain(
         verdict,
         rule: rule.map(|rule| rule.id),
         file: policy.file.clone(),
-        line: rule.map(|rule| rule.place.line),
+        line: rule
+            .filter(|rule| !rule.id.is_granted())
+            .map(|rule| rule.place.line),
         until: until.filter(|_| verdict == Verdict::Allow),
         reason,
         missing,
@@ -185,7 +187,7 @@ fn ending(
     let why = expires.into_iter().chain(session).chain(asked).next();
     let why = why.map(|why| format!(", when {why}")).unwrap_or_default();
     let by = if is_another {
-        format!(" by rule {} (line {})", rule.id, rule.place.line)
+        format!(" by {}", named(rule))
     } else {
         String::new()
     };
@@ -225,7 +227,10 @@ fn denied(policy: &Policy, compiled: &Compiled, from: &Member, to: &Member, serv
 /// One line for each rule that comes near, nearest first: what it lacks to open what is asked between the two.
 pub(crate) fn missing(policy: &Policy, compiled: &Compiled, asked: &Asked<'_>) -> Vec<String> {
     let service = asked.service;
-    let opens = |rule: &&AllowRule| rule.services.iter().any(|opened| opened.overlaps(service));
+    // What was granted to one is nobody else's business.
+    let opens = |rule: &&AllowRule| {
+        !rule.id.is_granted() && rule.services.iter().any(|opened| opened.overlaps(service))
+    };
     let mut near: Vec<(usize, RuleId, String)> = Vec::new();
     for rule in policy.rules.iter().filter(opens) {
         let obstacles = obstacles(policy, compiled, rule, asked);
@@ -266,10 +271,9 @@ fn other_way_round(policy: &Policy, asked: &Asked<'_>) -> Option<String> {
     let rules = policy.rules.iter();
     let mut turned = rules.filter(|rule| joins(policy, rule, (to, from), asked.wall));
     let rule = turned.find(opens)?;
-    let (a, b, line) = (from.shown, to.shown, rule.place.line);
+    let (a, b, rule) = (from.shown, to.shown, named(rule));
     Some(format!(
-        "rule {} (line {line}) is for conversations that {b} opens to {a}, not the other way round",
-        rule.id
+        "{rule} is for conversations that {b} opens to {a}, not the other way round"
     ))
 }
 
@@ -293,7 +297,7 @@ fn obstacles(policy: &Policy, compiled: &Compiled, rule: &AllowRule, asked: &Ask
                 obstacles.extend(pairs.filter_map(|(key, value)| end.lacks(key, value)));
             }
             Some(GroupMembers::Users(selector)) => obstacles.extend(end.is_not(selector, wall)),
-            None => {}
+            Some(GroupMembers::Node(_) | GroupMembers::PersonAt(_)) | None => {}
         }
     }
     if let Some(require) = &rule.require
@@ -322,11 +326,19 @@ fn sentence(policy: &Policy, rule: &AllowRule) -> String {
         Some(group) => format!("group {name} ({})", group.members),
         None => format!("group {name}"),
     };
-    let (id, line, services) = (rule.id, rule.place.line, rule.services_text());
+    let (named, services) = (named(rule), rule.services_text());
     let (from, to) = (group(&rule.from), group(&rule.to));
     let require = rule.require.as_ref().map(|require| format!(", with {require}"));
     let require = require.unwrap_or_default();
-    format!("rule {id} (line {line}) lets {from} reach {to} on {services}{require}")
+    format!("{named} lets {from} reach {to} on {services}{require}")
+}
+
+/// A rule, and where it is.
+fn named(rule: &AllowRule) -> String {
+    if rule.id.is_granted() {
+        return format!("rule {}", rule.id);
+    }
+    format!("rule {} (line {})", rule.id, rule.place.line)
 }
 
 fn moment(at: UnixMillis) -> String {

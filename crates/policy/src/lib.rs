@@ -17,6 +17,7 @@ mod flow_record;
 mod flow_store;
 mod flow_table;
 mod fragments;
+mod granted;
 mod hours;
 mod lint;
 mod openings;
@@ -45,11 +46,12 @@ pub use flow_store::{
     TCP_HALF_CLOSED_TIMEOUT, TCP_OPENING_TIMEOUT, UDP_ANSWERED_TIMEOUT, UDP_OPENING_TIMEOUT,
 };
 pub use flow_table::{CLOSED_FLOWS_MAX, FlowTable, Refusal};
+pub use granted::{GrantedRule, Grantee};
 pub use hours::{Hours, HoursError};
 pub use peer_set::{PeerSet, PeerSetNumbers};
 pub use policy::{
-    AllowRule, Checked, Criticality, Endpoint, Expectation, Group, GroupMembers, Member, Policy, Spread,
-    UserKey, UserSelector, Verdict,
+    AllowRule, BreakGlass, Checked, Criticality, Endpoint, Expectation, Group, GroupMembers, Member, Policy,
+    Spread, UserKey, UserSelector, Verdict,
 };
 pub use posture::{
     CHECKS_MAX, COMPARISONS_MAX, Check, CheckMode, Comparison, FILE_BYTES_MAX, Fact, FactKind, FactName,

@@ -62,7 +62,7 @@ fn is_within(policy: &Policy, inner: &Name, outer: &Name) -> bool {
         _ if inner == outer => true,
         (Some(GroupMembers::Nodes(inner)), Some(GroupMembers::Nodes(outer))) => outer.matches(inner.pairs()),
         (Some(GroupMembers::Users(inner)), Some(GroupMembers::Users(outer))) => outer.covers(inner),
-        (Some(GroupMembers::Nodes(_) | GroupMembers::Users(_)) | None, _) => false,
+        (Some(_) | None, _) => false,
     }
 }
 

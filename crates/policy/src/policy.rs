@@ -33,6 +33,8 @@ pub struct Policy {
     pub review: Option<Duration>,
     /// How long a node may act on it without hearing from the controller.
     pub lease: Duration,
+    /// What it takes to get in when it cannot wait for one of the owners.
+    pub break_glass: BreakGlass,
     /// Who has a key here at all.
     pub groups: BTreeMap<Name, Group>,
     /// What is open, in file order.
@@ -65,6 +67,17 @@ pub enum Criticality {
     Critical,
 }
 
+/// What it takes to get in when it cannot wait for one of the owners.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BreakGlass {
+    /// Two who approve. What a file that does not say gets.
+    #[default]
+    TwoApprovers,
+    /// For who is a member: nothing, but somebody reviews it afterwards.
+    Review,
+}
+
 /// One line of `[members]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group {
@@ -81,6 +94,10 @@ pub enum GroupMembers {
     Nodes(Selector),
     /// Nodes at which these people are logged in, for as long as they are.
     Users(UserSelector),
+    /// The one node that access was granted to. No file says so: see [`Policy::with_granted`].
+    Node(NodeId),
+    /// The same, for as long as somebody is logged in there.
+    PersonAt(NodeId),
 }
 
 /// A question about a person: `group=dba` or `email=alice@example.com`, every pair must hold. Never empty.
@@ -178,6 +195,9 @@ pub struct Member {
 impl Policy {
     /// The rule with this number.
     pub fn rule(&self, id: RuleId) -> Option<&AllowRule> {
+        if id.is_granted() {
+            return self.rules.iter().find(|rule| rule.id == id);
+        }
         let index = usize::try_from(id.0).ok()?.checked_sub(1)?;
         self.rules.get(index)
     }
@@ -185,8 +205,8 @@ impl Policy {
     /// How those at each end of a rule may come apart by what it asks and by when it ends for them: `from`, then `to`.
     pub fn spreads(&self, rule: &AllowRule) -> (Spread, Spread) {
         let of_users = |group: &Name| match self.groups.get(group).map(|group| &group.members) {
-            Some(GroupMembers::Users(_)) => true,
-            Some(GroupMembers::Nodes(_)) | None => false,
+            Some(GroupMembers::Users(_) | GroupMembers::PersonAt(_)) => true,
+            Some(GroupMembers::Nodes(_) | GroupMembers::Node(_)) | None => false,
         };
         let from = match &rule.require {
             _ if of_users(&rule.from) => Spread::Each,
@@ -214,11 +234,21 @@ impl Policy {
 }
 
 impl GroupMembers {
-    /// Whether a node or device with these labels, of which this is verified, is in the group at `wall`.
+    /// Whether any node or device with these labels, of which this is verified, is in the group at `wall`.
     pub fn matches(&self, labels: &Labels, facts: &Facts, wall: UnixMillis) -> bool {
         match self {
             Self::Nodes(selector) => selector.matches(labels),
             Self::Users(selector) => facts.person(wall).is_some_and(|user| selector.matches(user)),
+            Self::Node(_) | Self::PersonAt(_) => false,
+        }
+    }
+
+    /// Whether this one is in the group at `wall`.
+    pub fn holds(&self, member: &Member, wall: UnixMillis) -> bool {
+        match self {
+            Self::Nodes(_) | Self::Users(_) => self.matches(&member.labels, &member.facts, wall),
+            Self::Node(id) => *id == member.id,
+            Self::PersonAt(id) => *id == member.id && member.facts.person(wall).is_some(),
         }
     }
 }
@@ -276,6 +306,8 @@ impl fmt::Display for GroupMembers {
         match self {
             Self::Nodes(selector) => selector.fmt(f),
             Self::Users(selector) => write!(f, "users {selector}"),
+            Self::Node(id) => write!(f, "node {id}"),
+            Self::PersonAt(id) => write!(f, "the person at node {id}"),
         }
     }
 }
@@ -296,6 +328,19 @@ impl UserKey {
         match self {
             Self::Group => "group",
             Self::Email => "email",
+        }
+    }
+}
+
+impl BreakGlass {
+    /// Every value.
+    pub const ALL: [Self; 2] = [Self::TwoApprovers, Self::Review];
+
+    /// As the file writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TwoApprovers => "two-approvers",
+            Self::Review => "review",
         }
     }
 }

@@ -20,7 +20,7 @@ pub use self::members::GROUPS_MAX;
 use self::members::read_members;
 use crate::diagnostic::PolicyErrors;
 use crate::lint;
-use crate::policy::{Checked, Criticality, Policy};
+use crate::policy::{BreakGlass, Checked, Criticality, Policy};
 use crate::reader::{Reader, Value, optional, read_each, read_word, shorten};
 
 impl Policy {
@@ -93,7 +93,15 @@ fn read_policy<'t>(reader: &mut Reader<'t>, file: &str, root: &DeTable<'t>) -> O
 
 /// The perimeter's own facts, in a policy that is empty otherwise.
 fn read_perimeter<'t>(reader: &mut Reader<'t>, value: &Value<'t>) -> Option<Policy> {
-    let keys = ["name", "description", "owners", "criticality", "review", "lease"];
+    let keys = [
+        "name",
+        "description",
+        "owners",
+        "criticality",
+        "review",
+        "lease",
+        "break_glass",
+    ];
     let fields = reader.fields(value, "[perimeter]", &keys)?;
     let name = reader
         .required(&fields, "name")
@@ -122,6 +130,10 @@ fn read_perimeter<'t>(reader: &mut Reader<'t>, value: &Value<'t>) -> Option<Poli
     let lease = optional(&fields, "lease", LEASE_DEFAULT, |value| {
         reader.duration(value, "lease", LEASE_MIN..=LEASE_MAX)
     });
+    let break_glass = optional(&fields, "break_glass", BreakGlass::default(), |value| {
+        let words = BreakGlass::ALL.map(|each| (each.as_str(), each));
+        read_word(reader, value, "break_glass", &words)
+    });
     Some(Policy {
         file: String::new(),
         name: name?,
@@ -130,6 +142,7 @@ fn read_perimeter<'t>(reader: &mut Reader<'t>, value: &Value<'t>) -> Option<Poli
         criticality: criticality?,
         review: review?,
         lease: lease?,
+        break_glass: break_glass?,
         groups: BTreeMap::new(),
         rules: Vec::new(),
         expectations: Vec::new(),

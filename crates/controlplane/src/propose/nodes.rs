@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use ringfence_model::{Labels, Name, NodeId, TokenId, UnixMillis};
 
-use super::{people, tokens};
+use super::{people, requests, tokens};
 use crate::draft::Draft;
 use crate::limit::{NODES_MAX, SERIAL_BYTES_MAX};
-use crate::{Certificate, Event, Identity, Node, Refusal, SessionEnd, TokenHash, membership};
+use crate::{AccessEnd, Certificate, Event, Identity, Node, Refusal, SessionEnd, TokenHash, membership};
 
 /// Admits a node by a token, and counts the use in the same change (red line 7).
 pub(super) fn enroll(
@@ -79,6 +79,7 @@ pub(super) fn update(
 pub(super) fn remove(draft: &mut Draft, id: NodeId) -> Result<(), Refusal> {
     draft.node(id)?;
     people::end_at(draft, id, SessionEnd::NodeRemoved);
+    requests::end_where(draft, AccessEnd::NodeRemoved, |request| request.node == id);
     let perimeters = draft.node(id)?.perimeters.clone();
     for name in &perimeters {
         membership::leave(draft, name, id);

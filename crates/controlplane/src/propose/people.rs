@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use ringfence_model::{NodeId, SessionId, UnixMillis};
 
+use super::requests;
 use crate::draft::Draft;
 use crate::limit::{SESSION_LENGTH_MAX, SESSION_LENGTH_MIN, USERS_MAX};
 use crate::people::PeopleEvent;
 use crate::{
-    PeopleCommand, Refusal, Session, SessionEnd, SessionsOf, User, UserId, UserStanding, VerifiedLogin,
-    membership,
+    AccessEnd, PeopleCommand, Refusal, Session, SessionEnd, SessionsOf, User, UserId, UserStanding,
+    VerifiedLogin, membership,
 };
 
 pub(super) fn dispatch(draft: &mut Draft, command: PeopleCommand) -> Result<(), Refusal> {
@@ -134,7 +135,12 @@ pub(super) fn end_at(draft: &mut Draft, node: NodeId, cause: SessionEnd) {
         return;
     };
     let before = Arc::unwrap_or_clone(before);
+    let id = before.id;
     draft.record(PeopleEvent::SessionEnded { before, cause }.into());
+    requests::end_where(draft, AccessEnd::SessionEnded, |request| {
+        let person = request.asked_by.person.as_ref();
+        person.is_some_and(|person| person.session == id)
+    });
     membership::withdraw_node(draft, node);
 }
 

@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use ringfence_model::{Name, Revision};
 use ringfence_policy::{Diagnostic, check_expectations};
 
+use super::requests;
 use crate::address::{self, V4_BLOCKS, V6_SUBNETS};
-use crate::compile::compile_perimeter;
+use crate::compile::compile_file;
 use crate::draft::Draft;
 use crate::limit::{APPLY_BYTES_MAX, FILE_NAME_BYTES_MAX, FILES_PER_APPLY_MAX, PERIMETERS_MAX};
 use crate::perimeter::PolicySource;
-use crate::{Event, PolicyFile, Refusal, membership};
+use crate::{AccessEnd, Event, PolicyFile, Refusal, membership};
 
 /// That perimeters in none of the files go.
 #[derive(Clone, Copy)]
@@ -74,6 +75,9 @@ pub(super) fn remove(draft: &mut Draft, name: &Name) -> Result<(), Refusal> {
         let before = device.as_ref().clone();
         draft.record(Event::DeviceRemoved { before });
     }
+    requests::end_where(draft, AccessEnd::PerimeterRemoved, |request| {
+        request.perimeter == *name
+    });
     draft.record(Event::PerimeterRemoved {
         perimeter: name.clone(),
         before,
@@ -138,10 +142,22 @@ fn set(draft: &mut Draft, source: PolicySource) -> Result<(), Refusal> {
                 before,
                 after,
             });
+            end_without_group(draft, &name);
         }
         None => create(draft, name.clone(), after)?,
     }
     membership::settle_perimeter(draft, &name)
+}
+
+/// Ends access to groups that the file does not have any more.
+fn end_without_group(draft: &mut Draft, name: &Name) {
+    let Some(perimeter) = draft.state.perimeters.get(name).cloned() else {
+        return;
+    };
+    let groups = &perimeter.policy().groups;
+    requests::end_where(draft, AccessEnd::GroupRemoved, |request| {
+        request.perimeter == *name && !groups.contains_key(&request.to)
+    });
 }
 
 fn create(draft: &mut Draft, perimeter: Name, after: PolicyFile) -> Result<(), Refusal> {
@@ -160,10 +176,10 @@ fn create(draft: &mut Draft, perimeter: Name, after: PolicyFile) -> Result<(), R
     Ok(())
 }
 
-/// What the file's own tests say about it. They are asked even if the text is the same: labels may have moved.
+/// What the file's own tests say about it, whatever was granted besides. They are asked even if the text is the same: labels may have moved.
 fn failed_expectations(draft: &Draft, name: &Name) -> Vec<Diagnostic> {
     let perimeter = draft.state.perimeters.get(name);
-    let (Some(perimeter), Some(compiled)) = (perimeter, compile_perimeter(&draft.state, name)) else {
+    let (Some(perimeter), Some(compiled)) = (perimeter, compile_file(&draft.state, name)) else {
         return Vec::new();
     };
     let members = draft.state.members_for(name);

@@ -1,16 +1,17 @@
-//! What time itself ends and opens: tokens, devices, sessions, rules and what they require; and the terms in which the
-//! controller speaks.
+//! What time itself ends and opens: tokens, devices, sessions, access on request, rules and what they require; and the
+//! terms in which the controller speaks.
 
 use ringfence_model::{RuleId, UnixMillis};
 use ringfence_policy::Compiled;
 
-use super::people;
+use super::{people, requests};
 use crate::compile::{Touched, compile_perimeter};
 use crate::draft::Draft;
 use crate::perimeter::Perimeter;
+use crate::state::State;
 use crate::{Controller, Event, SessionEnd, TokenState};
 
-/// Ends every token, device and session that is due.
+/// Ends every token, device, session and access on request that is due.
 pub(super) fn tick(draft: &mut Draft) {
     let wall = draft.wall;
     let tokens = draft.state.tokens.values();
@@ -29,6 +30,7 @@ pub(super) fn tick(draft: &mut Draft) {
     for event in events {
         draft.record(event);
     }
+    requests::end_due(draft);
     people::end_where(draft, SessionEnd::Expired, |session| session.expires <= wall);
 }
 
@@ -49,7 +51,7 @@ pub(super) fn judge_again(draft: &mut Draft, before: &Controller, everywhere: Op
             continue;
         }
         let changed = if is_touched {
-            let compiled = is_timed(perimeter).then(|| compile_perimeter(&draft.state, name));
+            let compiled = is_timed(&draft.state, perimeter).then(|| compile_perimeter(&draft.state, name));
             due(compiled.flatten().as_ref(), draft.wall)
         } else {
             due(before.views().perimeter(name), draft.wall)
@@ -78,8 +80,8 @@ pub(super) fn judge_again(draft: &mut Draft, before: &Controller, everywhere: Op
     }
 }
 
-fn is_timed(perimeter: &Perimeter) -> bool {
-    let policy = perimeter.policy();
+fn is_timed(state: &State, perimeter: &Perimeter) -> bool {
+    let policy = state.policy_in_force(perimeter);
     policy.rules.iter().any(|rule| policy.is_timed(rule))
 }
 
@@ -91,7 +93,7 @@ fn due(compiled: Option<&Compiled>, wall: UnixMillis) -> Vec<RuleId> {
         .unwrap_or_default()
 }
 
-/// Rules that ended since their perimeter was last judged.
+/// Rules of the file that ended since their perimeter was last judged.
 fn expired_rules(perimeter: &Perimeter, wall: UnixMillis) -> Vec<RuleId> {
     let rules = perimeter.policy().rules.iter();
     let ended = rules.filter(|rule| rule.is_live(perimeter.judged_at) && !rule.is_live(wall));

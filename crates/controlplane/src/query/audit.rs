@@ -101,6 +101,7 @@ fn sentence(event: &Event) -> String {
             reason,
         } => format!("refused {method} for {subject}: {reason}"),
         Event::People(event) => event.sentence(),
+        Event::Access(event) => event.sentence(),
     }
 }
 

@@ -38,10 +38,12 @@ impl Controller {
         };
         let mut perimeters = Vec::new();
         for name in names {
-            let (Some(policy), Some(compiled)) = (self.policy(&name), self.compiled(&name)) else {
+            let perimeter = self.state().perimeters.get(&name);
+            let (Some(perimeter), Some(compiled)) = (perimeter, self.compiled(&name)) else {
                 return Err(AskError::NoPerimeter(name));
             };
-            let explanation = explain(policy, compiled, (&from, &to), &request.service, wall);
+            let policy = self.state().policy_in_force(perimeter);
+            let explanation = explain(&policy, compiled, (&from, &to), &request.service, wall);
             perimeters.push(explained(name, explanation));
         }
         let allowed = perimeters

@@ -12,7 +12,9 @@ use super::sessions::login;
 use super::world::*;
 use crate::compile::Views;
 use crate::weight::weights;
-use crate::{Actor, Change, Command, Controller, PeopleCommand, PushKind, VerifiedLogin};
+use crate::{
+    AccessCommand, Actor, Change, Command, Controller, PeopleCommand, PushKind, Urgency, VerifiedLogin,
+};
 
 /// One step, with numbers that stand for whichever node, perimeter or device there is.
 #[derive(Clone, Debug)]
@@ -62,6 +64,17 @@ enum Step {
     Deactivate {
         person: u8,
     },
+    Request {
+        node: u8,
+        perimeter: u8,
+        group: u8,
+    },
+    Approve {
+        request: u8,
+    },
+    EndAccess {
+        request: u8,
+    },
     Pass {
         hours: u8,
     },
@@ -86,6 +99,10 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(node, person, mfa)| Step::Login { node, person, mfa }),
         1 => n.clone().prop_map(|node| Step::LogOut { node }),
         1 => (0u8..3).prop_map(|person| Step::Deactivate { person }),
+        3 => (n.clone(), 0u8..3, 0u8..4)
+            .prop_map(|(node, perimeter, group)| Step::Request { node, perimeter, group }),
+        4 => n.clone().prop_map(|request| Step::Approve { request }),
+        1 => n.clone().prop_map(|request| Step::EndAccess { request }),
         1 => n.prop_map(|device| Step::RemoveDevice { device }),
         1 => (1u8..30).prop_map(|hours| Step::Pass { hours }),
         1 => Just(Step::StartTerm),
@@ -185,6 +202,44 @@ impl World {
         Some((actor, Command::People(command)))
     }
 
+    fn of_access(&self, step: &Step) -> Option<(Actor, Command)> {
+        let request = |n: u8| {
+            let ids: Vec<_> = self
+                .controller
+                .access_requests()
+                .map(|request| request.id)
+                .collect();
+            Some(*ids.get(usize::from(n) % ids.len().max(1))?)
+        };
+        let command = match *step {
+            Step::Request {
+                node,
+                perimeter,
+                group,
+            } => AccessCommand::Request {
+                node: self.pick(node)?,
+                perimeter: name(&format!("p-{perimeter}")),
+                to: name(["a", "b", "c", "staff"][usize::from(group)]),
+                services: vec!["tcp/22".parse().unwrap(), "udp/1000-2000".parse().unwrap()],
+                length: Duration::from_hours(3),
+                reason: "to see".to_owned(),
+                urgency: Urgency::Ordinary,
+            },
+            Step::Approve { request: n } => AccessCommand::Approve {
+                access: request(n)?,
+                reason: None,
+            },
+            Step::EndAccess { request: n } => AccessCommand::End { access: request(n)? },
+            _ => return None,
+        };
+        let who = if matches!(step, Step::Approve { .. }) {
+            "bob"
+        } else {
+            "ada"
+        };
+        Some((Actor::admin(who, "r"), Command::Access(command)))
+    }
+
     /// The command of a step, and who asks; none if there is nobody to do it to.
     fn command(&mut self, step: &Step) -> Option<(Actor, Command)> {
         let admin = Actor::admin("ada", "r");
@@ -244,6 +299,9 @@ impl World {
             }
             Step::Login { .. } | Step::LogOut { .. } | Step::Deactivate { .. } => {
                 return self.of_people(step);
+            }
+            Step::Request { .. } | Step::Approve { .. } | Step::EndAccess { .. } => {
+                return self.of_access(step);
             }
             Step::Pass { hours } => {
                 self.pass(Duration::from_hours(hours.into()));
@@ -340,6 +398,7 @@ fn only_removes(step: &Step) -> bool {
         | Step::RemoveDevice { .. }
         | Step::LogOut { .. }
         | Step::Deactivate { .. }
+        | Step::EndAccess { .. }
         | Step::Pass { .. }
         | Step::StartTerm => true,
         Step::Apply { .. }
@@ -347,6 +406,8 @@ fn only_removes(step: &Step) -> bool {
         | Step::Label { .. }
         | Step::Register { .. }
         | Step::Login { .. }
+        | Step::Request { .. }
+        | Step::Approve { .. }
         | Step::AddDevice { .. } => false,
     }
 }

@@ -46,8 +46,10 @@ impl Holders {
         let (mut holders, mut steady) = (Self::default(), Vec::new());
         for member in inside {
             let leaves = match &group.members {
-                GroupMembers::Nodes(_) => None,
-                GroupMembers::Users(_) => member.facts.person(wall).map(UserFacts::ends),
+                GroupMembers::Nodes(_) | GroupMembers::Node(_) => None,
+                GroupMembers::Users(_) | GroupMembers::PersonAt(_) => {
+                    member.facts.person(wall).map(UserFacts::ends)
+                }
             };
             let standing = require.map(|require| require.standing_in(hours, &member.facts, wall));
             match standing.unwrap_or(Standing::ALWAYS) {

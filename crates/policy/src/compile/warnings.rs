@@ -24,7 +24,8 @@ pub(super) fn warnings(
             warnings.push(Diagnostic::new(&policy.file, group.place, message));
         }
     }
-    for rule in policy.rules.iter().filter(|rule| !rule.is_live(wall)) {
+    let rules = policy.rules.iter().filter(|rule| !rule.id.is_granted());
+    for rule in rules.filter(|rule| !rule.is_live(wall)) {
         let message = format!("rule {} has expired: it opens nothing", rule.id);
         let warning = Diagnostic::new(&policy.file, rule.place, message);
         warnings.push(warning.with_help("delete it, or give it a later `expires`"));
