@@ -23,6 +23,7 @@ use crate::tun::{self, Offload, Tun};
 use crate::udp::{Inbox, Udp};
 
 mod lanes;
+mod patience;
 mod threads;
 mod traffic;
 mod waker;
@@ -30,6 +31,7 @@ mod waker;
 pub(crate) use threads::{LaneParts, LoopEnded, LoopHandle, Running, spawn};
 
 use lanes::Ring;
+use patience::{Patience, STAY_AWAKE, Wait};
 use threads::{COMMANDS_MAX, Connections};
 use waker::Waker;
 
@@ -41,6 +43,7 @@ struct PacketLoop {
     device_retry: Option<Instant>,
     epoll: OwnedFd,
     waker: Waker,
+    patience: Patience,
     /// Its place among the loops of the node; `None` if there is no other.
     ring: Option<Ring>,
     commands: mpsc::Receiver<Command>,
@@ -76,6 +79,7 @@ impl PacketLoop {
             device_retry: None,
             epoll,
             waker,
+            patience: Patience::default(),
             ring,
             commands,
             events,
@@ -102,18 +106,9 @@ impl PacketLoop {
     fn run(&mut self) {
         let mut ready = Vec::with_capacity(READY_MAX);
         loop {
-            ready.clear();
-            let timeout = self.time_to_wake(clock::now());
-            match epoll::wait(
-                &self.epoll,
-                rustix::buffer::spare_capacity(&mut ready),
-                Some(&timeout),
-            ) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(error) => {
-                    tracing::error!(%error, "waiting for packets failed: the node stops");
-                    return;
-                }
+            if let Err(error) = self.wait(&mut ready) {
+                tracing::error!(%error, "waiting for packets failed: the node stops");
+                return;
             }
             if ready.iter().any(|event| event.data.u64() == WAKER) {
                 self.waker.clear();
@@ -132,6 +127,37 @@ impl PacketLoop {
                 }
             }
             self.handle_time(clock::now());
+        }
+    }
+
+    /// Waits until a descriptor has something or something is due.
+    fn wait(&mut self, ready: &mut Vec<epoll::Event>) -> io::Result<()> {
+        let began = clock::now();
+        let limit = self.time_to_wake(began);
+        let wait = self.patience.begin();
+        ready.clear();
+        if wait == Wait::Awake {
+            let at_once = Timespec::default();
+            while ready.is_empty() && clock::now().saturating_duration_since(began) < STAY_AWAKE {
+                self.ask(ready, &at_once)?;
+            }
+        }
+        if ready.is_empty() {
+            self.ask(ready, &limit)?;
+        }
+        if wait != Wait::Asleep {
+            let is_answered = ready.iter().any(|event| event.data.u64() >= FIRST_DEVICE);
+            let took = clock::now().saturating_duration_since(began);
+            self.patience.ended(took, is_answered);
+        }
+        Ok(())
+    }
+
+    /// Asks the kernel what is ready, for `limit` at most.
+    fn ask(&self, ready: &mut Vec<epoll::Event>, limit: &Timespec) -> io::Result<()> {
+        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(ready), Some(limit)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -70,6 +70,7 @@ impl PacketLoop {
             match tun.read(&mut self.buffer) {
                 Ok(Some(length)) => {
                     turn.count(length);
+                    self.patience.took_from_this_machine(length);
                     self.handle_packet(id, length, now);
                 }
                 Ok(None) => break,
@@ -113,6 +114,7 @@ impl PacketLoop {
                 dst: transmit.dst,
                 src_ip: transmit.src_ip,
             };
+            self.patience.gave_to_others();
             if let Err(error) = self.udp.send(route, transmit.bytes(), transmit.stride()) {
                 let count = self.udp.unsendable();
                 tracing::debug!(%error, dst = %transmit.dst, count, "a datagram could not be sent");
@@ -120,6 +122,7 @@ impl PacketLoop {
             self.dataplane.recycle(transmit.into_buffer());
         }
         while let Some(mut out) = self.dataplane.poll_tun() {
+            self.patience.gave_to_this_machine(out.buffer.len());
             let device = self.devices.get(&out.segment);
             if let Some(tun) = device.and_then(|device| device.tun.as_ref())
                 && let Err(error) = tun.write_run(&mut out.buffer)
