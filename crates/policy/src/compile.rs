@@ -4,6 +4,7 @@
 //! what it asks at the moment it was compiled for, and until the clock alone ends that.
 
 mod holders;
+mod isolation;
 mod warnings;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,7 @@ use crate::require::{End, Requirement, earliest};
 use crate::rule::{Direction, Rule};
 use crate::service::Service;
 use holders::Holders;
+use isolation::{Isolated, Remnant};
 use warnings::warnings;
 
 /// One perimeter's policy, resolved against the nodes there are at one moment.
@@ -54,6 +56,8 @@ pub struct LiveRule {
     pub expires: Option<UnixMillis>,
     /// Whether the clock may end it for someone before.
     pub is_timed: bool,
+    /// Whether it is what a lock has left of a rule, between those locked and those they keep.
+    pub is_remnant: bool,
     openers: Party,
     targets: Party,
 }
@@ -115,11 +119,12 @@ pub fn compile(policy: &Policy, members: &[Member], wall: UnixMillis) -> Compile
         members,
         groups: &groups,
         wall,
+        isolated: Isolated::among(members),
         places: BTreeMap::new(),
         holders: Vec::new(),
     };
     let live = policy.rules.iter().filter(|rule| rule.is_live(wall));
-    let rules: Vec<LiveRule> = live.map(|rule| sorting.live_rule(rule)).collect();
+    let rules: Vec<LiveRule> = live.flat_map(|rule| sorting.live_rules(rule)).collect();
     let mut compiled = Compiled {
         members: groups.values().flatten().copied().collect(),
         warnings: warnings(policy, &groups, members, wall),
@@ -139,11 +144,43 @@ struct Sorting<'a> {
     members: &'a [Member],
     groups: &'a BTreeMap<Name, BTreeSet<NodeId>>,
     wall: UnixMillis,
+    isolated: Isolated<'a>,
     places: BTreeMap<(&'a Name, Option<&'a Requirement>), usize>,
     holders: Vec<Holders>,
 }
 
 impl<'a> Sorting<'a> {
+    /// A rule, and what locks have left of it.
+    fn live_rules(&mut self, rule: &'a AllowRule) -> Vec<LiveRule> {
+        let whole = self.live_rule(rule);
+        let ends = self.groups.get(&rule.from).zip(self.groups.get(&rule.to));
+        let remnants = ends.map(|(from, to)| self.isolated.remnants(from, to));
+        let mut rules = vec![whole.clone()];
+        for remnant in remnants.into_iter().flatten() {
+            rules.push(self.remnant_of(rule, &whole, &remnant));
+        }
+        rules
+    }
+
+    fn remnant_of(&mut self, rule: &AllowRule, whole: &LiveRule, remnant: &Remnant) -> LiveRule {
+        let openers = self.holders_in(&rule.from, &remnant.openers, rule.require.as_ref());
+        let targets = self.holders_in(&rule.to, &remnant.targets, None);
+        let place = self.holders.len();
+        self.holders.extend([openers, targets]);
+        LiveRule {
+            is_remnant: true,
+            openers: Party {
+                place,
+                ..whole.openers
+            },
+            targets: Party {
+                place: place + 1,
+                ..whole.targets
+            },
+            ..whole.clone()
+        }
+    }
+
     fn live_rule(&mut self, rule: &'a AllowRule) -> LiveRule {
         let (from, to) = self.policy.spreads(rule);
         LiveRule {
@@ -153,6 +190,7 @@ impl<'a> Sorting<'a> {
             services: rule.services.clone(),
             expires: rule.expires,
             is_timed: self.policy.is_timed(rule),
+            is_remnant: false,
             openers: Party {
                 place: self.place(&rule.from, rule.require.as_ref()),
                 spread: from,
@@ -169,11 +207,18 @@ impl<'a> Sorting<'a> {
             return *place;
         }
         let place = self.holders.len();
-        let known = self.policy.groups.get(name).zip(self.groups.get(name));
-        let holders = known.map(|(group, inside)| self.holders_of(group, inside, require));
+        let inside = self.groups.get(name);
+        let holders = inside.map(|inside| self.holders_in(name, &self.isolated.free(inside), require));
         self.holders.push(holders.unwrap_or_default());
         self.places.insert((name, require), place);
         place
+    }
+
+    /// Of some members of a group those who meet what is asked.
+    fn holders_in(&self, name: &Name, inside: &BTreeSet<NodeId>, require: Option<&Requirement>) -> Holders {
+        let group = self.policy.groups.get(name);
+        let holders = group.map(|group| self.holders_of(group, inside, require));
+        holders.unwrap_or_default()
     }
 
     fn holders_of(&self, group: &Group, inside: &BTreeSet<NodeId>, require: Option<&Requirement>) -> Holders {
@@ -217,13 +262,15 @@ impl Compiled {
                 ..side.rule_about(peers.clone())
             }));
         }
+        allowlist.rules = isolation::merge(allowlist.rules, &self.rules);
         allowlist
     }
 
-    /// The rules as someone sees them who is in the groups that `is_in` says, and meets all they ask: by number, ingress
-    /// first.
+    /// The rules as someone sees them who is in the groups that `is_in` says, and meets all they ask, while nobody is
+    /// locked: by number, ingress first.
     pub fn sides(&self, is_in: impl Fn(&Name) -> bool) -> impl Iterator<Item = Side<'_>> {
-        self.all_sides().filter_map(move |(_, _, side)| {
+        let whole = self.all_sides().filter(|(_, _, side)| !side.rule.is_remnant);
+        whole.filter_map(move |(_, _, side)| {
             let own = match side.direction {
                 Direction::Ingress => &side.rule.to,
                 Direction::Egress => &side.rule.from,
@@ -303,7 +350,10 @@ impl Compiled {
             let is_live = rule.expires.is_none_or(|expires| wall < expires);
             is_live && changes.get(&parties).is_some_and(|at| *at <= wall)
         });
-        changed.map(|rule| rule.id).collect()
+        let mut changed: Vec<RuleId> = changed.map(|rule| rule.id).collect();
+        // A rule and its remnants have one number.
+        changed.dedup();
+        changed
     }
 
     /// Everyone who may get something else by this than by `before`, which was compiled from the same or another policy.

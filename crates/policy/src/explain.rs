@@ -194,6 +194,26 @@ fn ending(
     format!(", until {}{by}{why}", moment(until))
 }
 
+/// That a lock is in the way, if one is.
+fn locked(from: &Member, to: &Member) -> Option<String> {
+    let is_locked = |member: &&Member| member.facts.isolation.is_some();
+    let mut locked = [from, to].into_iter().filter(is_locked);
+    match (locked.next(), locked.next()) {
+        (None, _) => None,
+        (Some(_), Some(_)) => Some(format!(
+            "{} and {} are locked by an administrator",
+            from.name, to.name
+        )),
+        (Some(one), None) => {
+            let other = if one.id == from.id { to } else { from };
+            let keep = one.facts.isolation.as_ref().map(|isolation| &isolation.keep);
+            // To whom it keeps, the rules say what is missing.
+            let is_kept = keep.is_some_and(|keep| keep.contains(&other.id));
+            (!is_kept).then(|| format!("{} is locked by an administrator", one.name))
+        }
+    }
+}
+
 fn denied(policy: &Policy, compiled: &Compiled, from: &Member, to: &Member, service: Service) -> String {
     let (perimeter, a, b) = (&policy.name, &from.name, &to.name);
     if from.id == to.id {
@@ -206,6 +226,9 @@ fn denied(policy: &Policy, compiled: &Compiled, from: &Member, to: &Member, serv
                 member.name
             );
         }
+    }
+    if let Some(locked) = locked(from, to) {
+        return locked;
     }
     let joins = |rule: &&AllowRule| {
         let sides = [(&rule.from, from), (&rule.to, to)];

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use ringfence_model::{Name, UnixMillis};
+use ringfence_model::{Name, NodeId, UnixMillis};
 use serde::{Deserialize, Serialize};
 
 /// What is verified about a node or device. Nothing of it comes from the node's word for itself but the posture, which
@@ -19,6 +19,15 @@ pub struct Facts {
     pub posture: BTreeSet<Name>,
     /// Where its control connection comes from.
     pub source: Option<IpAddr>,
+    /// That an administrator locked it, if one did.
+    pub isolation: Option<Isolation>,
+}
+
+/// A member that is locked: it stays one, with its key and addresses, and no rule joins it to anyone but those kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Isolation {
+    /// With whom the rules go on that join it to them.
+    pub keep: BTreeSet<NodeId>,
 }
 
 /// Who logged in at a node, as an identity provider or a local account vouches for them.

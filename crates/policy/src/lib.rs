@@ -39,7 +39,7 @@ pub use diagnostic::{Diagnostic, Place, PolicyErrors};
 pub use diff::{Change, FlowChange, diff};
 pub use expect::check_expectations;
 pub use explain::{Explanation, explain};
-pub use facts::{Facts, UserFacts};
+pub use facts::{Facts, Isolation, UserFacts};
 pub use flow_record::{FlowCounters, FlowRecord, Traffic};
 pub use flow_store::{
     ECHO_TIMEOUT, FLOWS_MAX, FLOWS_PER_PEER_MAX, TCP_CLOSED_TIMEOUT, TCP_ESTABLISHED_TIMEOUT,

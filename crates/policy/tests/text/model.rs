@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use ringfence_model::{Name, NodeId, RuleId, UnixMillis};
 use ringfence_packet::Protocol;
-use ringfence_policy::{Compiled, Facts, Member, UserFacts, compile};
+use ringfence_policy::{Compiled, Facts, Isolation, Member, UserFacts, compile};
 
 use crate::small::{NOW, member, parse};
 
@@ -49,6 +49,8 @@ pub(crate) struct NodeModel {
     pub(crate) user: Option<UserModel>,
     pub(crate) passes: BTreeSet<u8>,
     pub(crate) source: Option<&'static str>,
+    /// Whom it keeps, if it is locked.
+    pub(crate) keeps: Option<BTreeSet<usize>>,
 }
 
 /// Who is logged in, in milliseconds from [`NOW`].
@@ -114,6 +116,12 @@ impl Model {
             && self.is_in(from, rule.from, wall)
             && self.is_in(to, rule.to, wall)
             && rule.require.is_met(&self.nodes[from], wall)
+            && match (&self.nodes[from].keeps, &self.nodes[to].keeps) {
+                (None, None) => true,
+                (Some(keeps), None) => keeps.contains(&to),
+                (None, Some(keeps)) => keeps.contains(&from),
+                (Some(_), Some(_)) => false,
+            }
     }
 
     /// The interpreter.
@@ -255,6 +263,9 @@ impl NodeModel {
                 .map(|check| Name::parse(&format!("c{check}")).unwrap())
                 .collect(),
             source: self.source.map(|source| source.parse().unwrap()),
+            isolation: self.keeps.as_ref().map(|keeps| Isolation {
+                keep: keeps.iter().map(|kept| id(*kept)).collect(),
+            }),
         }
     }
 }
@@ -339,8 +350,9 @@ prop_compose! {
         user in prop::option::weighted(0.6, user()),
         passes in prop::collection::btree_set(0..2_u8, 0..3),
         source in prop::option::of(prop::sample::select(&["10.1.2.3", "::ffff:10.1.200.1", "2001:db8::7", "10.2.0.1", "::10.1.2.3"][..])),
+        keeps in prop::option::weighted(0.3, prop::collection::btree_set(0..5_usize, 0..3)),
     ) -> NodeModel {
-        NodeModel { labels, user, passes, source }
+        NodeModel { labels, user, passes, source, keeps }
     }
 }
 

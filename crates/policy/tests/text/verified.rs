@@ -24,6 +24,7 @@ fn mesh(proved_ago: Option<u64>, checks: &[&str]) -> Vec<Member> {
         user: Some(user),
         posture: checks.iter().map(|check| Name::parse(check).unwrap()).collect(),
         source: Some("10.2.0.9".parse().unwrap()),
+        isolation: None,
     };
     mesh
 }
