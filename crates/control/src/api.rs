@@ -7,7 +7,9 @@ mod audit;
 mod device;
 mod explain;
 mod flow;
+mod lock;
 mod node;
+mod people;
 mod perimeter;
 mod problem;
 mod revision;
@@ -17,13 +19,15 @@ pub use audit::{AuditActor, AuditEntry, AuditList, AuditVerification, BrokenEntr
 pub use device::{AddPeerRequest, PeerConfig, PeerList, PeerView};
 pub use explain::{ExplainReport, ExplainRequest, Explained, VerifyReport, VerifyRequest, VerifyRow};
 pub use flow::{FlowList, FlowView, MissingFlows};
+pub use lock::{LockList, LockReport, LockRequest, LockView};
 pub use node::{NodeList, NodeView, PatchNodeRequest};
+pub use people::{PatchUserRequest, SessionList, SessionView, UserList, UserView};
 pub use perimeter::{
     ApplyReport, ApplyRequest, FlowChangeKind, FlowChangeView, GroupView, MemberView, PerimeterDetail,
     PerimeterList, PerimeterSummary, PolicyFile, RuleView,
 };
 pub use problem::{Finding, Problem};
-pub use revision::{ChangeReport, Health, LatestRevision, NodeAck, Receipt};
+pub use revision::{ChangeReport, Health, LatestRevision, NodeAck, OfflineNode, Receipt, RevisionReceipt};
 pub use token::{CreateTokenRequest, CreatedToken, TokenList, TokenState, TokenView};
 
 /// What a flow may do, in answers.
@@ -45,6 +49,9 @@ pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// How many changed flows a report lists: groups of a thousand make a million pairs, which nobody reads.
 pub const FLOW_CHANGES_MAX: usize = 10_000;
+
+/// How many nodes a receipt lists of those that enforce a revision.
+pub const RECEIPT_NODES_MAX: usize = 1_000;
 
 /// The content type of a [`Problem`].
 pub const PROBLEM_CONTENT_TYPE: &str = "application/problem+json";

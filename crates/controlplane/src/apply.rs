@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** an event that does not fit the state is an error, never half-applied: callers work on a copy.
 
+mod locks;
 mod members;
 mod people;
 mod requests;
@@ -17,7 +18,7 @@ use crate::address;
 use crate::change::ChainError;
 use crate::perimeter::{Perimeter, PolicySource};
 use crate::state::{RefusalWindow, State};
-use crate::{Event, PolicyFile, Token, TokenState};
+use crate::{Event, LockTarget, PolicyFile, Token, TokenState};
 
 /// Why a change cannot be applied. Nothing of it has been.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -110,9 +111,7 @@ impl State {
             Event::TokenUsed { token, after, .. } => self.use_token(*token, *after),
             Event::TokenRevoked { token, .. } => self.end_token(*token, TokenState::Revoked),
             Event::TokenExpired { token, .. } => self.end_token(*token, TokenState::Expired),
-            Event::TokenForgotten { token } => {
-                ensure(self.tokens.remove(token).is_some(), "there is no such token")
-            }
+            Event::TokenForgotten { token } => self.forget_token(*token),
             Event::NodeEnrolled { node } => self.add_node(node),
             Event::NodeRenamed { node, before, after } => self.rename(*node, before, after),
             Event::NodeLabelled { node, after, .. } => self.relabel(*node, after),
@@ -137,6 +136,7 @@ impl State {
             }
             Event::People(event) => self.apply_people_event(event, wall),
             Event::Access(event) => self.apply_access_event(event, wall),
+            Event::Locks(event) => self.apply_lock_event(event),
         }
     }
 
@@ -225,6 +225,11 @@ impl State {
     fn add_token(&mut self, token: &Token) -> Result<(), Misfit> {
         let before = self.tokens.insert(token.id, Arc::new(token.clone()));
         ensure(before.is_none(), "its id is held")
+    }
+
+    fn forget_token(&mut self, id: TokenId) -> Result<(), Misfit> {
+        self.forget_locks(&LockTarget::Token { token: id });
+        self.tokens.remove(&id).map(drop).ok_or(NO_TOKEN)
     }
 
     fn use_token(&mut self, id: TokenId, after: u32) -> Result<(), Misfit> {

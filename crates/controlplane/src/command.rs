@@ -5,7 +5,7 @@ use std::time::Duration;
 use ringfence_model::{Labels, Name, NodeId, PublicKey, Revision, TokenId, UnixMillis};
 use serde::{Deserialize, Serialize};
 
-use crate::{AccessCommand, Identity, PeopleCommand, TokenHash};
+use crate::{AccessCommand, Identity, LockCommand, PeopleCommand, TokenHash};
 
 /// What may be asked of a controller. [`crate::Controller::propose`] answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +96,8 @@ pub enum Command {
     },
     /// Access on request.
     Access(AccessCommand),
+    /// Locks, of which a node's is its quarantine.
+    Locks(LockCommand),
     /// People and their sessions.
     People(PeopleCommand),
     /// Notes a certificate that the CA is about to hand to a node.
@@ -119,7 +121,8 @@ pub enum Command {
     /// Starts a new term: after a restore from a backup, so that nodes do not take the controller's word for older
     /// than what they have (DESIGN.md, decision 4).
     StartTerm,
-    /// Ends what is due: tokens, devices, sessions, access on request, rules. See [`crate::Controller::poll_timeout`].
+    /// Ends what is due: tokens, devices, sessions, locks, access on request, rules. See
+    /// [`crate::Controller::poll_timeout`].
     Tick,
 }
 
@@ -142,6 +145,7 @@ impl Command {
             | Self::RemoveDevice { .. }
             | Self::Tick => true,
             Self::Access(command) => command.is_removal(),
+            Self::Locks(command) => command.is_removal(),
             Self::People(command) => command.is_removal(),
             Self::ApplyPerimeters { .. }
             | Self::CreateToken { .. }
@@ -169,6 +173,7 @@ impl Command {
             Self::AddDevice { .. } => "device.add",
             Self::RemoveDevice { .. } => "device.remove",
             Self::Access(command) => command.method(),
+            Self::Locks(command) => command.method(),
             Self::People(command) => command.method(),
             Self::RecordCertificate { .. } => "certificate.record",
             Self::RecordRefusal { .. } => "refusal.record",

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use ringfence_model::{Name, NodeId, UnixMillis};
 use ringfence_policy::{Compiled, compile};
 
-use crate::Event;
 use crate::state::State;
+use crate::{Event, LockTarget};
 
 /// Every perimeter as compiled from the state.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -179,6 +179,7 @@ impl Touched {
             Event::NodeRemoved { before } => {
                 self.facts.insert(before.id);
             }
+            Event::Locks(event) => self.add_target(event.target(), before),
             Event::People(event) => {
                 if let Some(node) = event.node() {
                     self.add_groups_of(node, before);
@@ -197,6 +198,37 @@ impl Touched {
             | Event::NodeEnrolled { .. }
             | Event::CertificateIssued { .. }
             | Event::Refused { .. } => {}
+        }
+    }
+
+    /// What a lock may cut or join again. A person's sessions are events of their own.
+    fn add_target(&mut self, target: &LockTarget, before: &State) {
+        match target {
+            LockTarget::Node { node } => {
+                let device = before.devices.get(node);
+                self.groups
+                    .extend(device.map(|device| (device.perimeter.clone(), *node)));
+                self.add_groups_of(*node, before);
+            }
+            LockTarget::Perimeter { perimeter } => {
+                self.perimeters.insert(perimeter.clone());
+            }
+            // Many may have the labels: to tell everyone of their perimeters costs less than to find out whom.
+            LockTarget::Label { selector } => {
+                let nodes = before
+                    .nodes
+                    .values()
+                    .filter(|node| selector.matches(&node.labels));
+                self.perimeters
+                    .extend(nodes.flat_map(|node| node.perimeters.iter().cloned()));
+                let devices = before
+                    .devices
+                    .values()
+                    .filter(|device| selector.matches(&device.labels));
+                self.perimeters
+                    .extend(devices.map(|device| device.perimeter.clone()));
+            }
+            LockTarget::User { .. } | LockTarget::Token { .. } => {}
         }
     }
 

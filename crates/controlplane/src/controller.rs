@@ -25,6 +25,8 @@ pub struct Controller {
     pub(crate) presence: Presence,
     pub(crate) receipts: Receipts,
     pub(crate) pace: Pace,
+    /// When it came to life: nobody was told anything by it before.
+    pub(crate) began_at: Option<UnixMillis>,
 }
 
 /// A node whose netmap may have changed.
@@ -69,7 +71,14 @@ impl Controller {
             presence: Presence::default(),
             receipts: Receipts::default(),
             pace: Pace::default(),
+            began_at: None,
         }
+    }
+
+    /// It comes to life: call once, before it serves anybody. Where nothing was heard of a node since, this is when its
+    /// lease was extended at the latest.
+    pub fn begin(&mut self, wall: UnixMillis) {
+        self.began_at = Some(wall);
     }
 
     /// Applies a change that was proposed to this state and is stored. All of it, or nothing.
@@ -93,7 +102,8 @@ impl Controller {
         }
         let removed = std::mem::replace(&mut self.state, next);
         let pushes = self.pushes(&removed, &concerned);
-        self.receipts.applied(change.revision, change.at);
+        let told = self.told(&removed, &pushes);
+        self.receipts.applied(change.revision, change.at, told);
         let is_known = |node| self.state.nodes.contains_key(&node);
         self.pace
             .spend(&change.actor, &change.events, change.at, is_known);
@@ -139,6 +149,8 @@ impl Controller {
         let ends = ends.chain(sessions.map(|session| session.expires));
         let access = self.state.access.values();
         let ends = ends.chain(access.filter_map(|request| request.ends()));
+        let locks = self.state.locks.values();
+        let ends = ends.chain(locks.filter_map(|lock| lock.until));
         ends.chain(self.views.next_change()).min()
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rand::{RngCore as _, SeedableRng as _};
 use rand_chacha::ChaCha20Rng;
-use ringfence_model::{Name, NodeId, Revision, SessionId, TokenId, UnixMillis};
+use ringfence_model::{LockId, Name, NodeId, Revision, SessionId, TokenId, UnixMillis};
 
 use crate::change::Body;
 use crate::perimeter::Perimeter;
@@ -105,6 +105,16 @@ impl Draft {
             let id = SessionId(self.random.next_u64());
             let mut held = self.state.sessions.values();
             if id.0 != 0 && held.all(|session| session.id != id) {
+                return id;
+            }
+        }
+    }
+
+    /// An id that no lock has.
+    pub(crate) fn draw_lock_id(&mut self) -> LockId {
+        loop {
+            let id = LockId(self.random.next_u64());
+            if id.0 != 0 && !self.state.locks.contains_key(&id) {
                 return id;
             }
         }

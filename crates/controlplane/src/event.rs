@@ -7,7 +7,7 @@ use ipnetwork::{Ipv4Network, Ipv6Network};
 use ringfence_model::{Labels, Name, NodeId, OverlayAddresses, PublicKey, RuleId, TokenId};
 use serde::{Deserialize, Serialize};
 
-use crate::{AccessEvent, Certificate, Device, Node, PeopleEvent, PolicyFile, Token};
+use crate::{AccessEvent, Certificate, Device, LockEvent, Node, PeopleEvent, PolicyFile, Token};
 
 /// One fact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -208,11 +208,20 @@ pub enum Event {
     /// What became of requests for access. Written as that event alone.
     #[serde(untagged)]
     Access(Box<AccessEvent>),
+    /// What became of locks. Written as that event alone.
+    #[serde(untagged)]
+    Locks(LockEvent),
 }
 
 impl From<AccessEvent> for Event {
     fn from(event: AccessEvent) -> Self {
         Self::Access(Box::new(event))
+    }
+}
+
+impl From<LockEvent> for Event {
+    fn from(event: LockEvent) -> Self {
+        Self::Locks(event)
     }
 }
 
@@ -253,6 +262,7 @@ impl Event {
             Self::Refused { .. } => "refused",
             Self::People(event) => event.kind(),
             Self::Access(event) => event.kind(),
+            Self::Locks(event) => event.kind(),
         }
     }
 }

@@ -21,6 +21,7 @@ mod controller;
 mod draft;
 mod event;
 pub mod limit;
+mod locks;
 mod member;
 mod membership;
 mod netmap;
@@ -49,14 +50,18 @@ pub use change::{CHANGE_FORMAT, ChainError, ChainHash, ChainHead, Change, verify
 pub use command::{Command, PolicyFile};
 pub use controller::{Controller, Push, PushKind};
 pub use event::Event;
+pub use locks::{Lock, LockCommand, LockEvent, LockTarget};
 pub use member::{Certificate, Device, IDENTITY_BYTES_MAX, Identity, IdentityError, Node};
 pub use people::{
     PeopleCommand, PeopleEvent, Session, SessionEnd, SessionsOf, User, UserId, UserIdError, UserStanding,
     VerifiedLogin,
 };
 pub use presence::{CANDIDATES_MAX, Connection, Enforcement, NodePresence};
-pub use query::{ApplyOptions, ApplyPlan, AskError, DeviceConfig, DevicePeer, FlowChanges, audit_entry};
-pub use receipt::{REVISIONS_TIMED_MAX, Receipt, Slowest};
+pub use query::{
+    ApplyOptions, ApplyPlan, AskError, DeviceConfig, DevicePeer, FindUserError, FlowChanges, LockTargetError,
+    audit_entry,
+};
+pub use receipt::{NODES_TOLD_MAX, REVISIONS_TIMED_MAX, Receipt, Slowest, Timing};
 pub use refusal::{Refusal, RefusalKind};
 pub use request::{
     AccessCommand, AccessEnd, AccessEvent, AccessRequest, AccessStanding, Approval, Asker, AskingPerson,

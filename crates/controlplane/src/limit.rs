@@ -58,6 +58,14 @@ pub const ACCESS_ANSWER_WITHIN: Duration = Duration::from_hours(24);
 pub const ACCESS_REVIEW_WITHIN: Duration = Duration::from_hours(24);
 /// Bytes of the reason of a request, and of each answer.
 pub const ACCESS_REASON_BYTES_MAX: usize = 512;
+/// Locks at one time.
+pub const LOCKS_MAX: usize = 4_096;
+/// The longest that a lock lasts which ends by itself.
+pub const LOCK_TTL_MAX: Duration = Duration::from_hours(365 * 24);
+/// Members that a lock keeps.
+pub const LOCK_KEEP_MAX: usize = 64;
+/// Bytes of why something is locked.
+pub const LOCK_REASON_BYTES_MAX: usize = 512;
 /// Policy files in one apply.
 pub const FILES_PER_APPLY_MAX: usize = PERIMETERS_MAX;
 /// Bytes of the policy files of one apply.

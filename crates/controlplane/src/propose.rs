@@ -5,6 +5,7 @@
 
 mod devices;
 mod keys;
+mod locks;
 mod nodes;
 mod people;
 mod perimeters;
@@ -96,6 +97,7 @@ fn dispatch(draft: &mut Draft, command: Command) -> Result<(), Refusal> {
         }
         Command::RemoveDevice { name } => devices::remove(draft, &name),
         Command::Access(command) => requests::dispatch(draft, command),
+        Command::Locks(command) => locks::dispatch(draft, command),
         Command::People(command) => people::dispatch(draft, command),
         Command::RecordCertificate {
             node,

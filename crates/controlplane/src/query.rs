@@ -3,14 +3,18 @@
 mod audit;
 mod device;
 mod explain;
+mod locks;
 mod people;
 mod perimeter;
+mod receipt;
 mod report;
 mod requests;
 
 pub use audit::audit_entry;
 pub use device::{DeviceConfig, DevicePeer};
 pub use explain::AskError;
+pub use locks::LockTargetError;
+pub use people::FindUserError;
 pub use report::{ApplyOptions, ApplyPlan, FlowChanges};
 
 use ringfence_control::api;
@@ -98,6 +102,7 @@ impl Controller {
             enforced: presence.enforced.map(|enforced| enforced.revision),
             enrolled_ms: node.enrolled_at,
             certificate_expires_ms: node.certificate.as_ref().map(|certificate| certificate.not_after),
+            locks: self.locks_on(node.id, &node.labels),
         }
     }
 
@@ -122,6 +127,7 @@ impl Controller {
                 node: self.name_of(slowest.node)?.clone(),
                 after_ms: u64::try_from(slowest.after.as_millis()).unwrap_or(u64::MAX),
                 took_us: slowest.took_us,
+                was_away: false,
             })
         });
         Some(api::Receipt {

@@ -1,24 +1,16 @@
-//! How far a revision has got: which connected nodes enforce it, and how long that took.
+//! How far a revision has got: which nodes enforce it, how long that took, and when those that are away have closed.
 
-use std::collections::BTreeMap;
+mod told;
+
 use std::time::Duration;
 
-use ringfence_model::{NodeId, Revision, TableSize, UnixMillis};
+use ringfence_model::{NodeId, Revision, UnixMillis};
 
-use crate::Controller;
+pub use self::told::{NODES_TOLD_MAX, REVISIONS_TIMED_MAX, Timing};
+pub(crate) use self::told::{Receipts, Told, Word};
 use crate::presence::Enforcement;
-
-/// When the latest revisions were made, and who took longest to enforce each.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Receipts {
-    latest: BTreeMap<Revision, Progress>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Progress {
-    made_at: UnixMillis,
-    slowest: Option<Slowest>,
-}
+use crate::state::State;
+use crate::{Controller, Push, PushKind};
 
 /// The node that took longest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +71,7 @@ impl Controller {
         // Revisions made while it was away are not its delay.
         let since = presence.connection.map_or(wall, |connection| connection.since);
         self.receipts
-            .acknowledged(node, before, revision, took_us, (since, wall));
+            .acknowledged(node, (before, revision), took_us, (since, wall));
     }
 
     /// How far `revision` has got; `None` if it has not been yet.
@@ -95,8 +87,7 @@ impl Controller {
             absent: Vec::new(),
             slowest: self
                 .receipts
-                .latest
-                .get(&revision)
+                .progress(revision)
                 .and_then(|progress| progress.slowest),
         };
         for &node in self.state().nodes.keys() {
@@ -118,6 +109,35 @@ impl Controller {
         Some(receipt)
     }
 
+    /// Of those to push to, whom a change is for, with the lease that each may still act by. `before` is the state
+    /// before it.
+    pub(crate) fn told(&self, before: &State, pushes: &[Push]) -> Vec<Told> {
+        let netmaps = pushes.iter().filter(|push| push.kind == PushKind::Netmap);
+        let told = netmaps.map(|push| {
+            let lease = lease_in(before, push.node).max(lease_in(&self.state, push.node));
+            Told {
+                node: push.node,
+                lease_seconds: u32::try_from(lease.as_secs()).unwrap_or(u32::MAX),
+                word: Word::None,
+            }
+        });
+        told.collect()
+    }
+
+    /// When a node that is not connected has closed by itself, at the latest, if it held a lease of this length:
+    /// counted from when its connection ended, or from when this controller began.
+    ///
+    /// A lease counts on the node's monotonic clock, which a machine that sleeps may stop.
+    pub(crate) fn closed_by(&self, node: NodeId, lease: Duration) -> Option<UnixMillis> {
+        let seen = self.presence(node).and_then(|presence| presence.last_seen);
+        seen.or(self.began_at).map(|seen| seen.saturating_add(lease))
+    }
+
+    /// The longest lease that a node has of any perimeter.
+    pub(crate) fn lease_of(&self, node: NodeId) -> Duration {
+        lease_in(&self.state, node)
+    }
+
     fn has_its_keys(&self, node: NodeId) -> bool {
         let state = self.state();
         let perimeters = state
@@ -131,47 +151,12 @@ impl Controller {
     }
 }
 
-impl Receipts {
-    pub(crate) fn tables(&self) -> [TableSize; 1] {
-        let len = self.latest.len();
-        [TableSize::new(
-            "revisions that are timed",
-            len,
-            REVISIONS_TIMED_MAX,
-        )]
-    }
-
-    pub(crate) fn applied(&mut self, revision: Revision, made_at: UnixMillis) {
-        let progress = Progress {
-            made_at,
-            slowest: None,
-        };
-        self.latest.insert(revision, progress);
-        while self.latest.len() > REVISIONS_TIMED_MAX {
-            self.latest.pop_first();
-        }
-    }
-
-    /// `node` moved from one revision to a later one.
-    fn acknowledged(
-        &mut self,
-        node: NodeId,
-        before: Revision,
-        now: Revision,
-        took_us: u64,
-        (since, wall): (UnixMillis, UnixMillis),
-    ) {
-        for (revision, progress) in self.latest.range_mut(..=now) {
-            if *revision <= before || progress.made_at < since {
-                continue;
-            }
-            let after = wall.saturating_since(progress.made_at);
-            if progress.slowest.is_none_or(|slowest| after >= slowest.after) {
-                progress.slowest = Some(Slowest { node, after, took_us });
-            }
-        }
-    }
+fn lease_in(state: &State, node: NodeId) -> Duration {
+    let perimeters = state
+        .nodes
+        .get(&node)
+        .into_iter()
+        .flat_map(|node| &node.perimeters);
+    let leases = perimeters.filter_map(|name| Some(state.perimeters.get(name)?.policy().lease));
+    leases.max().unwrap_or_default()
 }
-
-/// How many of the latest revisions are timed: asking about an older one still says who enforces it.
-pub const REVISIONS_TIMED_MAX: usize = 1_024;

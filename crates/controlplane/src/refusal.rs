@@ -2,7 +2,7 @@
 
 use ringfence_control::NETMAP_WEIGHT_MAX;
 use ringfence_model::{
-    AccessId, Name, NodeId, Revision, SEGMENTS_PER_NODE_MAX, SessionId, TokenId, UnixMillis,
+    AccessId, LockId, Name, NodeId, Revision, SEGMENTS_PER_NODE_MAX, SessionId, TokenId, UnixMillis,
 };
 use ringfence_policy::Diagnostic;
 
@@ -180,6 +180,27 @@ pub enum Refusal {
     /// Who broke the glass before and was not reviewed in time.
     #[error("access {0} was opened without approval and never reviewed: have it reviewed first")]
     ReviewOwed(AccessId),
+    /// A person who was locked out. Why is for administrators.
+    #[error("{0} is locked out and may not log in: ask an administrator")]
+    UserLocked(String),
+    /// A token that was locked.
+    #[error("join token {token} is locked: ask an administrator")]
+    TokenLocked {
+        /// Which.
+        token: TokenId,
+    },
+    /// No such lock.
+    #[error("there is no lock {0}: `ringfence locks` lists them")]
+    NoLock(LockId),
+    /// A lock of no time or too long.
+    #[error("a lock that ends by itself lasts for 1 second to 365 days")]
+    LockTtl,
+    /// A lock on one whom it keeps.
+    #[error("a lock cannot keep the member that it is on: name who may still talk to it")]
+    KeepsItself,
+    /// A lock that keeps someone for nothing.
+    #[error("a lock on a person or join token keeps nobody: it leaves nothing to talk with")]
+    KeepsNobody,
     /// A node in too many perimeters.
     #[error(
         "{name} would be a member of {count} perimeters: a node can be in at most {SEGMENTS_PER_NODE_MAX}"
@@ -257,7 +278,9 @@ impl Refusal {
             | Self::TokenRevoked { .. }
             | Self::OwnAccess(_)
             | Self::ReviewOwed(_)
-            | Self::UserDeactivated(_) => RefusalKind::Denied,
+            | Self::UserDeactivated(_)
+            | Self::UserLocked(_)
+            | Self::TokenLocked { .. } => RefusalKind::Denied,
             Self::Policy(_)
             | Self::NoFiles
             | Self::FutureBase { .. }
@@ -272,6 +295,9 @@ impl Refusal {
             | Self::NoSuchGroup { .. }
             | Self::AccessLength
             | Self::NoReason
+            | Self::LockTtl
+            | Self::KeepsItself
+            | Self::KeepsNobody
             | Self::Serial => RefusalKind::Invalid,
             Self::NoPerimeter(_)
             | Self::NoNode(_)
@@ -279,6 +305,7 @@ impl Refusal {
             | Self::NoSession(_)
             | Self::NoUser(_)
             | Self::NoAccess(_)
+            | Self::NoLock(_)
             | Self::NothingToRevoke(_) => RefusalKind::NotFound,
             Self::Stale { .. }
             | Self::NameTaken { .. }
@@ -336,6 +363,12 @@ impl Refusal {
             Self::AccessAnswered(_) => "access-answered",
             Self::OwnAccess(_) => "own-access",
             Self::ReviewOwed(_) => "review-owed",
+            Self::UserLocked(_) => "user-locked",
+            Self::TokenLocked { .. } => "token-locked",
+            Self::NoLock(_) => "no-lock",
+            Self::LockTtl => "lock-ttl",
+            Self::KeepsItself => "keeps-itself",
+            Self::KeepsNobody => "keeps-nobody",
             Self::TooManySegments { .. } => "too-many-segments",
             Self::TooHeavy { .. } => "too-heavy",
             Self::Limit { .. } => "limit",

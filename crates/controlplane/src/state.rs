@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ipnetwork::Ipv6Network;
-use ringfence_model::{AccessId, Name, NodeId, PublicKey, Revision, TokenId, UnixMillis};
+use ringfence_model::{AccessId, LockId, Name, NodeId, PublicKey, Revision, TokenId, UnixMillis};
 use ringfence_policy::{Facts, GrantedRule, Member, Policy};
 use serde::{Deserialize, Serialize};
 
 use crate::address::Pool;
 use crate::change::{ChainHash, ChainHead};
 use crate::perimeter::Perimeter;
-use crate::{AccessRequest, Device, Node, Session, Token, User, UserId};
+use crate::{AccessRequest, Device, Lock, Node, Session, Token, User, UserId};
 
 /// Everything the log says. Records are shared: a draft costs a reference each, not a copy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,6 +37,8 @@ pub(crate) struct State {
     pub(crate) access: BTreeMap<AccessId, Arc<AccessRequest>>,
     /// The number of the last request ever made.
     pub(crate) last_access: AccessId,
+    /// What is shut.
+    pub(crate) locks: BTreeMap<LockId, Arc<Lock>>,
     /// Who has which name.
     pub(crate) names: BTreeMap<Name, NodeId>,
     /// Who has which WireGuard key.
@@ -79,6 +81,7 @@ impl State {
             sessions: BTreeMap::new(),
             access: BTreeMap::new(),
             last_access: AccessId(0),
+            locks: BTreeMap::new(),
             names: BTreeMap::new(),
             keys: BTreeMap::new(),
             v4_blocks: Pool::default(),
@@ -107,7 +110,9 @@ impl State {
         let nodes = self.nodes.values().map(|node| self.node_member(node));
         let devices = self.devices.values();
         let devices = devices.filter(|device| device.perimeter == *perimeter);
-        nodes.chain(devices.map(|device| device.as_member())).collect()
+        let mut members: Vec<Member> = nodes.chain(devices.map(|device| device.as_member())).collect();
+        self.isolate(perimeter, &mut members);
+        members
     }
 
     /// A perimeter's file, and what was granted on request besides.

@@ -45,6 +45,9 @@ pub struct NodeView {
     pub enrolled_ms: UnixMillis,
     /// When its certificate ends.
     pub certificate_expires_ms: Option<UnixMillis>,
+    /// The locks on it: while there is one, no rule joins it to anyone but those that all of them keep.
+    #[serde(default)]
+    pub locks: Vec<super::LockView>,
 }
 
 /// `PATCH /nodes/{id-or-name}`: all of it in one change.

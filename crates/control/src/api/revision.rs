@@ -1,6 +1,6 @@
 //! `/revisions` and `/health`: where the controller is, and how far the nodes have followed.
 
-use ringfence_model::{Name, NodeId, Revision};
+use ringfence_model::{Name, NodeId, Revision, UnixMillis};
 use serde::{Deserialize, Serialize};
 
 /// `GET /revisions/latest`.
@@ -65,6 +65,55 @@ pub struct NodeAck {
     pub after_ms: u64,
     /// What the node itself needed to swap the rules, in microseconds.
     pub took_us: u64,
+    /// Whether it was not connected when the revision was made, and enforces it since it came back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub was_away: bool,
+}
+
+/// `GET /revisions/{revision}/receipt`: who enforces a revision, and since when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RevisionReceipt {
+    /// The revision asked for.
+    #[serde(with = "crate::text")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub revision: Revision,
+    /// When it was made; of the latest alone, since the controller began, this is known, and the times below.
+    pub made_ms: Option<UnixMillis>,
+    /// Whether every node that it was for and that is connected enforces it.
+    pub complete: bool,
+    /// How many nodes it was for: those for whom it may have changed something.
+    pub told: u32,
+    /// Those that enforce it, the slowest first, the first [`super::RECEIPT_NODES_MAX`].
+    pub enforced: Vec<NodeAck>,
+    /// How many more do.
+    pub more_enforced: u64,
+    /// Half of those that were connected enforced it within this time from the change, as the controller heard it.
+    pub p50_ms: Option<u64>,
+    /// 99 of 100 did.
+    pub p99_ms: Option<u64>,
+    /// All did so far.
+    pub max_ms: Option<u64>,
+    /// Connected nodes that do not yet.
+    pub pending: Vec<Name>,
+    /// Those that are not connected, and have not said that they do.
+    pub offline: Vec<OfflineNode>,
+    /// When the last of those offline has closed by itself, at the latest.
+    pub closed_by_ms: Option<UnixMillis>,
+}
+
+/// A node that is not connected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct OfflineNode {
+    /// Which.
+    pub id: NodeId,
+    /// Its name.
+    pub node: Name,
+    /// When the controller last heard from it.
+    pub last_seen_ms: Option<UnixMillis>,
+    /// When its lease ends at the latest, and with it everything it has.
+    pub closed_by_ms: Option<UnixMillis>,
 }
 
 /// `GET /health`.

@@ -8,7 +8,7 @@ use super::{Misfit, NO_NODE, ensure};
 use crate::address;
 use crate::perimeter::{Seat, Standing};
 use crate::state::State;
-use crate::{Device, Node};
+use crate::{Device, LockTarget, Node};
 
 impl State {
     pub(super) fn join(
@@ -80,8 +80,9 @@ impl State {
         Ok(())
     }
 
-    /// Gives back every seat of someone who is gone, those of perimeters it had left included.
+    /// Gives back every seat of someone who is gone, those of perimeters it had left included, and forgets its locks.
     fn vacate_all(&mut self, id: NodeId, wall: UnixMillis) {
+        self.forget_locks(&LockTarget::Node { node: id });
         for perimeter in self.perimeters.values_mut() {
             if perimeter.seats.contains_key(&id) {
                 let key = Arc::make_mut(perimeter).vacate(id, wall);

@@ -55,6 +55,9 @@ fn start(draft: &mut Draft, node: NodeId, login: VerifiedLogin, length: Duration
 
 /// Whether a person may have a session; who is new is made known.
 fn admit(draft: &mut Draft, login: &VerifiedLogin) -> Result<(), Refusal> {
+    if draft.state.login_lock(login).is_some() {
+        return Err(Refusal::UserLocked(login.name.clone()));
+    }
     if let Some(user) = draft.state.users.get(&login.user) {
         return match user.standing {
             UserStanding::Active => Ok(()),

@@ -53,7 +53,11 @@ pub(super) fn revoke(draft: &mut Draft, id: TokenId) -> Result<(), Refusal> {
 /// Whether a node may be admitted with what it presents.
 pub(super) fn admit(draft: &Draft, id: TokenId, secret_hash: &TokenHash) -> Result<(), Refusal> {
     let token = draft.state.tokens.get(&id).ok_or(Refusal::NoToken(id))?;
-    token.admit(secret_hash, draft.wall)
+    token.admit(secret_hash, draft.wall)?;
+    match draft.state.token_lock(id) {
+        Some(_) => Err(Refusal::TokenLocked { token: id }),
+        None => Ok(()),
+    }
 }
 
 /// Counts a use of a token that [`admit`]ted.

@@ -43,7 +43,10 @@ impl Controller {
                 return Err(AskError::NoPerimeter(name));
             };
             let policy = self.state().policy_in_force(perimeter);
-            let explanation = explain(&policy, compiled, (&from, &to), &request.service, wall);
+            let mut ends = [from.clone(), to.clone()];
+            self.state().isolate(&name, &mut ends);
+            let [from, to] = &ends;
+            let explanation = explain(&policy, compiled, (from, to), &request.service, wall);
             perimeters.push(explained(name, explanation));
         }
         let allowed = perimeters

@@ -10,7 +10,7 @@ use ringfence_model::{Candidate, CandidateKind, NodeId};
 use super::world::*;
 use crate::{CANDIDATES_MAX, Command, Connection};
 
-fn connect(world: &mut World, node: NodeId, id: u64) {
+pub(super) fn connect(world: &mut World, node: NodeId, id: u64) {
     let remote: SocketAddr = "192.0.2.1:4000".parse().unwrap();
     let connection = Connection {
         id,

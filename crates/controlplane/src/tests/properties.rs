@@ -13,7 +13,8 @@ use super::world::*;
 use crate::compile::Views;
 use crate::weight::weights;
 use crate::{
-    AccessCommand, Actor, Change, Command, Controller, PeopleCommand, PushKind, Urgency, VerifiedLogin,
+    AccessCommand, Actor, Change, Command, Controller, LockCommand, LockTarget, PeopleCommand, PushKind,
+    Urgency, VerifiedLogin,
 };
 
 /// One step, with numbers that stand for whichever node, perimeter or device there is.
@@ -75,6 +76,15 @@ enum Step {
     EndAccess {
         request: u8,
     },
+    Lock {
+        node: u8,
+        keep: u8,
+        kind: u8,
+        hours: u8,
+    },
+    Lift {
+        lock: u8,
+    },
     Pass {
         hours: u8,
     },
@@ -103,6 +113,9 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(node, perimeter, group)| Step::Request { node, perimeter, group }),
         4 => n.clone().prop_map(|request| Step::Approve { request }),
         1 => n.clone().prop_map(|request| Step::EndAccess { request }),
+        2 => (n.clone(), n.clone(), 0u8..3, 0u8..9)
+            .prop_map(|(node, keep, kind, hours)| Step::Lock { node, keep, kind, hours }),
+        2 => n.clone().prop_map(|lock| Step::Lift { lock }),
         1 => n.prop_map(|device| Step::RemoveDevice { device }),
         1 => (1u8..30).prop_map(|hours| Step::Pass { hours }),
         1 => Just(Step::StartTerm),
@@ -240,6 +253,45 @@ impl World {
         Some((Actor::admin(who, "r"), Command::Access(command)))
     }
 
+    fn of_locks(&self, step: &Step) -> Option<LockCommand> {
+        match *step {
+            Step::Lock {
+                node,
+                keep,
+                kind,
+                hours,
+            } => {
+                let target = match kind {
+                    0 => LockTarget::Node {
+                        node: self.pick(node)?,
+                    },
+                    1 => LockTarget::Label {
+                        selector: format!("role=r{}", node % 3).parse().unwrap(),
+                    },
+                    _ => LockTarget::Perimeter {
+                        perimeter: name(&format!("p-{}", node % 2)),
+                    },
+                };
+                let ttl = (hours > 0).then(|| Duration::from_hours(hours.into()));
+                let keep = self
+                    .pick(keep)
+                    .filter(|kept| target != LockTarget::Node { node: *kept });
+                Some(LockCommand::Set {
+                    target,
+                    keep: keep.into_iter().collect(),
+                    reason: String::new(),
+                    ttl,
+                })
+            }
+            Step::Lift { lock } => {
+                let locks: Vec<_> = self.controller.locks().map(|lock| lock.id).collect();
+                let lock = *locks.get(usize::from(lock) % locks.len().max(1))?;
+                Some(LockCommand::Lift { lock })
+            }
+            _ => None,
+        }
+    }
+
     /// The command of a step, and who asks; none if there is nobody to do it to.
     fn command(&mut self, step: &Step) -> Option<(Actor, Command)> {
         let admin = Actor::admin("ada", "r");
@@ -303,6 +355,7 @@ impl World {
             Step::Request { .. } | Step::Approve { .. } | Step::EndAccess { .. } => {
                 return self.of_access(step);
             }
+            Step::Lock { .. } | Step::Lift { .. } => (admin, Command::Locks(self.of_locks(step)?)),
             Step::Pass { hours } => {
                 self.pass(Duration::from_hours(hours.into()));
                 (Actor::system("clock", "r"), Command::Tick)
@@ -390,16 +443,17 @@ fn assert_none_heavier(before: &BTreeMap<NodeId, usize>, world: &World, step: &S
     }
 }
 
-fn only_removes(step: &Step) -> bool {
+fn only_removes(step: &Step, world: &World) -> bool {
     match step {
-        Step::Unlabel { .. }
-        | Step::RemoveNode { .. }
+        // A lock ends with its time, and with the labels that it is on.
+        Step::Unlabel { .. } | Step::Pass { .. } => world.controller.locks().next().is_none(),
+        Step::RemoveNode { .. }
         | Step::RemovePerimeter { .. }
         | Step::RemoveDevice { .. }
         | Step::LogOut { .. }
         | Step::Deactivate { .. }
         | Step::EndAccess { .. }
-        | Step::Pass { .. }
+        | Step::Lock { .. }
         | Step::StartTerm => true,
         Step::Apply { .. }
         | Step::Enroll { .. }
@@ -408,6 +462,7 @@ fn only_removes(step: &Step) -> bool {
         | Step::Login { .. }
         | Step::Request { .. }
         | Step::Approve { .. }
+        | Step::Lift { .. }
         | Step::AddDevice { .. } => false,
     }
 }
@@ -451,7 +506,8 @@ fn run(steps: &[Step]) -> World {
         assert_eq!(proposed, again, "proposing changes nothing and draws nothing");
         let Ok(change) = proposed else { continue };
         let weighed = weights_apart(&world);
-        if only_removes(step) {
+        let only_removes = only_removes(step, &world);
+        if only_removes {
             let flows = world.controller.flow_changes(&change).listed;
             assert!(
                 flows.iter().all(|flow| flow.change == FlowChangeKind::Closes),
@@ -460,7 +516,7 @@ fn run(steps: &[Step]) -> World {
         }
         world.pushes = world.controller.apply(&change).unwrap();
         world.log.push(change);
-        if only_removes(step) {
+        if only_removes {
             assert_none_heavier(&weighed, &world, step);
         }
         assert_weighed(&world);

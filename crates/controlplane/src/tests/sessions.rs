@@ -8,8 +8,8 @@ use ringfence_model::{NodeId, UnixMillis};
 use super::world::*;
 use crate::limit::{GROUPS_PER_PERSON_MAX, OWN_ENTRIES_BURST};
 use crate::{
-    Actor, Change, Command, Controller, Event, PeopleCommand, PeopleEvent, Refusal, Session, SessionEnd,
-    SessionsOf, Snapshot, UserId, VerifiedLogin,
+    Actor, Change, Command, Controller, Event, FindUserError, PeopleCommand, PeopleEvent, Refusal, Session,
+    SessionEnd, SessionsOf, Snapshot, UserId, VerifiedLogin,
 };
 
 const LENGTH: Duration = Duration::from_hours(12);
@@ -306,6 +306,37 @@ fn sessions_come_back_from_the_log_and_from_a_snapshot() {
     assert_eq!(replayed.state(), world.controller.state());
     assert_eq!(loaded.state(), world.controller.state());
     assert!(written.last().unwrap().contains(r#""event":"session-started""#));
+}
+
+#[test]
+fn people_are_listed_and_found_by_id_address_and_name() {
+    let (mut world, laptop) = World::with_alice();
+    let desk = world.enroll("desk", "");
+    let twin = VerifiedLogin {
+        name: "alice@example.com".into(),
+        ..world.login("other-alice")
+    };
+    world.start(desk, twin).unwrap();
+
+    let find = |text: &str| world.controller.find_user(text);
+    assert_eq!(find("corp/alice"), Ok(user("alice")));
+    assert_eq!(find("Other-Alice@example.com"), Ok(user("other-alice")));
+    assert!(matches!(
+        find("alice@example.com"),
+        Err(FindUserError::Several(_))
+    ));
+    assert!(matches!(find("bob"), Err(FindUserError::Nobody(_))));
+    let views = world.controller.session_views();
+    let at: Vec<_> = views.iter().map(|view| view.node.as_str()).collect();
+    assert_eq!(at, ["desk", "laptop"]);
+    world.admin(deactivate("alice")).unwrap();
+    let users = world.controller.user_views();
+    let known: Vec<_> = users
+        .iter()
+        .map(|user| (user.id.as_str(), user.active, user.nodes.len()))
+        .collect();
+    assert_eq!(known, [("corp/alice", false, 0), ("corp/other-alice", true, 1)]);
+    assert!(world.session(laptop).is_none());
 }
 
 /// A login of `subject` at the provider `corp`, without a second factor.
