@@ -187,17 +187,30 @@ impl Core {
     /// # Errors
     /// As [`Self::commit`]. What is as asked already is a success: nothing changes.
     pub fn commit_reported(&mut self, actor: &Actor, command: &Command) -> Result<ChangeReport, CommitError> {
+        self.commit_described(actor, command).map(|(_, report)| report)
+    }
+
+    /// The same, with the change itself; none if nothing changed.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    pub fn commit_described(
+        &mut self,
+        actor: &Actor,
+        command: &Command,
+    ) -> Result<(Option<Change>, ChangeReport), CommitError> {
         let proposed = self
             .controller
             .propose(actor, command.clone(), wall_now(), entropy()?);
         let change = match proposed {
             Ok(change) => change,
             Err(Refusal::Unchanged) => {
-                return Ok(ChangeReport {
+                let report = ChangeReport {
                     revision: self.controller.revision(),
                     changes: Vec::new(),
                     more_changes: 0,
-                });
+                };
+                return Ok((None, report));
             }
             Err(refusal) => {
                 self.record_refusal(actor, command, &refusal);
@@ -206,11 +219,12 @@ impl Core {
         };
         let flows = self.controller.flow_changes(&change);
         self.store_and_apply(&change, Room::of(command.is_removal() || flows.only_closes()))?;
-        Ok(ChangeReport {
+        let report = ChangeReport {
             revision: change.revision,
             changes: flows.listed,
             more_changes: flows.more,
-        })
+        };
+        Ok((Some(change), report))
     }
 
     /// Carries out an apply that was planned on this state.

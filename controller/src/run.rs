@@ -109,7 +109,8 @@ fn open(path: &Path) -> Result<Opened> {
     let authority =
         CertificateAuthority::load(config.mesh.clone(), &dir.read(CA_FILE)?, &dir.read(CA_KEY_FILE)?)?;
     let mut log = SqliteLog::open(&dir.file(STORE_FILE))?;
-    let controller = core::load(&mut log)?;
+    let mut controller = core::load(&mut log)?;
+    controller.begin(wall_now());
     if controller.mesh().name != config.mesh {
         return Err(anyhow!(
             "the store is of mesh {}, controller.toml says {}: they do not belong together",

@@ -5,9 +5,11 @@
 
 mod audit;
 mod flows;
+mod locks;
 mod nodes;
 mod openapi;
 mod peers;
+mod people;
 mod perimeters;
 mod policy;
 mod problem;
@@ -76,13 +78,19 @@ pub fn router(state: ApiState) -> Router {
         .route("/tokens/{id}", delete(tokens::revoke))
         .route("/peers", get(peers::list).post(peers::add))
         .route("/peers/{name}", get(peers::show).delete(peers::remove))
+        .route("/locks", get(locks::list).post(locks::set))
+        .route("/locks/{id}", delete(locks::lift))
+        .route("/sessions", get(people::sessions))
+        .route("/sessions/{id}", delete(people::end))
+        .route("/users", get(people::users).patch(people::update))
         .route("/explain", post(policy::explain))
         .route("/verify", post(policy::verify))
         .route("/audit", get(audit::list))
         .route("/audit/verify", get(audit::verify))
         .route("/flows", get(flows::list))
         .route("/revisions/latest", get(revisions::latest))
-        .route("/revisions/{revision}/wait", get(revisions::wait));
+        .route("/revisions/{revision}/wait", get(revisions::wait))
+        .route("/revisions/{revision}/receipt", get(revisions::receipt));
     Router::new()
         .nest(PREFIX, routes)
         .fallback(unknown_route)

@@ -12,6 +12,9 @@ use utoipa::{Modify, OpenApi};
         super::audit::list,
         super::audit::verify,
         super::flows::list,
+        super::locks::lift,
+        super::locks::list,
+        super::locks::set,
         super::nodes::list,
         super::nodes::remove,
         super::nodes::show,
@@ -20,6 +23,10 @@ use utoipa::{Modify, OpenApi};
         super::peers::list,
         super::peers::remove,
         super::peers::show,
+        super::people::end,
+        super::people::sessions,
+        super::people::update,
+        super::people::users,
         super::perimeters::apply,
         super::perimeters::list,
         super::perimeters::remove,
@@ -28,6 +35,7 @@ use utoipa::{Modify, OpenApi};
         super::policy::verify,
         super::revisions::health,
         super::revisions::latest,
+        super::revisions::receipt,
         super::revisions::wait,
         super::tokens::create,
         super::tokens::list,
@@ -69,7 +77,7 @@ mod tests {
 
         assert_eq!(document["openapi"], "3.1.0");
         let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
-        assert_eq!(paths.len(), 16, "{paths:?}");
+        assert_eq!(paths.len(), 22, "{paths:?}");
         assert_eq!(
             document["components"]["securitySchemes"]["admin"]["scheme"],
             "bearer"

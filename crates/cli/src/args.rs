@@ -1,11 +1,17 @@
 //! The command line, as a type. Stable from 0.1 on.
 
+mod lock;
+mod people;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use ringfence_model::{Labels, Name, PublicKey, Selector};
 use ringfence_policy::Service;
+
+pub(crate) use self::lock::{LockArgs, LockHow, QuarantineArgs, ReleaseArgs, UnlockArgs};
+pub(crate) use self::people::{SessionCommand, UserCommand};
 
 /// Zero-trust micro-perimeters on a WireGuard mesh.
 #[derive(Parser)]
@@ -38,6 +44,23 @@ pub(crate) enum Command {
     /// Add and remove devices that run a stock WireGuard client
     #[command(subcommand)]
     Peer(PeerCommand),
+    /// List and end sessions of people
+    #[command(subcommand)]
+    Session(SessionCommand),
+    /// List people, and say who may log in
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Cut a node or person off at once, but for those who look into it
+    Quarantine(QuarantineArgs),
+    /// End a quarantine: what policy allows is open again
+    Release(ReleaseArgs),
+    /// Lock a node, person, perimeter, label or join token: what is there is cut, what comes is refused
+    Lock(LockArgs),
+    /// Lift a lock
+    Unlock(UnlockArgs),
+    /// List what is locked
+    #[command(after_help = "Example:\n  ringfence locks --json")]
+    Locks,
     /// Say whether policy lets one member reach another, by which rule, or what is missing
     Explain(ExplainArgs),
     /// Read the log of changes, or prove that it was not rewritten
@@ -52,6 +75,8 @@ pub(crate) enum Command {
     Ping(PingArgs),
     /// Wait until every connected node enforces a revision
     Wait(WaitArgs),
+    /// Show who enforces a revision and after how long, and when those that are away have closed
+    Receipt(ReceiptArgs),
     /// Print shell completions
     #[command(after_help = "Example:\n  ringfence completions bash > /etc/bash_completion.d/ringfence")]
     Completions {
@@ -390,6 +415,19 @@ pub(crate) struct WaitArgs {
     /// How long to wait
     #[arg(long, default_value = "10s", value_parser = duration)]
     pub timeout: Duration,
+}
+
+/// `ringfence receipt`
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  ringfence receipt 1.42\n  ringfence receipt latest --wait=30s --json | jq .p99_ms"
+)]
+pub(crate) struct ReceiptArgs {
+    /// Which: `latest`, or as a change printed it
+    pub revision: String,
+    /// Wait until every connected node enforces it, 10s if no time is given
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "10s", value_parser = duration)]
+    pub wait: Option<Duration>,
 }
 
 /// Labels given one by one.

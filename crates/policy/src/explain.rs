@@ -106,7 +106,8 @@ pub fn explain(
         None => (Verdict::Deny, denied(policy, compiled, from, to, service)),
     };
     let missing = match rule {
-        None if from.id != to.id => {
+        // No rule is missing anything while a lock stands in the way.
+        None if from.id != to.id && locked(from, to).is_none() => {
             let asked = Asked {
                 from: End::new(from.name.as_str(), &from.labels, &from.facts),
                 to: End::new(to.name.as_str(), &to.labels, &to.facts),

@@ -3,9 +3,12 @@
 mod audit;
 mod explain;
 mod flows;
+mod lock;
 mod node;
 mod peer;
+mod people;
 mod perimeter;
+mod receipt;
 mod status;
 mod token;
 mod verify;
@@ -30,11 +33,19 @@ pub(crate) fn run(cli: Cli, output: &mut Output) -> Result<(), Failure> {
         Command::Token(command) => token::run(command, &connect()?, output),
         Command::Node(command) => node::run(command, &connect()?, output),
         Command::Peer(command) => peer::run(command, &connect()?, output),
+        Command::Session(command) => people::session(command, &connect()?, output),
+        Command::User(command) => people::user(command, &connect()?, output),
+        Command::Quarantine(args) => lock::quarantine(args, &connect()?, output),
+        Command::Release(args) => lock::unlock(&args.target, &connect()?, output),
+        Command::Lock(args) => lock::lock(args, &connect()?, output),
+        Command::Unlock(args) => lock::unlock(&args.which, &connect()?, output),
+        Command::Locks => lock::ls(&connect()?, output),
         Command::Explain(args) => explain::run(args, &connect()?, output),
         Command::Audit(args) => audit::run(&args, &connect()?, output),
         Command::Flows(args) => flows::run(&args, &connect()?, output),
         Command::Verify(args) => verify::run(&args, &connect()?, output),
         Command::Wait(args) => wait::run(&args, &connect()?, output),
+        Command::Receipt(args) => receipt::run(&args, &connect()?, output),
         Command::Status(args) => status::status(&args, output),
         Command::Ping(args) => status::ping(args, output),
         Command::Completions { shell } => {

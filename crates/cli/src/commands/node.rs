@@ -1,10 +1,11 @@
 //! `ringfence node …`: the machines of the mesh.
 
-use ringfence_control::api::{ChangeReport, NodeList, NodeView, PatchNodeRequest};
+use ringfence_control::api::{ChangeReport, LockView, NodeList, NodeView, PatchNodeRequest};
 
 use crate::args::{NodeCommand, labels};
 use crate::client::{Client, path_segment};
 use crate::commands::perimeter::flow_line;
+use crate::commands::receipt;
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, list, table};
 use crate::when;
@@ -25,6 +26,7 @@ pub(super) fn run(command: NodeCommand, client: &Client, output: &mut Output) ->
             output.answer(&report, |report| {
                 changed(&format!("node {node} labelled"), report)
             });
+            receipt::note_closing(report.revision, &report.changes, client, output);
         }
         NodeCommand::Rename { node, name } => {
             let request = PatchNodeRequest {
@@ -39,6 +41,7 @@ pub(super) fn run(command: NodeCommand, client: &Client, output: &mut Output) ->
         NodeCommand::Remove { node } => {
             let report: ChangeReport = client.delete(&route(&node)?)?;
             output.answer(&report, |report| changed(&format!("node {node} removed"), report));
+            receipt::note_closing(report.revision, &report.changes, client, output);
         }
     }
     Ok(())
@@ -75,6 +78,17 @@ fn changed(what: &str, report: &ChangeReport) -> String {
     format!("{flows}{what}; revision {}\n", report.revision)
 }
 
+fn lock_line(lock: &LockView) -> String {
+    let until = lock.until_ms.map_or_else(|| "lifted".to_owned(), when::at);
+    format!(
+        "locked       until {until} by {} ({}), keeps {}: {}\n",
+        lock.by,
+        lock.target,
+        list(&lock.keep),
+        lock.reason
+    )
+}
+
 fn list_text(answer: &NodeList) -> String {
     if answer.nodes.is_empty() {
         return "no nodes yet: `ringfence token create` makes a token to join with".to_owned();
@@ -88,6 +102,7 @@ fn list_text(answer: &NodeList) -> String {
             "PERIMETERS",
             "LABELS",
             "LAST SEEN",
+            "LOCKED",
         ],
         answer.nodes.iter().map(|node| {
             [
@@ -99,6 +114,7 @@ fn list_text(answer: &NodeList) -> String {
                 list(&node.perimeters),
                 node.labels.to_string(),
                 when::at_or_never(node.last_seen_ms),
+                if node.locks.is_empty() { "no" } else { "yes" }.to_owned(),
             ]
         }),
     )
@@ -106,8 +122,9 @@ fn list_text(answer: &NodeList) -> String {
 
 fn show_text(node: &NodeView) -> String {
     let dash = || "-".to_owned();
+    let locks: String = node.locks.iter().map(lock_line).collect();
     format!(
-        "node         {}\nid           {}\nlabels       {}\nperimeters   {}\nconnected    {}\nremote       {}\nendpoints    {}\nversion      {}\nenforced     {}\nlast seen    {}\nenrolled     {}\ncertificate  until {}\n",
+        "node         {}\nid           {}\nlabels       {}\nperimeters   {}\nconnected    {}\nremote       {}\nendpoints    {}\nversion      {}\nenforced     {}\nlast seen    {}\nenrolled     {}\ncertificate  until {}\n{locks}",
         node.name,
         node.id,
         node.labels,

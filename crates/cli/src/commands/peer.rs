@@ -4,6 +4,7 @@ use ringfence_control::api::{AddPeerRequest, ChangeReport, PeerConfig, PeerList}
 
 use crate::args::{PeerCommand, labels};
 use crate::client::Client;
+use crate::commands::receipt;
 use crate::failure::Failure;
 use crate::output::{Output, list, table};
 use crate::when;
@@ -57,6 +58,7 @@ pub(super) fn run(command: PeerCommand, client: &Client, output: &mut Output) ->
             output.answer(&report, |report| {
                 format!("peer {name} removed; revision {}", report.revision)
             });
+            receipt::note_closing(report.revision, &report.changes, client, output);
         }
     }
     Ok(())

@@ -10,6 +10,7 @@ use ringfence_model::Name;
 
 use crate::args::{ApplyArgs, PerimeterCommand};
 use crate::client::Client;
+use crate::commands::receipt;
 use crate::failure::Failure;
 use crate::files;
 use crate::output::{Output, list, table};
@@ -37,11 +38,15 @@ fn apply(
 ) -> Result<(), Failure> {
     let files = files::read(&args.files)?;
     files::check(&files)?;
-    let report = submit(&connect()?, &files, args)?;
+    let client = connect()?;
+    let report = submit(&client, &files, args)?;
     for warning in &report.warnings {
         output.warning(warning);
     }
     output.answer(&report, apply_text);
+    if !report.dry_run {
+        receipt::note_closing(report.revision, &report.changes, &client, output);
+    }
     Ok(())
 }
 
@@ -229,5 +234,6 @@ fn rm(name: &Name, client: &Client, output: &mut Output) -> Result<(), Failure> 
             report.revision
         )
     });
+    receipt::note_closing(report.revision, &report.changes, client, output);
     Ok(())
 }

@@ -301,6 +301,7 @@ fn locks_come_back_from_the_log_and_are_said_in_explanations() {
     let denied = ask("app");
     assert_eq!(denied.verdict, api::Verdict::Deny);
     assert!(denied.perimeters[0].reason.contains("db is locked"), "{denied:?}");
+    assert!(denied.perimeters[0].missing.is_empty(), "{denied:?}");
     assert_eq!(ask("forensics").verdict, api::Verdict::Allow);
     let flows = world.controller.compiled(&name("ledger")).unwrap().openings();
     assert!(flows.iter().all(|opening| opening.from != app));

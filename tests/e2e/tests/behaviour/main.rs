@@ -16,6 +16,7 @@ mod identity;
 mod isolation;
 mod joining;
 mod lanes;
+mod locks;
 mod memory;
 mod node;
 mod noise;

@@ -12,6 +12,7 @@ const OPERATIONS: &str = r#"
 GET    /api/v1/health                     -
 GET    /api/v1/revisions/latest           -
 GET    /api/v1/revisions/{revision}/wait  latest
+GET    /api/v1/revisions/{revision}/receipt  latest
 POST   /api/v1/perimeters                 -      @files
 POST   /api/v1/perimeters                 -      @dry-run
 GET    /api/v1/perimeters                 -
@@ -26,6 +27,11 @@ POST   /api/v1/peers                      -      @peer
 GET    /api/v1/peers                      -
 GET    /api/v1/peers/{name}               laptop
 DELETE /api/v1/peers/{name}               laptop
+POST   /api/v1/locks                      -      {"target":"node:web","keep":["node:api"],"reason":"test","ttl_seconds":60}
+GET    /api/v1/locks                      -
+DELETE /api/v1/locks/{id}                 @lock
+GET    /api/v1/sessions                   -
+GET    /api/v1/users                      -
 POST   /api/v1/explain                    -      {"from":"api","to":"db","service":"tcp/5432"}
 POST   /api/v1/verify                     -      {"perimeter":"shop","wait_ms":300}
 GET    /api/v1/audit                      -
@@ -35,6 +41,12 @@ DELETE /api/v1/nodes/{node}               web
 DELETE /api/v1/perimeters/{name}          shop
 "#;
 
+/// Those about people, of whom there is nobody here: to have one takes an identity provider.
+const NOBODY: &str = r#"
+DELETE /api/v1/sessions/{id}              00c0ffee00c0ffee
+PATCH  /api/v1/users                      -      {"user":"alice@example.com","active":false}
+"#;
+
 /// Some that are refused.
 const REFUSED: &str = r#"
 GET    /api/v1/perimeters/{name}          nothing
@@ -42,6 +54,9 @@ GET    /api/v1/nodes/{node}               nobody
 POST   /api/v1/perimeters                 -      {"files":[{"name":"x","text":"nonsense"}]}
 POST   /api/v1/tokens                     -      {}
 DELETE /api/v1/peers/{name}               nobody
+POST   /api/v1/locks                      -      {"target":"node:nobody"}
+POST   /api/v1/locks                      -      {"target":"db"}
+DELETE /api/v1/locks/{id}                 00c0ffee00c0ffee
 "#;
 
 #[test]
@@ -63,14 +78,25 @@ fn every_route_answers_in_the_documented_shape() {
     };
 
     let mut seen = BTreeSet::new();
-    let mut token = String::new();
+    let (mut token, mut lock) = (String::new(), String::new());
     for line in OPERATIONS.trim().lines() {
         let (method, route, argument, body) = parse(line);
-        let argument = if argument == "@token" { &token } else { argument };
+        let argument = match argument {
+            "@token" => &token,
+            "@lock" => &lock,
+            plain => plain,
+        };
         let answer = checker.good(method, route, argument, body.as_ref());
-        if (method, route) == ("POST", "/api/v1/tokens") {
-            answer["id"].as_str().unwrap().clone_into(&mut token);
+        match (method, route) {
+            ("POST", "/api/v1/tokens") => answer["id"].as_str().unwrap().clone_into(&mut token),
+            ("POST", "/api/v1/locks") => answer["lock"]["id"].as_str().unwrap().clone_into(&mut lock),
+            _ => {}
         }
+        seen.insert((method.to_lowercase(), route.to_owned()));
+    }
+    for line in NOBODY.trim().lines() {
+        let (method, route, argument, body) = parse(line);
+        checker.bad(method, route, argument, body.as_ref());
         seen.insert((method.to_lowercase(), route.to_owned()));
     }
     for line in REFUSED.trim().lines() {
