@@ -7,6 +7,7 @@
 
 mod candidates;
 mod keys;
+mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -51,6 +52,7 @@ struct Session {
     sender: Sender<ToNode>,
     listen_port: u16,
     renewed_at: Option<Instant>,
+    place: source::Place,
     announcements: candidates::Announcements,
     /// How often it was refused something, or refused something itself.
     refusals: u32,
@@ -100,6 +102,7 @@ async fn run(context: SessionContext, request: ControlRequest) -> Result<()> {
         state: ControllerSession::new(node),
         listen_port: hello.listen_port,
         renewed_at: None,
+        place: source::Place::new(seat.id),
         announcements: candidates::Announcements::default(),
         refusals: 0,
         told: BTreeMap::new(),
@@ -124,6 +127,7 @@ async fn run(context: SessionContext, request: ControlRequest) -> Result<()> {
             controller.begin_epoch(node, connection.id, epoch);
             controller.set_lane_ports(node, connection.id, &lane_ports);
         });
+        source::note(core, node, connection.id, remote);
         // Before the first netmap is computed: a change after it must not be missed.
         core.listen(node, connection.id)
     });
@@ -248,6 +252,7 @@ impl Session {
         {
             return self.say_goodbye().await;
         }
+        self.look_again_where_it_is().await?;
         if let Some(message) = self.state.handle_timeout(Instant::now()) {
             self.sender.send(&message).await?;
         }
@@ -282,6 +287,7 @@ impl Session {
         {
             return self.say_goodbye().await;
         }
+        self.look_where_it_is().await?;
         match message {
             ToController::Hello(_) => bail!("a second hello"),
             ToController::RegisterKey(registration) => self.register_key(registration).await?,

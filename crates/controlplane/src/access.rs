@@ -80,9 +80,10 @@ pub(crate) fn permit(actor: &Actor, command: &Command) -> Result<(), Refusal> {
         Command::People(command) => permits_people(actor, command),
         Command::Enroll { token, .. } => actor.kind == ActorKind::Token && actor.name == token.to_string(),
         Command::RegisterKey { node, .. } => actor.kind == ActorKind::Node && actor.name == node.to_string(),
-        Command::RecordCertificate { .. } | Command::StartTerm | Command::Tick => {
-            actor.kind == ActorKind::System
-        }
+        Command::NoteSource { .. }
+        | Command::RecordCertificate { .. }
+        | Command::StartTerm
+        | Command::Tick => actor.kind == ActorKind::System,
         // Whoever was refused is the actor.
         Command::RecordRefusal { .. } => true,
     };

@@ -127,6 +127,7 @@ impl State {
                 after,
                 ..
             } => self.set_key(*node, perimeter, *after),
+            Event::SourceSeen { node, before, after } => self.see_source(*node, *before, *after),
             Event::DeviceAdded { device } => self.add_device(device),
             Event::DeviceRemoved { before } | Event::DeviceExpired { before } => {
                 self.remove_device(before, wall)

@@ -1,5 +1,6 @@
 //! What may be asked of a controller.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ringfence_model::{Labels, Name, NodeId, PublicKey, Revision, TokenId, UnixMillis};
@@ -98,6 +99,13 @@ pub enum Command {
     Access(AccessCommand),
     /// People and their sessions.
     People(PeopleCommand),
+    /// Notes where a node's control connection comes from. To forget it works on a full disk, and at any pace.
+    NoteSource {
+        /// Which node.
+        node: NodeId,
+        /// From where; `None` if that cannot be told.
+        source: Option<IpAddr>,
+    },
     /// Notes a certificate that the CA is about to hand to a node.
     RecordCertificate {
         /// Whose.
@@ -143,6 +151,7 @@ impl Command {
             | Self::Tick => true,
             Self::Access(command) => command.is_removal(),
             Self::People(command) => command.is_removal(),
+            Self::NoteSource { source, .. } => source.is_none(),
             Self::ApplyPerimeters { .. }
             | Self::CreateToken { .. }
             | Self::Enroll { .. }
@@ -170,6 +179,7 @@ impl Command {
             Self::RemoveDevice { .. } => "device.remove",
             Self::Access(command) => command.method(),
             Self::People(command) => command.method(),
+            Self::NoteSource { .. } => "node.source",
             Self::RecordCertificate { .. } => "certificate.record",
             Self::RecordRefusal { .. } => "refusal.record",
             Self::StartTerm => "term.start",

@@ -164,7 +164,7 @@ impl Touched {
             } => {
                 self.groups.insert((perimeter.clone(), *member));
             }
-            Event::NodeLabelled { node, .. } => {
+            Event::NodeLabelled { node, .. } | Event::SourceSeen { node, .. } => {
                 self.add_groups_of(*node, before);
             }
             Event::NodeRenamed { node, .. } | Event::KeyRegistered { node, .. } => {

@@ -3,6 +3,8 @@
 //! **Invariant:** an event holds every decision that was made, drawn ids and addresses included. Applying it decides
 //! nothing, so a log gives the same state in every later version.
 
+use std::net::IpAddr;
+
 use ipnetwork::{Ipv4Network, Ipv6Network};
 use ringfence_model::{Labels, Name, NodeId, OverlayAddresses, PublicKey, RuleId, TokenId};
 use serde::{Deserialize, Serialize};
@@ -178,6 +180,15 @@ pub enum Event {
         /// The key now.
         after: PublicKey,
     },
+    /// A node's control connection comes from elsewhere.
+    SourceSeen {
+        /// Which node.
+        node: NodeId,
+        /// From where it came before, if that was known.
+        before: Option<IpAddr>,
+        /// From where it comes now, if that is known.
+        after: Option<IpAddr>,
+    },
     /// A device was admitted.
     DeviceAdded {
         /// It.
@@ -247,6 +258,7 @@ impl Event {
             Self::NodeRemoved { .. } => "node-removed",
             Self::CertificateIssued { .. } => "certificate-issued",
             Self::KeyRegistered { .. } => "key-registered",
+            Self::SourceSeen { .. } => "source-seen",
             Self::DeviceAdded { .. } => "device-added",
             Self::DeviceRemoved { .. } => "device-removed",
             Self::DeviceExpired { .. } => "device-expired",

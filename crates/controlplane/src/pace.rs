@@ -70,6 +70,12 @@ fn brought_about_by(actor: &Actor, event: &Event) -> Option<NodeId> {
     match event {
         Event::KeyRegistered { node, before, .. } => before.is_some().then_some(*node),
         Event::CertificateIssued { node, before, .. } => before.is_some().then_some(*node),
+        // Who moves is counted; that nobody knows where it is follows only on a time that somebody did. What becomes asked
+        // by an administrator's word is no move.
+        Event::SourceSeen { node, after, .. } => {
+            let moved = after.is_some() && actor.kind == ActorKind::System;
+            moved.then_some(*node)
+        }
         // An identity provider may vouch again and again without asking the person.
         Event::People(event) => match event.as_ref() {
             PeopleEvent::SessionStarted { session } => Some(session.node),

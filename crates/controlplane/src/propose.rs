@@ -1,7 +1,7 @@
 //! Turns a command into a change, or says why not.
 //!
-//! **Invariant:** proposing changes nothing, and what it answers depends on its arguments, the state and how fast nodes
-//! have asked alone.
+//! **Invariant:** proposing changes nothing, and what it answers depends on its arguments, the state, how fast nodes have
+//! asked and where they connect from alone.
 
 mod devices;
 mod keys;
@@ -9,6 +9,7 @@ mod nodes;
 mod people;
 mod perimeters;
 mod requests;
+mod sources;
 mod time;
 mod tokens;
 
@@ -38,6 +39,7 @@ impl Controller {
         let mut draft = Draft::new(self.state(), actor, wall, entropy);
         let is_tick = matches!(command, Command::Tick);
         dispatch(&mut draft, command)?;
+        sources::settle(&mut draft, self);
         time::judge_again(&mut draft, self, is_tick.then_some(time::Everywhere));
         membership::check_segments(&draft)?;
         weight::check(self, &draft)?;
@@ -97,6 +99,7 @@ fn dispatch(draft: &mut Draft, command: Command) -> Result<(), Refusal> {
         Command::RemoveDevice { name } => devices::remove(draft, &name),
         Command::Access(command) => requests::dispatch(draft, command),
         Command::People(command) => people::dispatch(draft, command),
+        Command::NoteSource { node, source } => sources::note(draft, node, source),
         Command::RecordCertificate {
             node,
             serial,

@@ -136,6 +136,7 @@ impl State {
             labels: node.labels.clone(),
             facts: Facts {
                 user: session.map(|session| session.facts()),
+                source: node.source,
                 ..Facts::default()
             },
         }

@@ -14,6 +14,7 @@ mod request_histories;
 mod requests;
 mod scale;
 mod sessions;
+mod sources;
 mod time;
 mod weight;
 mod world;

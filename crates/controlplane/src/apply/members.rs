@@ -1,5 +1,6 @@
 //! Events of nodes and devices, applied.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ringfence_model::{Labels, Name, NodeId, OverlayAddresses, PublicKey, UnixMillis};
@@ -69,6 +70,16 @@ impl State {
     pub(super) fn relabel(&mut self, id: NodeId, after: &Labels) -> Result<(), Misfit> {
         self.node_mut(id)?.labels = after.clone();
         Ok(())
+    }
+
+    pub(super) fn see_source(
+        &mut self,
+        id: NodeId,
+        before: Option<IpAddr>,
+        after: Option<IpAddr>,
+    ) -> Result<(), Misfit> {
+        let held = std::mem::replace(&mut self.node_mut(id)?.source, after);
+        ensure(held == before, "it came from elsewhere")
     }
 
     pub(super) fn remove_node(&mut self, id: NodeId, wall: UnixMillis) -> Result<(), Misfit> {

@@ -90,6 +90,10 @@ fn sentence(event: &Event) -> String {
         Event::KeyRegistered { node, perimeter, .. } => {
             format!("node {node} registered its key for {perimeter}")
         }
+        Event::SourceSeen { node, after, .. } => match after {
+            Some(source) => format!("node {node} connects from {source}"),
+            None => format!("it is not known any more where node {node} connects from"),
+        },
         Event::DeviceAdded { device } => {
             format!("added device {} to perimeter {}", device.name, device.perimeter)
         }

@@ -7,6 +7,7 @@
 mod aging;
 mod bad_input;
 mod cli;
+mod conditions;
 mod confinement;
 mod crowd;
 mod failing;
