@@ -6,6 +6,7 @@ mod devices;
 mod enrolment;
 mod keys;
 mod log;
+mod people_by_clock;
 mod perimeters;
 mod presence;
 mod properties;
