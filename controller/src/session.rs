@@ -7,6 +7,7 @@
 
 mod candidates;
 mod keys;
+mod posture;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -46,12 +47,15 @@ pub struct SessionContext {
 struct Session {
     context: SessionContext,
     node: NodeId,
+    /// Which of the node's connections this is.
+    connection: u64,
     identity: PeerIdentity,
     state: ControllerSession,
     sender: Sender<ToNode>,
     listen_port: u16,
     renewed_at: Option<Instant>,
     announcements: candidates::Announcements,
+    posture: posture::Posture,
     /// How often it was refused something, or refused something itself.
     refusals: u32,
     /// What the node was told of its peers' candidates.
@@ -101,6 +105,7 @@ async fn run(context: SessionContext, request: ControlRequest) -> Result<()> {
         listen_port: hello.listen_port,
         renewed_at: None,
         announcements: candidates::Announcements::default(),
+        posture: posture::Posture::of(hello.capability),
         refusals: 0,
         told: BTreeMap::new(),
         probes: BTreeMap::new(),
@@ -109,6 +114,7 @@ async fn run(context: SessionContext, request: ControlRequest) -> Result<()> {
         storing: JoinSet::new(),
         context,
         node,
+        connection: seat.id,
         identity,
         sender,
     };
@@ -159,7 +165,7 @@ async fn authorize(
 impl Session {
     async fn greet(&mut self, hello: &Hello) -> Result<()> {
         let looked = self.look().await?;
-        let (netmap, news) = looked.ok_or_else(|| anyhow!("the node was removed"))?;
+        let (netmap, news, order) = looked.ok_or_else(|| anyhow!("the node was removed"))?;
         let greeted = self
             .state
             .handle_hello(hello, &self.context.mesh, &netmap, wall_now(), Instant::now());
@@ -175,6 +181,7 @@ impl Session {
         for message in messages {
             self.sender.send(&message).await?;
         }
+        self.order_posture(order).await?;
         self.tell_peers(news).await
     }
 
@@ -187,6 +194,7 @@ impl Session {
         loop {
             let lease_due = self.state.poll_timeout();
             let announcement_due = self.announcements.due();
+            let posture_due = self.posture.due();
             let next = tokio::select! {
                 push = pushes.next() => self.handle_push(push).await?,
                 request = seat.requests.recv() => match request {
@@ -200,6 +208,7 @@ impl Session {
                 Some(stored) = self.storing.join_next() => self.acknowledge_flows(stored.ok().flatten()).await?,
                 () = sleep_until(lease_due) => self.extend_lease().await?,
                 () = sleep_until(announcement_due) => self.announce_late().await?,
+                () = sleep_until(posture_due) => self.take_late_posture().await?,
             };
             if next == Next::End {
                 return Ok(());
@@ -216,13 +225,14 @@ impl Session {
     }
 
     async fn push_netmap(&mut self) -> Result<Next> {
-        let Some((netmap, news)) = self.look().await? else {
+        let Some((netmap, news, order)) = self.look().await? else {
             return self.say_goodbye().await;
         };
         self.note_membership(&netmap);
         if let Some(message) = self.state.push(&netmap, Instant::now()) {
             self.sender.send(&message).await?;
         }
+        self.order_posture(order).await?;
         self.tell_peers(news).await?;
         Ok(Next::Continue)
     }
@@ -318,6 +328,7 @@ impl Session {
                 }
             }
             ToController::FlowRecords(batch) => self.store_flows(batch),
+            ToController::Posture(report) => self.take_posture(report).await?,
             ToController::Pong(_) => {
                 let node = self.node;
                 let seen = self

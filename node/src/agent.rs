@@ -28,6 +28,7 @@ use crate::local::{self, Desk};
 use crate::netlink::Netlink;
 use crate::packet_loop::{self, LaneParts, LoopEnded, LoopHandle, Running};
 use crate::pings::Pings;
+use crate::posture::Posture;
 use crate::report::{ChangingFacts, NodeFacts, Reporter};
 use crate::saved;
 use crate::state::{NodeFile, StateDir};
@@ -202,6 +203,7 @@ impl Parts<'_> {
             guard: guard(self.listen_port),
             uapi: Uapi::new(reporter.clone()),
             pings: pings.clone(),
+            posture: Posture::spawn().context("starting to look after the posture")?,
             changing,
             configured: self.arguments.endpoints.clone(),
             listen_port: self.listen_port,

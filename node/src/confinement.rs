@@ -9,7 +9,7 @@ use ringfence_confine::{CapabilitySet, Confined, Connect, Needs, confine};
 use crate::arguments::{AgentArguments, Command, JoinArguments, StateArguments};
 use crate::failure::Failure;
 use crate::state::StateDir;
-use crate::{echo, uapi};
+use crate::{echo, posture, uapi};
 
 /// Gives up all but what `command` needs. For the only thread of a process that has just begun.
 ///
@@ -65,6 +65,9 @@ fn of_agent(agent: &AgentArguments, needs: Needs) -> Needs {
         // What is wrong with it is said when the socket is made.
         let _ = DirBuilder::new().recursive(true).mode(0o755).create(folder);
     }
+    let mut needs = needs;
+    needs.read.extend(posture::PATHS.iter().map(PathBuf::from));
+    needs.read.extend(agent.posture_files.iter().cloned());
     Needs {
         capabilities,
         sockets: sockets.map(PathBuf::from).into(),

@@ -26,6 +26,7 @@ use crate::link::LinkEvent;
 use crate::netlink::Netlink;
 use crate::packet_loop::{LoopEnded, LoopHandle};
 use crate::pings::Pings;
+use crate::posture::{Posture, PostureInput};
 use crate::report::ChangingFacts;
 use crate::state::{NodeFile, StateDir};
 use crate::uapi::Uapi;
@@ -52,6 +53,7 @@ pub(crate) struct Control {
     pub(crate) guard: Option<Guard>,
     pub(crate) uapi: Uapi,
     pub(crate) pings: Pings,
+    pub(crate) posture: Posture,
     pub(crate) changing: watch::Sender<ChangingFacts>,
     /// `--endpoint`.
     pub(crate) configured: Vec<SocketAddr>,
@@ -150,6 +152,7 @@ impl Control {
             LinkEvent::Lost { why } => {
                 self.memory.link = None;
                 self.flows.tell(FlowsInput::Disconnected);
+                self.posture.tell(PostureInput::Disconnected);
                 self.memory.told = None;
                 if self.changing.borrow().controller.error.as_ref() != Some(&why) {
                     tracing::warn!(%why, "no connection to the controller");
@@ -208,6 +211,11 @@ impl Control {
                 NodeAction::StoreCertificate { chain_pem } => self.store_certificate(&chain_pem),
                 NodeAction::Probe(order) => self.probe(order),
                 NodeAction::AnswerSeen(question) => self.answer_seen(question).await?,
+                NodeAction::WatchPosture(order) => {
+                    if let Some(link) = &self.memory.link {
+                        self.posture.tell(PostureInput::Watch(order, link.downgrade()));
+                    }
+                }
                 NodeAction::OfferFlowRecords => {
                     if let Some(link) = &self.memory.link {
                         self.flows.tell(FlowsInput::Connected(link.downgrade()));

@@ -10,6 +10,7 @@ mod openapi;
 mod peers;
 mod perimeters;
 mod policy;
+mod posture;
 mod problem;
 mod request;
 mod revisions;
@@ -22,7 +23,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{StatusCode, Uri};
 use axum::middleware;
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 use ringfence_control::api::{BODY_BYTES_MAX, PREFIX};
 use tower_http::timeout::TimeoutLayer;
 
@@ -72,6 +73,9 @@ pub fn router(state: ApiState) -> Router {
             "/nodes/{node}",
             get(nodes::show).patch(nodes::update).delete(nodes::remove),
         )
+        .route("/nodes/{node}/posture", get(posture::of_node))
+        .route("/nodes/{node}/facts/{name}", put(posture::give))
+        .route("/posture", get(posture::show).put(posture::apply))
         .route("/tokens", get(tokens::list).post(tokens::create))
         .route("/tokens/{id}", delete(tokens::revoke))
         .route("/peers", get(peers::list).post(peers::add))

@@ -26,6 +26,10 @@ use utoipa::{Modify, OpenApi};
         super::perimeters::show,
         super::policy::explain,
         super::policy::verify,
+        super::posture::apply,
+        super::posture::give,
+        super::posture::of_node,
+        super::posture::show,
         super::revisions::health,
         super::revisions::latest,
         super::revisions::wait,
@@ -69,7 +73,7 @@ mod tests {
 
         assert_eq!(document["openapi"], "3.1.0");
         let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
-        assert_eq!(paths.len(), 16, "{paths:?}");
+        assert_eq!(paths.len(), 19, "{paths:?}");
         assert_eq!(
             document["components"]["securitySchemes"]["admin"]["scheme"],
             "bearer"

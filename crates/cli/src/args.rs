@@ -1,11 +1,15 @@
 //! The command line, as a type. Stable from 0.1 on.
 
+mod posture;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use ringfence_model::{Labels, Name, PublicKey, Selector};
 use ringfence_policy::Service;
+
+pub(crate) use self::posture::{FactArgs, PostureCommand, PostureTestArgs};
 
 /// Zero-trust micro-perimeters on a WireGuard mesh.
 #[derive(Parser)]
@@ -38,6 +42,9 @@ pub(crate) enum Command {
     /// Add and remove devices that run a stock WireGuard client
     #[command(subcommand)]
     Peer(PeerCommand),
+    /// Say what is asked of machines, and show how each stands to it
+    #[command(subcommand)]
+    Posture(PostureCommand),
     /// Say whether policy lets one member reach another, by which rule, or what is missing
     Explain(ExplainArgs),
     /// Read the log of changes, or prove that it was not rewritten

@@ -9,6 +9,7 @@ mod explain;
 mod flow;
 mod node;
 mod perimeter;
+mod posture;
 mod problem;
 mod revision;
 mod token;
@@ -21,6 +22,10 @@ pub use node::{NodeList, NodeView, PatchNodeRequest};
 pub use perimeter::{
     ApplyReport, ApplyRequest, FlowChangeKind, FlowChangeView, GroupView, MemberView, PerimeterDetail,
     PerimeterList, PerimeterSummary, PolicyFile, RuleView,
+};
+pub use posture::{
+    ApplyPostureRequest, CheckFinding, CheckResult, CheckSummary, FactJson, FactView, GiveFactRequest,
+    NodePosture, PostureDetail,
 };
 pub use problem::{Finding, Problem};
 pub use revision::{ChangeReport, Health, LatestRevision, NodeAck, Receipt};

@@ -13,6 +13,7 @@ mod frame;
 pub mod local;
 mod message;
 mod netmap;
+mod posture;
 mod probe;
 mod rule_list;
 pub mod saved;
@@ -35,6 +36,9 @@ pub use message::{
 pub use netmap::{
     NETMAP_HEAD_BYTES_MAX, NETMAP_WEIGHT_MAX, Netmap, NetmapFault, PeerKind, PeerMap, SegmentCount,
     SegmentMap, TooLarge, written_bytes,
+};
+pub use posture::{
+    FactName, NativeFact, POSTURE_SINCE, PostureOrder, PostureReport, ReportedFact, ReportedValue,
 };
 pub use probe::{
     Probe, ProbeOrder, ProbeOutcome, ProbeReport, ProbeVerdict, SeenAnswer, SeenFlow, SeenQuestion,

@@ -14,6 +14,7 @@ use crate::frame::encode_frame_within;
 use crate::probe::{ProbeOrder, ProbeReport, SeenAnswer, SeenQuestion};
 use crate::{
     Delta, FRAME_BYTES_MAX, FlowRecords, FlowRecordsTaken, Frame, FrameError, NETMAP_BYTES_MAX, Netmap,
+    PostureOrder, PostureReport,
 };
 
 /// Everything one end may say, as frames.
@@ -110,6 +111,8 @@ messages! {
         9 => Pong(Ping),
         /// Conversations that ended; sent again until [`ToNode::FlowRecordsTaken`] answers.
         10 => FlowRecords(FlowRecords),
+        /// What it found about its machine; answers [`ToNode::PostureOrder`].
+        11 => Posture(PostureReport),
     }
 }
 
@@ -140,6 +143,8 @@ messages! {
         111 => Ping(Ping),
         /// Answers [`ToController::FlowRecords`].
         112 => FlowRecordsTaken(FlowRecordsTaken),
+        /// What to look up about the machine; replaces what was said before.
+        113 => PostureOrder(PostureOrder),
     }
 }
 
@@ -313,8 +318,8 @@ fn decode_body<T: DeserializeOwned>(kind: &'static str, mut body: &[u8]) -> Resu
 /// What this build can do. Goes up when a new kind or field needs the other end to understand it; each end uses what
 /// both can.
 ///
-/// 1: the first. 2: flow records.
-pub const CAPABILITY: u32 = 2;
+/// 1: the first. 2: flow records. 3: posture.
+pub const CAPABILITY: u32 = 3;
 
 #[cfg(test)]
 mod tests;

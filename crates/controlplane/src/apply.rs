@@ -4,6 +4,7 @@
 
 mod members;
 mod people;
+mod posture;
 mod requests;
 
 use std::collections::BTreeMap;
@@ -137,6 +138,7 @@ impl State {
             }
             Event::People(event) => self.apply_people_event(event, wall),
             Event::Access(event) => self.apply_access_event(event, wall),
+            Event::Posture(event) => self.apply_posture_event(event),
         }
     }
 

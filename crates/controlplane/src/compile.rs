@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use ringfence_model::{Name, NodeId, UnixMillis};
 use ringfence_policy::{Compiled, compile};
 
-use crate::Event;
 use crate::state::State;
+use crate::{Event, PostureEvent};
 
 /// Every perimeter as compiled from the state.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -179,6 +179,15 @@ impl Touched {
             Event::NodeRemoved { before } => {
                 self.facts.insert(before.id);
             }
+            Event::Posture(event) => match event.as_ref() {
+                PostureEvent::PostureJudged { node, .. } => self.add_groups_of(*node, before),
+                // Every node is told what to look up from now on, and checks that are only reported count for all.
+                PostureEvent::PostureApplied { .. } => {
+                    self.everyone = true;
+                    self.perimeters.extend(before.perimeters.keys().cloned());
+                }
+                PostureEvent::FactGiven { .. } => {}
+            },
             Event::People(event) => {
                 if let Some(node) = event.node() {
                     self.add_groups_of(node, before);

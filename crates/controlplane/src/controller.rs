@@ -12,6 +12,7 @@ use crate::apply::ApplyError;
 use crate::change::{Body, ChainHead};
 use crate::compile::{Touched, Views};
 use crate::pace::Pace;
+use crate::posture::Reports;
 use crate::presence::Presence;
 use crate::receipt::Receipts;
 use crate::state::{Mesh, State};
@@ -25,6 +26,7 @@ pub struct Controller {
     pub(crate) presence: Presence,
     pub(crate) receipts: Receipts,
     pub(crate) pace: Pace,
+    pub(crate) reports: Reports,
 }
 
 /// A node whose netmap may have changed.
@@ -69,6 +71,7 @@ impl Controller {
             presence: Presence::default(),
             receipts: Receipts::default(),
             pace: Pace::default(),
+            reports: Reports::default(),
         }
     }
 
@@ -97,6 +100,7 @@ impl Controller {
         let is_known = |node| self.state.nodes.contains_key(&node);
         self.pace
             .spend(&change.actor, &change.events, change.at, is_known);
+        self.settle_posture(&change.events, change.at);
         for push in &pushes {
             match push.kind {
                 PushKind::Netmap => self.presence.touch(push.node, change.revision),
@@ -139,6 +143,7 @@ impl Controller {
         let ends = ends.chain(sessions.map(|session| session.expires));
         let access = self.state.access.values();
         let ends = ends.chain(access.filter_map(|request| request.ends()));
+        let ends = ends.chain(self.reports.next_end());
         ends.chain(self.views.next_change()).min()
     }
 

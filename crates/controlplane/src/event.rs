@@ -7,7 +7,7 @@ use ipnetwork::{Ipv4Network, Ipv6Network};
 use ringfence_model::{Labels, Name, NodeId, OverlayAddresses, PublicKey, RuleId, TokenId};
 use serde::{Deserialize, Serialize};
 
-use crate::{AccessEvent, Certificate, Device, Node, PeopleEvent, PolicyFile, Token};
+use crate::{AccessEvent, Certificate, Device, Node, PeopleEvent, PolicyFile, PostureEvent, Token};
 
 /// One fact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -208,11 +208,20 @@ pub enum Event {
     /// What became of requests for access. Written as that event alone.
     #[serde(untagged)]
     Access(Box<AccessEvent>),
+    /// What became of what is asked and known of machines. Written as that event alone.
+    #[serde(untagged)]
+    Posture(Box<PostureEvent>),
 }
 
 impl From<AccessEvent> for Event {
     fn from(event: AccessEvent) -> Self {
         Self::Access(Box::new(event))
+    }
+}
+
+impl From<PostureEvent> for Event {
+    fn from(event: PostureEvent) -> Self {
+        Self::Posture(Box::new(event))
     }
 }
 
@@ -253,6 +262,7 @@ impl Event {
             Self::Refused { .. } => "refused",
             Self::People(event) => event.kind(),
             Self::Access(event) => event.kind(),
+            Self::Posture(event) => event.kind(),
         }
     }
 }

@@ -27,6 +27,7 @@ mod netmap;
 mod pace;
 mod people;
 mod perimeter;
+mod posture;
 mod presence;
 mod propose;
 mod query;
@@ -54,6 +55,7 @@ pub use people::{
     PeopleCommand, PeopleEvent, Session, SessionEnd, SessionsOf, User, UserId, UserIdError, UserStanding,
     VerifiedLogin,
 };
+pub use posture::{FACT_TTL_MAX, FACTS_GIVEN_MAX, GivenFact, PostureCommand, PostureEvent};
 pub use presence::{CANDIDATES_MAX, Connection, Enforcement, NodePresence};
 pub use query::{ApplyOptions, ApplyPlan, AskError, DeviceConfig, DevicePeer, FlowChanges, audit_entry};
 pub use receipt::{REVISIONS_TIMED_MAX, Receipt, Slowest};

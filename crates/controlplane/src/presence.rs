@@ -112,7 +112,7 @@ impl Controller {
     }
 
     /// A node's presence, if this connection is still the one it has.
-    fn connected_as(&mut self, node: NodeId, connection_id: u64) -> Option<&mut NodePresence> {
+    pub(crate) fn connected_as(&mut self, node: NodeId, connection_id: u64) -> Option<&mut NodePresence> {
         let presence = self.presence.by_node.get_mut(&node)?;
         let connection = presence.connection?;
         (connection.id == connection_id).then_some(presence)

@@ -8,6 +8,7 @@ mod keys;
 mod nodes;
 mod people;
 mod perimeters;
+mod posture;
 mod requests;
 mod time;
 mod tokens;
@@ -37,7 +38,7 @@ impl Controller {
         let method = command.method();
         let mut draft = Draft::new(self.state(), actor, wall, entropy);
         let is_tick = matches!(command, Command::Tick);
-        dispatch(&mut draft, command)?;
+        dispatch(&mut draft, self, command)?;
         time::judge_again(&mut draft, self, is_tick.then_some(time::Everywhere));
         membership::check_segments(&draft)?;
         weight::check(self, &draft)?;
@@ -46,7 +47,7 @@ impl Controller {
     }
 }
 
-fn dispatch(draft: &mut Draft, command: Command) -> Result<(), Refusal> {
+fn dispatch(draft: &mut Draft, controller: &Controller, command: Command) -> Result<(), Refusal> {
     match command {
         Command::ApplyPerimeters { files, prune, base } => {
             let prune = prune.then_some(perimeters::Prune);
@@ -97,6 +98,7 @@ fn dispatch(draft: &mut Draft, command: Command) -> Result<(), Refusal> {
         Command::RemoveDevice { name } => devices::remove(draft, &name),
         Command::Access(command) => requests::dispatch(draft, command),
         Command::People(command) => people::dispatch(draft, command),
+        Command::Posture(command) => posture::dispatch(draft, controller, command),
         Command::RecordCertificate {
             node,
             serial,
@@ -112,7 +114,7 @@ fn dispatch(draft: &mut Draft, command: Command) -> Result<(), Refusal> {
             Ok(())
         }
         Command::Tick => {
-            time::tick(draft);
+            time::tick(draft, &controller.reports);
             Ok(())
         }
     }

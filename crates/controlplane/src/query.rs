@@ -5,6 +5,7 @@ mod device;
 mod explain;
 mod people;
 mod perimeter;
+mod posture;
 mod report;
 mod requests;
 

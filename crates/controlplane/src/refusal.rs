@@ -215,13 +215,19 @@ pub enum Refusal {
     },
     /// A node that brings about entries of the log too fast.
     #[error(
-        "node {0} changes its keys or certificate too often: {max} times at once, then once a minute; ask again in a minute",
+        "node {0} changes its keys, certificate or posture too often: {max} times at once, then once a minute; ask again in a minute",
         max = limit::OWN_ENTRIES_BURST
     )]
     TooOften(NodeId),
     /// No address is left to give.
     #[error("no {0} is left in this mesh")]
     AddressesExhausted(&'static str),
+    /// A given fact of no life or too long a one.
+    #[error("a fact lives for 1 second to 31 days")]
+    FactTtl,
+    /// A given fact that is too long to keep.
+    #[error("a fact's value is at most {max} bytes long", max = ringfence_policy::VALUE_BYTES_MAX)]
+    FactValue,
     /// A serial number that is none.
     #[error("a certificate's serial number is 1 to {max} hex digits", max = limit::SERIAL_BYTES_MAX)]
     Serial,
@@ -267,6 +273,8 @@ impl Refusal {
             | Self::LowOrderKey
             | Self::NoGroup { .. }
             | Self::ExpiryPast
+            | Self::FactTtl
+            | Self::FactValue
             | Self::Nameless
             | Self::SessionLength
             | Self::NoSuchGroup { .. }
@@ -341,6 +349,8 @@ impl Refusal {
             Self::Limit { .. } => "limit",
             Self::TooOften(_) => "too-often",
             Self::AddressesExhausted(_) => "addresses-exhausted",
+            Self::FactTtl => "fact-ttl",
+            Self::FactValue => "fact-value",
             Self::Serial => "serial",
         }
     }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::Pool;
 use crate::change::{ChainHash, ChainHead};
 use crate::perimeter::Perimeter;
+use crate::posture::PostureState;
 use crate::{AccessRequest, Device, Node, Session, Token, User, UserId};
 
 /// Everything the log says. Records are shared: a draft costs a reference each, not a copy.
@@ -44,6 +45,8 @@ pub(crate) struct State {
     pub(crate) v4_blocks: Pool,
     pub(crate) v6_subnets: Pool,
     pub(crate) refusals: RefusalWindow,
+    #[serde(default)]
+    pub(crate) posture: PostureState,
 }
 
 /// What never changes about a mesh.
@@ -84,6 +87,7 @@ impl State {
             v4_blocks: Pool::default(),
             v6_subnets: Pool::default(),
             refusals: RefusalWindow::default(),
+            posture: PostureState::default(),
         }
     }
 
@@ -136,6 +140,7 @@ impl State {
             labels: node.labels.clone(),
             facts: Facts {
                 user: session.map(|session| session.facts()),
+                posture: self.posture.counts_for(node.id),
                 ..Facts::default()
             },
         }

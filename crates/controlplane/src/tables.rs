@@ -1,11 +1,14 @@
 //! How full every table of a controller is: for whoever watches one, and for tests that run one for long.
 
+use std::collections::BTreeMap;
+
 use ringfence_model::TableSize;
 
 use crate::Controller;
 use crate::address::{V4_BLOCKS, V6_SUBNETS};
 use crate::limit::{ACCESS_REQUESTS_MAX, DEVICES_MAX, NODES_MAX, PERIMETERS_MAX, TOKENS_MAX, USERS_MAX};
 use crate::perimeter::Perimeter;
+use crate::posture::{FACTS_GIVEN_MAX, PostureState};
 use crate::state::State;
 
 impl Controller {
@@ -18,6 +21,7 @@ impl Controller {
             presence,
             receipts,
             pace,
+            reports,
         } = self;
         let nodes = state.nodes.len();
         let mut tables = vec![
@@ -25,6 +29,7 @@ impl Controller {
             TableSize::new("nodes heard of", presence.len(), nodes),
             TableSize::new("nodes that made entries of the log", pace.len(), nodes),
         ];
+        tables.extend(reports.tables(nodes));
         tables.extend(receipts.tables());
         tables.extend(state.tables());
         tables
@@ -52,6 +57,7 @@ impl State {
             v4_blocks,
             v6_subnets,
             refusals: _,
+            posture,
         } = self;
         let seats = perimeters.values().flat_map(|perimeter| perimeter.seats.values());
         let keys_held = seats.filter(|seat| seat.key.is_some()).count();
@@ -70,7 +76,24 @@ impl State {
         ];
         let of_perimeters = perimeters.values().flat_map(|perimeter| perimeter.tables());
         tables.extend(TableSize::fullest(of_perimeters));
+        tables.extend(posture.tables(nodes.len()));
         tables
+    }
+}
+
+impl PostureState {
+    fn tables(&self, nodes: usize) -> Vec<TableSize> {
+        let Self {
+            source: _,
+            passed,
+            given,
+        } = self;
+        let most = given.values().map(BTreeMap::len).max().unwrap_or(0);
+        vec![
+            TableSize::new("nodes that pass checks", passed.len(), nodes),
+            TableSize::new("nodes with given facts", given.len(), nodes),
+            TableSize::new("given facts of a node", most, FACTS_GIVEN_MAX),
+        ]
     }
 }
 

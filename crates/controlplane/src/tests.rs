@@ -7,6 +7,7 @@ mod enrolment;
 mod keys;
 mod log;
 mod perimeters;
+mod posture;
 mod presence;
 mod properties;
 mod queries;

@@ -91,6 +91,7 @@ pub(crate) fn to_node(input: &[u8]) {
                 NodeAction::StoreCertificate { .. }
                 | NodeAction::Probe(_)
                 | NodeAction::AnswerSeen(_)
+                | NodeAction::WatchPosture(_)
                 | NodeAction::OfferFlowRecords
                 | NodeAction::ForgetFlowRecords(_)
                 | NodeAction::Refused { .. }
@@ -169,6 +170,7 @@ pub(crate) fn to_controller(input: &[u8]) {
             ToController::ProbeResult(_)
             | ToController::Seen(_)
             | ToController::FlowRecords(_)
+            | ToController::Posture(_)
             | ToController::Pong(_) => {}
         }
         assert!(

@@ -66,6 +66,8 @@ impl World {
             }
             ToController::Renew(_) => self.renew(link, node)?,
             ToController::FlowRecords(batch) => self.receive_records(link, batch),
+            // No check asks anything of these nodes.
+            ToController::Posture(_) => {}
             ToController::ProbeResult(_) | ToController::Seen(_) | ToController::Pong(_) => {}
         }
         Ok(())

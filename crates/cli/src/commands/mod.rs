@@ -6,6 +6,7 @@ mod flows;
 mod node;
 mod peer;
 mod perimeter;
+mod posture;
 mod status;
 mod token;
 mod verify;
@@ -30,6 +31,7 @@ pub(crate) fn run(cli: Cli, output: &mut Output) -> Result<(), Failure> {
         Command::Token(command) => token::run(command, &connect()?, output),
         Command::Node(command) => node::run(command, &connect()?, output),
         Command::Peer(command) => peer::run(command, &connect()?, output),
+        Command::Posture(command) => posture::run(command, connect, output),
         Command::Explain(args) => explain::run(args, &connect()?, output),
         Command::Audit(args) => audit::run(&args, &connect()?, output),
         Command::Flows(args) => flows::run(&args, &connect()?, output),

@@ -6,7 +6,10 @@ use ringfence_model::CandidateKind;
 use super::*;
 use crate::flow_spool::tests::flow_report;
 use crate::netmap::tests::{any_netmap, name, netmap, revision, segment};
-use crate::{FRAME_BYTES_MAX, FrameDecoder, NETMAP_BYTES_MAX, Probe, ProbeOutcome, ProbeVerdict, SeenFlow};
+use crate::{
+    FRAME_BYTES_MAX, FrameDecoder, NETMAP_BYTES_MAX, Probe, ProbeOutcome, ProbeVerdict, ReportedFact,
+    ReportedValue, SeenFlow,
+};
 
 fn candidate() -> Candidate {
     Candidate {
@@ -60,7 +63,24 @@ fn to_controller() -> Vec<ToController> {
             first: 3,
             records: vec![flow_report(1), flow_report(2)],
         }),
+        ToController::Posture(PostureReport {
+            facts: vec![
+                reported("disk.encrypted", ReportedValue::Bool(true)),
+                reported("os.id", ReportedValue::Text("debian".into())),
+                reported("os.version", ReportedValue::Version("12".into())),
+                reported("os.security_update", ReportedValue::AgoMs(86_400_000)),
+                reported("firewall.active", ReportedValue::Missing("no nftables".into())),
+            ],
+        }),
     ]
+}
+
+fn reported(name: &str, value: ReportedValue) -> ReportedFact {
+    ReportedFact {
+        name: name.into(),
+        value,
+        age_ms: 40,
+    }
 }
 
 fn to_node() -> Vec<ToNode> {
@@ -117,6 +137,10 @@ fn to_node() -> Vec<ToNode> {
         ToNode::FlowRecordsTaken(FlowRecordsTaken {
             stream: 7,
             through: 5,
+        }),
+        ToNode::PostureOrder(PostureOrder {
+            facts: vec!["disk.encrypted".into(), "process.auditd".into()],
+            every_ms: 20_000,
         }),
     ]
 }

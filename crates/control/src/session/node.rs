@@ -11,7 +11,7 @@ use ringfence_model::{Name, NodeId, Revision};
 use crate::probe::{ProbeOrder, SeenQuestion};
 use crate::{
     CAPABILITY, Delta, Enforced, FLOW_RECORDS_SINCE, FlowRecordsTaken, Hello, Lease, Netmap, NetmapRefused,
-    PeerCandidates, ToController, ToNode, Welcome,
+    PeerCandidates, PostureOrder, ToController, ToNode, Welcome,
 };
 
 /// A node's end. Lives as long as the process; connections come and go.
@@ -60,6 +60,8 @@ pub enum NodeAction {
     Probe(ProbeOrder),
     /// Look these up and send [`ToController::Seen`].
     AnswerSeen(SeenQuestion),
+    /// Look these up from now on, and report them with [`ToController::Posture`].
+    WatchPosture(PostureOrder),
     /// The controller takes flow records from now on, until the connection ends.
     OfferFlowRecords,
     /// The controller has stored these.
@@ -139,6 +141,7 @@ impl NodeSession {
                 reason: goodbye.reason,
             }),
             ToNode::Ping(ping) => self.send(ToController::Pong(ping)),
+            ToNode::PostureOrder(order) => self.actions.push_back(NodeAction::WatchPosture(order)),
             ToNode::FlowRecordsTaken(taken) => self.actions.push_back(NodeAction::ForgetFlowRecords(taken)),
         }
         Ok(())

@@ -75,6 +75,7 @@ impl State {
         let gone = self.nodes.remove(&id).ok_or(NO_NODE)?;
         ensure(gone.perimeters.is_empty(), "it is a member still")?;
         ensure(!self.sessions.contains_key(&id), "someone is logged in there")?;
+        self.posture.forget(id);
         self.names.remove(&gone.name);
         self.vacate_all(id, wall);
         Ok(())

@@ -4,15 +4,17 @@
 use ringfence_model::{RuleId, UnixMillis};
 use ringfence_policy::Compiled;
 
-use super::{people, requests};
+use super::{people, posture, requests};
 use crate::compile::{Touched, compile_perimeter};
 use crate::draft::Draft;
 use crate::perimeter::Perimeter;
+use crate::posture::Reports;
 use crate::state::State;
 use crate::{Controller, Event, SessionEnd, TokenState};
 
 /// Ends every token, device, session and access on request that is due.
-pub(super) fn tick(draft: &mut Draft) {
+pub(super) fn tick(draft: &mut Draft, reports: &Reports) {
+    posture::tick(draft, reports);
     let wall = draft.wall;
     let tokens = draft.state.tokens.values();
     let due = tokens.filter(|token| token.state == TokenState::Active && token.expires <= wall);

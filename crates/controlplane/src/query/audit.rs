@@ -102,6 +102,7 @@ fn sentence(event: &Event) -> String {
         } => format!("refused {method} for {subject}: {reason}"),
         Event::People(event) => event.sentence(),
         Event::Access(event) => event.sentence(),
+        Event::Posture(event) => event.sentence(),
     }
 }
 

@@ -21,6 +21,7 @@ mod node;
 mod noise;
 mod offload;
 mod openapi;
+mod posture;
 mod records;
 mod reviewing;
 mod revocation;
