@@ -7,6 +7,7 @@
 
 mod candidates;
 mod keys;
+mod logins;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use tokio::task::JoinSet;
 use crate::ca::CertificateAuthority;
 use crate::core::{CoreHandle, Pushes, wall_now};
 use crate::flows::Flows;
+use crate::identity::Logins;
 use crate::sessions::{SessionRequest, SessionSeat, Sessions};
 
 /// What every connection needs.
@@ -35,6 +37,8 @@ pub struct SessionContext {
     pub core: CoreHandle,
     /// What nodes tell of ended flows.
     pub flows: Flows,
+    /// The logins of people at nodes.
+    pub logins: Logins,
     /// The nodes connected now.
     pub sessions: Sessions,
     /// Signs certificates.
@@ -62,6 +66,7 @@ struct Session {
     noted: BTreeSet<Name>,
     /// A batch of flow records on its way to the disk.
     storing: JoinSet<Option<FlowRecordsTaken>>,
+    login_errands: logins::LoginErrands,
 }
 
 /// How a session goes on after a message.
@@ -107,6 +112,7 @@ async fn run(context: SessionContext, request: ControlRequest) -> Result<()> {
         questions: BTreeMap::new(),
         noted: BTreeSet::new(),
         storing: JoinSet::new(),
+        login_errands: logins::LoginErrands::default(),
         context,
         node,
         identity,
@@ -198,6 +204,10 @@ impl Session {
                     None => Next::End,
                 },
                 Some(stored) = self.storing.join_next() => self.acknowledge_flows(stored.ok().flatten()).await?,
+                Some(news) = self.login_errands.news.recv() => {
+                    self.sender.send(&news).await?;
+                    Next::Continue
+                }
                 () = sleep_until(lease_due) => self.extend_lease().await?,
                 () = sleep_until(announcement_due) => self.announce_late().await?,
             };
@@ -318,6 +328,10 @@ impl Session {
                 }
             }
             ToController::FlowRecords(batch) => self.store_flows(batch),
+            ToController::LoginStart(start) => self.begin_login(start),
+            ToController::LoginCode(code) => self.finish_login(code),
+            ToController::EndLogin(end) => self.context.logins.give_up(self.node, end.id),
+            ToController::AskSession(question) => self.answer_session(question).await?,
             ToController::Pong(_) => {
                 let node = self.node;
                 let seen = self

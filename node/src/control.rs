@@ -23,6 +23,7 @@ use crate::flows::{Flows, FlowsInput};
 use crate::guard::Guard;
 use crate::identity::Identity;
 use crate::link::LinkEvent;
+use crate::logins::{Ask, Logins};
 use crate::netlink::Netlink;
 use crate::packet_loop::{LoopEnded, LoopHandle};
 use crate::pings::Pings;
@@ -47,6 +48,9 @@ pub(crate) struct Control {
     pub(crate) flows: Flows,
     pub(crate) loop_events: mpsc::Receiver<LoopEvent>,
     pub(crate) link_events: mpsc::Receiver<LinkEvent>,
+    pub(crate) logins: Logins,
+    /// What people ask.
+    pub(crate) login_asks: mpsc::Receiver<Ask>,
     pub(crate) netlink: Netlink,
     /// `None` where the kernel has no nftables.
     pub(crate) guard: Option<Guard>,
@@ -68,6 +72,8 @@ pub(crate) struct Control {
 pub(crate) struct Memory {
     /// To the controller, while connected.
     link: Option<mpsc::Sender<ToController>>,
+    /// What the controller of this connection can do.
+    capability: u32,
     /// Our devices, by name.
     devices: BTreeMap<String, SegmentFacts>,
     /// Keys that the controller has not confirmed.
@@ -109,6 +115,7 @@ enum Input {
     Loop(Option<LoopEvent>),
     Link(Option<LinkEvent>),
     Errand(ToController),
+    Login(Ask),
     Tick,
 }
 
@@ -124,6 +131,7 @@ impl Control {
                 event = self.loop_events.recv() => Input::Loop(event),
                 event = self.link_events.recv() => Input::Link(event),
                 Some(Ok(message)) = self.memory.errands.join_next() => Input::Errand(message),
+                Some(asked) = self.login_asks.recv() => Input::Login(asked),
                 _ = tick.tick() => Input::Tick,
             };
             match input {
@@ -137,6 +145,7 @@ impl Control {
                     }
                 }
                 Input::Errand(message) => self.say(message),
+                Input::Login(asked) => self.hand_on(asked),
                 Input::Tick => self.handle_tick().await,
             }
         }
@@ -193,6 +202,7 @@ impl Control {
         tracing::debug!(kind = message.kind(), "word from the controller");
         if let ToNode::Welcome(welcome) = &message {
             self.memory.controller_clock = Some((arrived, welcome.wall));
+            self.memory.capability = welcome.capability;
         }
         if let Err(error) = self.session.handle_message(message) {
             tracing::error!(%error, "the controller is not ours: hanging up");
@@ -214,6 +224,7 @@ impl Control {
                     }
                 }
                 NodeAction::ForgetFlowRecords(taken) => self.flows.tell(FlowsInput::Taken(taken)),
+                NodeAction::TellLogin(news) => self.logins.tell(news),
                 NodeAction::Refused { reason } => tracing::warn!(reason, "the controller refused a request"),
                 NodeAction::Leave { reason } => return Ok(Some(reason)),
             }

@@ -31,6 +31,7 @@ mod identity;
 mod link;
 mod local;
 pub mod logging;
+mod logins;
 mod netlink;
 mod packet_loop;
 mod pings;

@@ -4,6 +4,7 @@
 //! `ringfence_control::api`. A change is answered 2xx only once it is on the disk (red line 10).
 
 mod audit;
+mod backchannel;
 mod flows;
 mod nodes;
 mod openapi;
@@ -11,6 +12,7 @@ mod peers;
 mod perimeters;
 mod policy;
 mod problem;
+mod providers;
 mod request;
 mod revisions;
 mod tokens;
@@ -23,11 +25,12 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::{StatusCode, Uri};
 use axum::middleware;
 use axum::routing::{delete, get, post};
-use ringfence_control::api::{BODY_BYTES_MAX, PREFIX};
+use ringfence_control::api::{BACKCHANNEL_LOGOUT_ROUTE, BODY_BYTES_MAX, PREFIX};
 use tower_http::timeout::TimeoutLayer;
 
 use crate::core::CoreHandle;
 use crate::flows::Flows;
+use crate::identity::Logins;
 use crate::sessions::Sessions;
 
 pub use problem::ApiProblem;
@@ -40,6 +43,8 @@ pub struct ApiState {
     pub core: CoreHandle,
     /// What nodes told of ended flows.
     pub flows: Flows,
+    /// The logins of people at nodes.
+    pub logins: Logins,
     /// The nodes connected now.
     pub sessions: Sessions,
     /// Who may ask.
@@ -76,6 +81,8 @@ pub fn router(state: ApiState) -> Router {
         .route("/tokens/{id}", delete(tokens::revoke))
         .route("/peers", get(peers::list).post(peers::add))
         .route("/peers/{name}", get(peers::show).delete(peers::remove))
+        .route("/providers", get(providers::list).post(providers::add))
+        .route("/providers/{name}", delete(providers::remove))
         .route("/explain", post(policy::explain))
         .route("/verify", post(policy::verify))
         .route("/audit", get(audit::list))
@@ -85,6 +92,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/revisions/{revision}/wait", get(revisions::wait));
     Router::new()
         .nest(PREFIX, routes)
+        .route(BACKCHANNEL_LOGOUT_ROUTE, post(backchannel::logout))
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))

@@ -24,6 +24,9 @@ use utoipa::{Modify, OpenApi};
         super::perimeters::list,
         super::perimeters::remove,
         super::perimeters::show,
+        super::providers::add,
+        super::providers::list,
+        super::providers::remove,
         super::policy::explain,
         super::policy::verify,
         super::revisions::health,
@@ -69,7 +72,7 @@ mod tests {
 
         assert_eq!(document["openapi"], "3.1.0");
         let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
-        assert_eq!(paths.len(), 16, "{paths:?}");
+        assert_eq!(paths.len(), 18, "{paths:?}");
         assert_eq!(
             document["components"]["securitySchemes"]["admin"]["scheme"],
             "bearer"

@@ -1,11 +1,15 @@
 //! The command line, as a type. Stable from 0.1 on.
 
+mod identity;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use ringfence_model::{Labels, Name, PublicKey, Selector};
 use ringfence_policy::Service;
+
+pub(crate) use identity::{LoginArgs, ProviderAddArgs, ProviderCommand};
 
 /// Zero-trust micro-perimeters on a WireGuard mesh.
 #[derive(Parser)]
@@ -38,6 +42,17 @@ pub(crate) enum Command {
     /// Add and remove devices that run a stock WireGuard client
     #[command(subcommand)]
     Peer(PeerCommand),
+    /// Add and remove identity providers, whose word about people counts
+    #[command(subcommand)]
+    Provider(ProviderCommand),
+    /// Log in at this machine, so that it may reach what your groups may
+    Login(LoginArgs),
+    /// Log out at this machine: what it reaches by you alone closes at once
+    #[command(after_help = "Example:\n  ringfence logout")]
+    Logout(SocketArg),
+    /// Say who is logged in at this machine
+    #[command(after_help = "Example:\n  ringfence whoami --json")]
+    Whoami(SocketArg),
     /// Say whether policy lets one member reach another, by which rule, or what is missing
     Explain(ExplainArgs),
     /// Read the log of changes, or prove that it was not rewritten

@@ -10,6 +10,7 @@ mod flow;
 mod node;
 mod perimeter;
 mod problem;
+mod provider;
 mod revision;
 mod token;
 
@@ -23,6 +24,7 @@ pub use perimeter::{
     PerimeterList, PerimeterSummary, PolicyFile, RuleView,
 };
 pub use problem::{Finding, Problem};
+pub use provider::{AddProviderRequest, ProviderList, ProviderView};
 pub use revision::{ChangeReport, Health, LatestRevision, NodeAck, Receipt};
 pub use token::{CreateTokenRequest, CreatedToken, TokenList, TokenState, TokenView};
 
@@ -39,6 +41,9 @@ pub enum Verdict {
 
 /// Where every route starts.
 pub const PREFIX: &str = "/api/v1";
+
+/// Where identity providers tell of sessions that ended there (OpenID Connect Back-Channel Logout 1.0).
+pub const BACKCHANNEL_LOGOUT_ROUTE: &str = "/oidc/backchannel-logout/{provider}";
 
 /// The longest request body the controller reads.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;

@@ -11,6 +11,7 @@ mod flow_report;
 mod flow_spool;
 mod frame;
 pub mod local;
+mod login;
 mod message;
 mod netmap;
 mod probe;
@@ -26,6 +27,10 @@ pub use flow_spool::{FLOW_ANSWER_WAIT, FLOW_SPOOL_MAX, FlowSpool, Spooled};
 pub use frame::{
     FRAME_BYTES_MAX, FRAME_HEADER_BYTES, Frame, FrameDecoder, FrameError, NETMAP_BYTES_MAX, encode_frame,
     encode_frame_within, parse_header,
+};
+pub use login::{
+    AskSession, AuthorizationCode, EndLogin, LOGINS_SINCE, LoginCode, LoginDone, LoginMethod, LoginNews,
+    LoginStart, LoginStarted, SessionAnswer, SessionFacts,
 };
 pub use message::{
     CAPABILITY, Enforced, Goodbye, Hello, LANES_MAX, Lease, Message, MessageError, NetmapRefused,

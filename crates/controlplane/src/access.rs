@@ -75,7 +75,8 @@ pub(crate) fn permit(actor: &Actor, command: &Command) -> Result<(), Refusal> {
         | Command::UpdateNode { .. }
         | Command::RemoveNode { .. }
         | Command::AddDevice { .. }
-        | Command::RemoveDevice { .. } => actor.kind == ActorKind::Admin,
+        | Command::RemoveDevice { .. }
+        | Command::Provider(_) => actor.kind == ActorKind::Admin,
         Command::Access(command) => permits_access(actor, command),
         Command::People(command) => permits_people(actor, command),
         Command::Enroll { token, .. } => actor.kind == ActorKind::Token && actor.name == token.to_string(),

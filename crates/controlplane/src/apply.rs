@@ -17,7 +17,7 @@ use crate::address;
 use crate::change::ChainError;
 use crate::perimeter::{Perimeter, PolicySource};
 use crate::state::{RefusalWindow, State};
-use crate::{Event, PolicyFile, Token, TokenState};
+use crate::{Event, PolicyFile, Provider, Token, TokenState};
 
 /// Why a change cannot be applied. Nothing of it has been.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -110,9 +110,7 @@ impl State {
             Event::TokenUsed { token, after, .. } => self.use_token(*token, *after),
             Event::TokenRevoked { token, .. } => self.end_token(*token, TokenState::Revoked),
             Event::TokenExpired { token, .. } => self.end_token(*token, TokenState::Expired),
-            Event::TokenForgotten { token } => {
-                ensure(self.tokens.remove(token).is_some(), "there is no such token")
-            }
+            Event::TokenForgotten { token } => self.forget_token(*token),
             Event::NodeEnrolled { node } => self.add_node(node),
             Event::NodeRenamed { node, before, after } => self.rename(*node, before, after),
             Event::NodeLabelled { node, after, .. } => self.relabel(*node, after),
@@ -131,6 +129,8 @@ impl State {
             Event::DeviceRemoved { before } | Event::DeviceExpired { before } => {
                 self.remove_device(before, wall)
             }
+            Event::ProviderAdded { provider } => self.add_provider(provider),
+            Event::ProviderRemoved { before } => self.remove_provider(before),
             Event::Refused { .. } => {
                 self.refusals = self.refusals.counting(wall);
                 Ok(())
@@ -243,6 +243,21 @@ impl State {
         token.state = state;
         token.uses_left = 0;
         Ok(())
+    }
+
+    fn forget_token(&mut self, id: TokenId) -> Result<(), Misfit> {
+        self.tokens.remove(&id).map(|_| ()).ok_or(NO_TOKEN)
+    }
+
+    fn add_provider(&mut self, provider: &Provider) -> Result<(), Misfit> {
+        let added = Arc::new(provider.clone());
+        let before = self.providers.insert(provider.name.clone(), added);
+        ensure(before.is_none(), "its name is held")
+    }
+
+    fn remove_provider(&mut self, provider: &Provider) -> Result<(), Misfit> {
+        let gone = self.providers.remove(&provider.name).is_some();
+        ensure(gone, "there is no such provider")
     }
 
     /// Moves the moment a perimeter's rules are judged at; never back.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ringfence_model::{Labels, Name, NodeId, PublicKey, Revision, TokenId, UnixMillis};
 use serde::{Deserialize, Serialize};
 
-use crate::{AccessCommand, Identity, PeopleCommand, TokenHash};
+use crate::{AccessCommand, Identity, PeopleCommand, ProviderCommand, TokenHash};
 
 /// What may be asked of a controller. [`crate::Controller::propose`] answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +98,8 @@ pub enum Command {
     Access(AccessCommand),
     /// People and their sessions.
     People(PeopleCommand),
+    /// Identity providers.
+    Provider(ProviderCommand),
     /// Notes a certificate that the CA is about to hand to a node.
     RecordCertificate {
         /// Whose.
@@ -141,6 +143,7 @@ impl Command {
             | Self::RemoveNode { .. }
             | Self::RemoveDevice { .. }
             | Self::Tick => true,
+            Self::Provider(command) => command.is_removal(),
             Self::Access(command) => command.is_removal(),
             Self::People(command) => command.is_removal(),
             Self::ApplyPerimeters { .. }
@@ -170,6 +173,7 @@ impl Command {
             Self::RemoveDevice { .. } => "device.remove",
             Self::Access(command) => command.method(),
             Self::People(command) => command.method(),
+            Self::Provider(command) => command.method(),
             Self::RecordCertificate { .. } => "certificate.record",
             Self::RecordRefusal { .. } => "refusal.record",
             Self::StartTerm => "term.start",

@@ -196,6 +196,8 @@ impl Touched {
             | Event::TokenForgotten { .. }
             | Event::NodeEnrolled { .. }
             | Event::CertificateIssued { .. }
+            | Event::ProviderAdded { .. }
+            | Event::ProviderRemoved { .. }
             | Event::Refused { .. } => {}
         }
     }

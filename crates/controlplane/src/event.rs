@@ -7,7 +7,7 @@ use ipnetwork::{Ipv4Network, Ipv6Network};
 use ringfence_model::{Labels, Name, NodeId, OverlayAddresses, PublicKey, RuleId, TokenId};
 use serde::{Deserialize, Serialize};
 
-use crate::{AccessEvent, Certificate, Device, Node, PeopleEvent, PolicyFile, Token};
+use crate::{AccessEvent, Certificate, Device, Node, PeopleEvent, PolicyFile, Provider, Token};
 
 /// One fact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -193,6 +193,16 @@ pub enum Event {
         /// What it was.
         before: Device,
     },
+    /// An identity provider's word counts from now on.
+    ProviderAdded {
+        /// It.
+        provider: Provider,
+    },
+    /// It does no longer.
+    ProviderRemoved {
+        /// What it was.
+        before: Provider,
+    },
     /// An attempt was refused.
     Refused {
         /// What was asked.
@@ -250,6 +260,8 @@ impl Event {
             Self::DeviceAdded { .. } => "device-added",
             Self::DeviceRemoved { .. } => "device-removed",
             Self::DeviceExpired { .. } => "device-expired",
+            Self::ProviderAdded { .. } => "provider-added",
+            Self::ProviderRemoved { .. } => "provider-removed",
             Self::Refused { .. } => "refused",
             Self::People(event) => event.kind(),
             Self::Access(event) => event.kind(),

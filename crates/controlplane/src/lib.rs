@@ -21,6 +21,7 @@ mod controller;
 mod draft;
 mod event;
 pub mod limit;
+mod login;
 mod member;
 mod membership;
 mod netmap;
@@ -29,6 +30,7 @@ mod people;
 mod perimeter;
 mod presence;
 mod propose;
+mod provider;
 mod query;
 mod receipt;
 mod refusal;
@@ -49,12 +51,14 @@ pub use change::{CHANGE_FORMAT, ChainError, ChainHash, ChainHead, Change, verify
 pub use command::{Command, PolicyFile};
 pub use controller::{Controller, Push, PushKind};
 pub use event::Event;
+pub use login::{CLOCK_SKEW_MAX, LoginClaims, LoginGoal, LoginRefusal};
 pub use member::{Certificate, Device, IDENTITY_BYTES_MAX, Identity, IdentityError, Node};
 pub use people::{
     PeopleCommand, PeopleEvent, Session, SessionEnd, SessionsOf, User, UserId, UserIdError, UserStanding,
     VerifiedLogin,
 };
 pub use presence::{CANDIDATES_MAX, Connection, Enforcement, NodePresence};
+pub use provider::{Provider, ProviderCommand, SecondFactor};
 pub use query::{ApplyOptions, ApplyPlan, AskError, DeviceConfig, DevicePeer, FlowChanges, audit_entry};
 pub use receipt::{REVISIONS_TIMED_MAX, Receipt, Slowest};
 pub use refusal::{Refusal, RefusalKind};

@@ -58,6 +58,8 @@ pub const ACCESS_ANSWER_WITHIN: Duration = Duration::from_hours(24);
 pub const ACCESS_REVIEW_WITHIN: Duration = Duration::from_hours(24);
 /// Bytes of the reason of a request, and of each answer.
 pub const ACCESS_REASON_BYTES_MAX: usize = 512;
+/// Identity providers.
+pub const PROVIDERS_MAX: usize = 16;
 /// Policy files in one apply.
 pub const FILES_PER_APPLY_MAX: usize = PERIMETERS_MAX;
 /// Bytes of the policy files of one apply.

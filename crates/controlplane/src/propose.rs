@@ -8,6 +8,7 @@ mod keys;
 mod nodes;
 mod people;
 mod perimeters;
+mod providers;
 mod requests;
 mod time;
 mod tokens;
@@ -97,6 +98,7 @@ fn dispatch(draft: &mut Draft, command: Command) -> Result<(), Refusal> {
         Command::RemoveDevice { name } => devices::remove(draft, &name),
         Command::Access(command) => requests::dispatch(draft, command),
         Command::People(command) => people::dispatch(draft, command),
+        Command::Provider(command) => providers::dispatch(draft, command),
         Command::RecordCertificate {
             node,
             serial,

@@ -55,6 +55,15 @@ pub enum Refusal {
     /// No such device.
     #[error("there is no device {0}")]
     NoDevice(Name),
+    /// No such identity provider.
+    #[error("there is no identity provider {0}")]
+    NoProvider(Name),
+    /// An identity provider that is there already.
+    #[error("there is an identity provider {0} already: remove it first, or choose another name")]
+    ProviderTaken(Name),
+    /// An identity provider that cannot be configured so.
+    #[error("{0}")]
+    Provider(String),
     /// A name that someone else has.
     #[error("the name {name} is taken by {holder}: choose another")]
     NameTaken {
@@ -272,6 +281,7 @@ impl Refusal {
             | Self::NoSuchGroup { .. }
             | Self::AccessLength
             | Self::NoReason
+            | Self::Provider(_)
             | Self::Serial => RefusalKind::Invalid,
             Self::NoPerimeter(_)
             | Self::NoNode(_)
@@ -279,9 +289,11 @@ impl Refusal {
             | Self::NoSession(_)
             | Self::NoUser(_)
             | Self::NoAccess(_)
+            | Self::NoProvider(_)
             | Self::NothingToRevoke(_) => RefusalKind::NotFound,
             Self::Stale { .. }
             | Self::NameTaken { .. }
+            | Self::ProviderTaken(_)
             | Self::IdentityTaken(_)
             | Self::NotMember { .. }
             | Self::NobodyThere(_)
@@ -307,6 +319,9 @@ impl Refusal {
             Self::NoPerimeter(_) => "no-perimeter",
             Self::NoNode(_) => "no-node",
             Self::NoDevice(_) => "no-device",
+            Self::NoProvider(_) => "no-provider",
+            Self::ProviderTaken(_) => "provider-taken",
+            Self::Provider(_) => "provider",
             Self::NameTaken { .. } => "name-taken",
             Self::Label(_) => "label",
             Self::NoToken(_) => "token-unknown",

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::Pool;
 use crate::change::{ChainHash, ChainHead};
 use crate::perimeter::Perimeter;
-use crate::{AccessRequest, Device, Node, Session, Token, User, UserId};
+use crate::{AccessRequest, Device, Node, Provider, Session, Token, User, UserId};
 
 /// Everything the log says. Records are shared: a draft costs a reference each, not a copy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,6 +37,7 @@ pub(crate) struct State {
     pub(crate) access: BTreeMap<AccessId, Arc<AccessRequest>>,
     /// The number of the last request ever made.
     pub(crate) last_access: AccessId,
+    pub(crate) providers: BTreeMap<Name, Arc<Provider>>,
     /// Who has which name.
     pub(crate) names: BTreeMap<Name, NodeId>,
     /// Who has which WireGuard key.
@@ -79,6 +80,7 @@ impl State {
             sessions: BTreeMap::new(),
             access: BTreeMap::new(),
             last_access: AccessId(0),
+            providers: BTreeMap::new(),
             names: BTreeMap::new(),
             keys: BTreeMap::new(),
             v4_blocks: Pool::default(),

@@ -4,7 +4,9 @@ use ringfence_model::TableSize;
 
 use crate::Controller;
 use crate::address::{V4_BLOCKS, V6_SUBNETS};
-use crate::limit::{ACCESS_REQUESTS_MAX, DEVICES_MAX, NODES_MAX, PERIMETERS_MAX, TOKENS_MAX, USERS_MAX};
+use crate::limit::{
+    ACCESS_REQUESTS_MAX, DEVICES_MAX, NODES_MAX, PERIMETERS_MAX, PROVIDERS_MAX, TOKENS_MAX, USERS_MAX,
+};
 use crate::perimeter::Perimeter;
 use crate::state::State;
 
@@ -47,6 +49,7 @@ impl State {
             sessions,
             access,
             last_access: _,
+            providers,
             names,
             keys,
             v4_blocks,
@@ -63,6 +66,7 @@ impl State {
             TableSize::new("people", users.len(), USERS_MAX),
             TableSize::new("sessions of people", sessions.len(), nodes.len()),
             TableSize::new("requests for access", access.len(), ACCESS_REQUESTS_MAX),
+            TableSize::new("identity providers", providers.len(), PROVIDERS_MAX),
             TableSize::new("names", names.len(), nodes.len() + devices.len()),
             TableSize::new("WireGuard keys", keys.len(), keys_held + devices.len()),
             TableSize::new("IPv4 blocks", v4_blocks.len(), V4_BLOCKS as usize),

@@ -9,6 +9,7 @@ mod log;
 mod perimeters;
 mod presence;
 mod properties;
+mod providers;
 mod queries;
 mod request_histories;
 mod requests;

@@ -93,6 +93,7 @@ pub(crate) fn to_node(input: &[u8]) {
                 | NodeAction::AnswerSeen(_)
                 | NodeAction::OfferFlowRecords
                 | NodeAction::ForgetFlowRecords(_)
+                | NodeAction::TellLogin(_)
                 | NodeAction::Refused { .. }
                 | NodeAction::Leave { .. } => {}
             }
@@ -169,6 +170,10 @@ pub(crate) fn to_controller(input: &[u8]) {
             ToController::ProbeResult(_)
             | ToController::Seen(_)
             | ToController::FlowRecords(_)
+            | ToController::LoginStart(_)
+            | ToController::LoginCode(_)
+            | ToController::EndLogin(_)
+            | ToController::AskSession(_)
             | ToController::Pong(_) => {}
         }
         assert!(

@@ -3,9 +3,11 @@
 mod audit;
 mod explain;
 mod flows;
+mod login;
 mod node;
 mod peer;
 mod perimeter;
+mod provider;
 mod status;
 mod token;
 mod verify;
@@ -37,6 +39,10 @@ pub(crate) fn run(cli: Cli, output: &mut Output) -> Result<(), Failure> {
         Command::Wait(args) => wait::run(&args, &connect()?, output),
         Command::Status(args) => status::status(&args, output),
         Command::Ping(args) => status::ping(args, output),
+        Command::Provider(command) => provider::run(command, &connect()?, output),
+        Command::Login(args) => login::login(&args, output),
+        Command::Logout(args) => login::logout(&args, output),
+        Command::Whoami(args) => login::whoami(&args, output),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "ringfence", &mut script);

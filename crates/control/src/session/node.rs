@@ -10,8 +10,8 @@ use ringfence_model::{Name, NodeId, Revision};
 
 use crate::probe::{ProbeOrder, SeenQuestion};
 use crate::{
-    CAPABILITY, Delta, Enforced, FLOW_RECORDS_SINCE, FlowRecordsTaken, Hello, Lease, Netmap, NetmapRefused,
-    PeerCandidates, ToController, ToNode, Welcome,
+    CAPABILITY, Delta, Enforced, FLOW_RECORDS_SINCE, FlowRecordsTaken, Hello, Lease, LoginNews, Netmap,
+    NetmapRefused, PeerCandidates, ToController, ToNode, Welcome,
 };
 
 /// A node's end. Lives as long as the process; connections come and go.
@@ -64,6 +64,8 @@ pub enum NodeAction {
     OfferFlowRecords,
     /// The controller has stored these.
     ForgetFlowRecords(FlowRecordsTaken),
+    /// Hand this to whoever asked, if they still wait.
+    TellLogin(LoginNews),
     /// Something asked for was refused: log it.
     Refused {
         /// For people.
@@ -139,6 +141,9 @@ impl NodeSession {
                 reason: goodbye.reason,
             }),
             ToNode::Ping(ping) => self.send(ToController::Pong(ping)),
+            ToNode::LoginStarted(started) => self.tell_login(LoginNews::Started(started)),
+            ToNode::LoginDone(done) => self.tell_login(LoginNews::Done(done)),
+            ToNode::SessionAnswer(answer) => self.tell_login(LoginNews::Session(answer)),
             ToNode::FlowRecordsTaken(taken) => self.actions.push_back(NodeAction::ForgetFlowRecords(taken)),
         }
         Ok(())
@@ -238,6 +243,10 @@ impl NodeSession {
         }
         self.offered = Some(netmap.clone());
         self.actions.push_back(NodeAction::Enforce(Box::new(netmap)));
+    }
+
+    fn tell_login(&mut self, news: LoginNews) {
+        self.actions.push_back(NodeAction::TellLogin(news));
     }
 
     fn newest(&self) -> Option<&Netmap> {

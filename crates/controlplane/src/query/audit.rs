@@ -95,6 +95,10 @@ fn sentence(event: &Event) -> String {
         }
         Event::DeviceRemoved { before } => format!("removed device {}", before.name),
         Event::DeviceExpired { before } => format!("device {} expired", before.name),
+        Event::ProviderAdded { provider } => {
+            format!("added identity provider {} at {}", provider.name, provider.issuer)
+        }
+        Event::ProviderRemoved { before } => format!("removed identity provider {}", before.name),
         Event::Refused {
             method,
             subject,

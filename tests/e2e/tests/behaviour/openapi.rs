@@ -26,6 +26,9 @@ POST   /api/v1/peers                      -      @peer
 GET    /api/v1/peers                      -
 GET    /api/v1/peers/{name}               laptop
 DELETE /api/v1/peers/{name}               laptop
+POST   /api/v1/providers                  -      {"name":"corp","issuer":"https://login.example.com","client_id":"x","client_secret":"s"}
+GET    /api/v1/providers                  -
+DELETE /api/v1/providers/{name}           corp
 POST   /api/v1/explain                    -      {"from":"api","to":"db","service":"tcp/5432"}
 POST   /api/v1/verify                     -      {"perimeter":"shop","wait_ms":300}
 GET    /api/v1/audit                      -
