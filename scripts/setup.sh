@@ -23,6 +23,9 @@ needs=(
     "/usr/lib/python3/dist-packages/scapy/all.py python3-scapy" # packets no honest stack sends
     "psql postgresql-client"
     "/usr/lib/postgresql/15/bin/postgres postgresql-15" # the protected asset of the demo
+    "node nodejs"                                       # runs the OpenID provider that tests log in at, and steers…
+    "chromium chromium"                                 # …the browser that people of the tests have
+    "npm npm"                                           # installs both ends of that: tests/e2e/idp
 )
 
 missing=()
@@ -39,7 +42,19 @@ if ! command -v cargo >/dev/null; then
     exit 1
 fi
 
+# The provider and the browser's driver, pinned by a lock file; installed again when that is newer.
+idp=$(dirname "$0")/../tests/e2e/idp
+npm_packages() {
+    if [[ "$idp/node_modules/.package-lock.json" -nt "$idp/package-lock.json" ]]; then
+        return
+    fi
+    echo "setup: installing the packages of tests/e2e/idp"
+    (cd "$idp" && npm ci --silent --no-audit --no-fund --ignore-scripts)
+    touch "$idp/node_modules/.package-lock.json"
+}
+
 if ((${#missing[@]} == 0)); then
+    npm_packages
     exit 0
 fi
 if ! command -v apt-get >/dev/null; then
@@ -79,4 +94,5 @@ step() {
 step "reading the package lists" apt-get update -q
 step "installing ${missing[*]} (a minute or two)" \
     env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "${missing[@]}"
+npm_packages
 echo "setup: done"

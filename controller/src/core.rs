@@ -91,7 +91,8 @@ impl Core {
     ///
     /// # Errors
     /// If the system gives no thread.
-    pub fn spawn(controller: Controller, log: Box<dyn Log>) -> std::io::Result<CoreHandle> {
+    pub fn spawn(mut controller: Controller, log: Box<dyn Log>) -> std::io::Result<CoreHandle> {
+        controller.begin_posture(wall_now());
         let (jobs, queue) = mpsc::sync_channel::<Job>(JOBS_MAX);
         let (progress, watched) = watch::channel(Progress::default());
         let mut core = Self {

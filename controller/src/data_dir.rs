@@ -194,6 +194,8 @@ fn at(path: &Path) -> impl Fn(io::Error) -> DataDirError + '_ {
 pub const STORE_FILE: &str = "store.sqlite";
 /// Flow records: what nodes told of conversations that ended.
 pub const FLOWS_FILE: &str = "flows.sqlite";
+/// The client secrets of identity providers.
+pub const PROVIDERS_FOLDER: &str = "providers";
 /// The authority's certificate.
 pub const CA_FILE: &str = "ca.pem";
 /// The authority's key.

@@ -25,6 +25,9 @@ pub struct Config {
     /// Where it listens, UDP and TCP: `address:port`. All addresses on the first advertised port if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listen: Option<std::net::SocketAddr>,
+    /// Ports of identity providers beside 443: the controller can open connections to no others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub provider_ports: Vec<u16>,
 }
 
 /// The context file of the first administrator.
@@ -135,6 +138,7 @@ mod tests {
             mesh: Name::parse("acme").unwrap(),
             advertise: vec!["192.0.2.1:7443".to_owned()],
             listen: None,
+            provider_ports: Vec::new(),
         }
     }
 

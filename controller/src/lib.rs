@@ -16,6 +16,7 @@ pub mod data_dir;
 pub mod enroll;
 pub mod flows;
 pub mod https;
+pub mod identity;
 pub mod init;
 pub mod run;
 pub mod session;

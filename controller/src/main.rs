@@ -58,6 +58,9 @@ enum Command {
         /// Where to listen instead of all addresses on the advertised port
         #[arg(long, value_name = "ADDR:PORT")]
         listen: Option<std::net::SocketAddr>,
+        /// A port of an identity provider beside 443, which this controller may then reach; may be given more than once
+        #[arg(long = "provider-port", value_name = "PORT")]
+        provider_ports: Vec<u16>,
     },
     /// Run the controller
     #[command(after_help = "Example:\n  ringfence-controller run --data-dir /var/lib/ringfence-controller")]
@@ -108,11 +111,13 @@ fn execute(command: Command) -> anyhow::Result<()> {
             mesh,
             advertise,
             listen,
+            provider_ports,
         } => {
             let config = Config {
                 mesh,
                 advertise,
                 listen,
+                provider_ports,
             };
             init(&data_dir, &config)?;
             let dir = data_dir.display();

@@ -15,10 +15,11 @@ use tokio::sync::watch;
 use crate::api::{self, ApiState, Gate, JoinFacts};
 use crate::ca::{CertificateAuthority, SERVER_VALIDITY, ServerCertificate};
 use crate::core::{self, CommitError, Core, CoreGone, CoreHandle, wall_now};
-use crate::data_dir::{CA_FILE, CA_KEY_FILE, CONFIG_FILE, DataDir, FLOWS_FILE, STORE_FILE};
+use crate::data_dir::{CA_FILE, CA_KEY_FILE, CONFIG_FILE, DataDir, FLOWS_FILE, PROVIDERS_FOLDER, STORE_FILE};
 use crate::enroll::{self, EnrollContext};
 use crate::flows::Flows;
 use crate::https;
+use crate::identity::{ClientSecrets, Logins};
 use crate::init::{Config, host_of, port_of};
 use crate::session::{self, SessionContext};
 use crate::sessions::Sessions;
@@ -32,6 +33,7 @@ struct Opened {
     authority: Arc<CertificateAuthority>,
     core: CoreHandle,
     flows: Flows,
+    logins: Logins,
     admin_token_hash: [u8; 32],
 }
 
@@ -78,6 +80,7 @@ pub async fn run(path: &Path) -> Result<()> {
     let state = ApiState {
         core: opened.core.clone(),
         flows: opened.flows.clone(),
+        logins: opened.logins.clone(),
         sessions: sessions.clone(),
         gate: Arc::new(Gate::new(opened.admin_token_hash, hosts.clone())),
         join: Arc::new(JoinFacts {
@@ -123,7 +126,9 @@ fn open(path: &Path) -> Result<Opened> {
         .context("the store has no admin token: `init` did not finish")?;
     let core = Core::spawn(controller, Box::new(log)).context("the core's thread does not start")?;
     let flows = Flows::spawn(dir.file(FLOWS_FILE)).context("the flow records' thread does not start")?;
+    let secrets = ClientSecrets::new(dir.file(PROVIDERS_FOLDER));
     Ok(Opened {
+        logins: Logins::new(core.clone(), secrets),
         _dir: dir,
         config,
         authority: Arc::new(authority),
@@ -144,6 +149,7 @@ async fn serve(
     let context = SessionContext {
         core: opened.core.clone(),
         flows: opened.flows.clone(),
+        logins: opened.logins.clone(),
         sessions,
         authority: Arc::clone(&opened.authority),
         mesh: opened.config.mesh.clone(),

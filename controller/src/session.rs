@@ -7,6 +7,9 @@
 
 mod candidates;
 mod keys;
+mod logins;
+mod posture;
+mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -26,6 +29,7 @@ use tokio::task::JoinSet;
 use crate::ca::CertificateAuthority;
 use crate::core::{CoreHandle, Pushes, wall_now};
 use crate::flows::Flows;
+use crate::identity::Logins;
 use crate::sessions::{SessionRequest, SessionSeat, Sessions};
 
 /// What every connection needs.
@@ -35,6 +39,8 @@ pub struct SessionContext {
     pub core: CoreHandle,
     /// What nodes tell of ended flows.
     pub flows: Flows,
+    /// The logins of people at nodes.
+    pub logins: Logins,
     /// The nodes connected now.
     pub sessions: Sessions,
     /// Signs certificates.
@@ -46,12 +52,16 @@ pub struct SessionContext {
 struct Session {
     context: SessionContext,
     node: NodeId,
+    /// Which of the node's connections this is.
+    connection: u64,
     identity: PeerIdentity,
     state: ControllerSession,
     sender: Sender<ToNode>,
     listen_port: u16,
     renewed_at: Option<Instant>,
+    place: source::Place,
     announcements: candidates::Announcements,
+    posture: posture::Posture,
     /// How often it was refused something, or refused something itself.
     refusals: u32,
     /// What the node was told of its peers' candidates.
@@ -62,6 +72,7 @@ struct Session {
     noted: BTreeSet<Name>,
     /// A batch of flow records on its way to the disk.
     storing: JoinSet<Option<FlowRecordsTaken>>,
+    login_errands: logins::LoginErrands,
 }
 
 /// How a session goes on after a message.
@@ -100,15 +111,19 @@ async fn run(context: SessionContext, request: ControlRequest) -> Result<()> {
         state: ControllerSession::new(node),
         listen_port: hello.listen_port,
         renewed_at: None,
+        place: source::Place::new(seat.id),
         announcements: candidates::Announcements::default(),
+        posture: posture::Posture::of(hello.capability),
         refusals: 0,
         told: BTreeMap::new(),
         probes: BTreeMap::new(),
         questions: BTreeMap::new(),
         noted: BTreeSet::new(),
         storing: JoinSet::new(),
+        login_errands: logins::LoginErrands::default(),
         context,
         node,
+        connection: seat.id,
         identity,
         sender,
     };
@@ -124,6 +139,7 @@ async fn run(context: SessionContext, request: ControlRequest) -> Result<()> {
             controller.begin_epoch(node, connection.id, epoch);
             controller.set_lane_ports(node, connection.id, &lane_ports);
         });
+        source::note(core, node, connection.id, remote);
         // Before the first netmap is computed: a change after it must not be missed.
         core.listen(node, connection.id)
     });
@@ -159,7 +175,7 @@ async fn authorize(
 impl Session {
     async fn greet(&mut self, hello: &Hello) -> Result<()> {
         let looked = self.look().await?;
-        let (netmap, news) = looked.ok_or_else(|| anyhow!("the node was removed"))?;
+        let (netmap, news, order) = looked.ok_or_else(|| anyhow!("the node was removed"))?;
         let greeted = self
             .state
             .handle_hello(hello, &self.context.mesh, &netmap, wall_now(), Instant::now());
@@ -175,6 +191,7 @@ impl Session {
         for message in messages {
             self.sender.send(&message).await?;
         }
+        self.order_posture(order).await?;
         self.tell_peers(news).await
     }
 
@@ -187,6 +204,7 @@ impl Session {
         loop {
             let lease_due = self.state.poll_timeout();
             let announcement_due = self.announcements.due();
+            let posture_due = self.posture.due();
             let next = tokio::select! {
                 push = pushes.next() => self.handle_push(push).await?,
                 request = seat.requests.recv() => match request {
@@ -198,8 +216,13 @@ impl Session {
                     None => Next::End,
                 },
                 Some(stored) = self.storing.join_next() => self.acknowledge_flows(stored.ok().flatten()).await?,
+                Some(news) = self.login_errands.news.recv() => {
+                    self.sender.send(&news).await?;
+                    Next::Continue
+                }
                 () = sleep_until(lease_due) => self.extend_lease().await?,
                 () = sleep_until(announcement_due) => self.announce_late().await?,
+                () = sleep_until(posture_due) => self.take_late_posture().await?,
             };
             if next == Next::End {
                 return Ok(());
@@ -216,13 +239,14 @@ impl Session {
     }
 
     async fn push_netmap(&mut self) -> Result<Next> {
-        let Some((netmap, news)) = self.look().await? else {
+        let Some((netmap, news, order)) = self.look().await? else {
             return self.say_goodbye().await;
         };
         self.note_membership(&netmap);
         if let Some(message) = self.state.push(&netmap, Instant::now()) {
             self.sender.send(&message).await?;
         }
+        self.order_posture(order).await?;
         self.tell_peers(news).await?;
         Ok(Next::Continue)
     }
@@ -248,6 +272,7 @@ impl Session {
         {
             return self.say_goodbye().await;
         }
+        self.look_again_where_it_is().await?;
         if let Some(message) = self.state.handle_timeout(Instant::now()) {
             self.sender.send(&message).await?;
         }
@@ -282,6 +307,7 @@ impl Session {
         {
             return self.say_goodbye().await;
         }
+        self.look_where_it_is().await?;
         match message {
             ToController::Hello(_) => bail!("a second hello"),
             ToController::RegisterKey(registration) => self.register_key(registration).await?,
@@ -318,6 +344,11 @@ impl Session {
                 }
             }
             ToController::FlowRecords(batch) => self.store_flows(batch),
+            ToController::Posture(report) => self.take_posture(report).await?,
+            ToController::LoginStart(start) => self.begin_login(start),
+            ToController::LoginCode(code) => self.finish_login(code),
+            ToController::EndLogin(end) => self.context.logins.give_up(self.node, end.id),
+            ToController::AskSession(question) => self.answer_session(question).await?,
             ToController::Pong(_) => {
                 let node = self.node;
                 let seen = self

@@ -25,9 +25,11 @@ use crate::guard::Guard;
 use crate::identity::Identity;
 use crate::link::{self, LinkEvent, Target};
 use crate::local::{self, Desk};
+use crate::logins::Logins;
 use crate::netlink::Netlink;
 use crate::packet_loop::{self, LaneParts, LoopEnded, LoopHandle, Running};
 use crate::pings::Pings;
+use crate::posture::Posture;
 use crate::report::{ChangingFacts, NodeFacts, Reporter};
 use crate::saved;
 use crate::state::{NodeFile, StateDir};
@@ -182,6 +184,7 @@ impl Parts<'_> {
         };
         let reporter = Reporter::new(self.packets.clone(), facts, changed);
         let pings = Pings::new(self.packets.clone());
+        let (logins, login_asks) = Logins::new();
         let (identity, newest) = watch::channel(Arc::new(self.identity));
         let (link_queue, link_events) = mpsc::channel(LINK_EVENTS_MAX);
         let target = Target {
@@ -202,6 +205,9 @@ impl Parts<'_> {
             guard: guard(self.listen_port),
             uapi: Uapi::new(reporter.clone()),
             pings: pings.clone(),
+            posture: Posture::spawn().context("starting to look after the posture")?,
+            logins: logins.clone(),
+            login_asks,
             changing,
             configured: self.arguments.endpoints.clone(),
             listen_port: self.listen_port,
@@ -211,7 +217,11 @@ impl Parts<'_> {
         };
         Ok(Assembled {
             control,
-            desk: Desk { reporter, pings },
+            desk: Desk {
+                reporter,
+                pings,
+                logins,
+            },
             target,
             link_queue,
         })

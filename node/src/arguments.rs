@@ -104,6 +104,10 @@ pub struct AgentArguments {
     /// Address and port at which peers can reach this node, as behind a port forwarding. May be given several times.
     #[arg(long = "endpoint", value_name = "ADDR:PORT")]
     pub endpoints: Vec<SocketAddr>,
+    /// A file or folder that posture checks may ask the SHA-256 of, besides those of the system's programs. May be given
+    /// several times.
+    #[arg(long = "posture-file", value_name = "PATH")]
+    pub posture_files: Vec<PathBuf>,
     /// Largest packet inside the tunnels.
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(1280..=9000))]
     pub mtu: Option<u16>,

@@ -4,12 +4,12 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use ringfence_confine::{CapabilitySet, Confined, Connect, Needs, confine};
+use ringfence_confine::{CapabilitySet, Confined, Connect, Needs, RESOLVER_FILES, confine};
 
 use crate::arguments::{AgentArguments, Command, JoinArguments, StateArguments};
 use crate::failure::Failure;
 use crate::state::StateDir;
-use crate::{echo, uapi};
+use crate::{echo, posture, uapi};
 
 /// Gives up all but what `command` needs. For the only thread of a process that has just begun.
 ///
@@ -29,7 +29,7 @@ pub fn give_up(command: &Command) -> Result<Confined, Failure> {
 fn of_state(state: &StateArguments) -> Needs {
     Needs {
         capabilities: CapabilitySet::empty(),
-        read: READ.map(PathBuf::from).into(),
+        read: READ.iter().chain(&RESOLVER_FILES).map(PathBuf::from).collect(),
         write: vec![state.state_dir.clone()],
         sockets: Vec::new(),
         devices: Vec::new(),
@@ -65,6 +65,9 @@ fn of_agent(agent: &AgentArguments, needs: Needs) -> Needs {
         // What is wrong with it is said when the socket is made.
         let _ = DirBuilder::new().recursive(true).mode(0o755).create(folder);
     }
+    let mut needs = needs;
+    needs.read.extend(posture::PATHS.iter().map(PathBuf::from));
+    needs.read.extend(agent.posture_files.iter().cloned());
     Needs {
         capabilities,
         sockets: sockets.map(PathBuf::from).into(),
@@ -77,29 +80,9 @@ fn of_agent(agent: &AgentArguments, needs: Needs) -> Needs {
 
 const TUN_CONTROL: &str = "/dev/net/tun";
 
-/// Of `/etc`, these files alone: passwords and other programs' keys lie beside them. A file that is replaced is another
-/// one to the kernel, and closed: should that keep names from resolving, [`crate::link`] goes by the last address.
-const READ: [&str; 17] = [
-    // The host's name, and which boot this is.
-    "/proc/sys/kernel",
-    "/proc/self",
-    "/sys/fs/cgroup",
-    // Resolving names: what libc reads, the modules it loads, and where resolv.conf may lead to.
-    "/etc/resolv.conf",
-    "/etc/nsswitch.conf",
-    "/etc/hosts",
-    "/etc/host.conf",
-    "/etc/gai.conf",
-    "/etc/ld.so.cache",
-    "/lib",
-    "/lib64",
-    "/usr/lib",
-    "/usr/lib64",
-    "/nix/store",
-    "/run/systemd/resolve",
-    "/run/resolvconf",
-    "/run/NetworkManager",
-];
+/// The host's name, and which boot this is. With [`RESOLVER_FILES`], whose files may be replaced: should that keep names
+/// from resolving, [`crate::link`] goes by the last address.
+const READ: [&str; 3] = ["/proc/sys/kernel", "/proc/self", "/sys/fs/cgroup"];
 
 #[cfg(test)]
 mod tests {

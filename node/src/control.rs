@@ -23,9 +23,11 @@ use crate::flows::{Flows, FlowsInput};
 use crate::guard::Guard;
 use crate::identity::Identity;
 use crate::link::LinkEvent;
+use crate::logins::{Ask, Logins};
 use crate::netlink::Netlink;
 use crate::packet_loop::{LoopEnded, LoopHandle};
 use crate::pings::Pings;
+use crate::posture::{Posture, PostureInput};
 use crate::report::ChangingFacts;
 use crate::state::{NodeFile, StateDir};
 use crate::uapi::Uapi;
@@ -47,11 +49,15 @@ pub(crate) struct Control {
     pub(crate) flows: Flows,
     pub(crate) loop_events: mpsc::Receiver<LoopEvent>,
     pub(crate) link_events: mpsc::Receiver<LinkEvent>,
+    pub(crate) logins: Logins,
+    /// What people ask.
+    pub(crate) login_asks: mpsc::Receiver<Ask>,
     pub(crate) netlink: Netlink,
     /// `None` where the kernel has no nftables.
     pub(crate) guard: Option<Guard>,
     pub(crate) uapi: Uapi,
     pub(crate) pings: Pings,
+    pub(crate) posture: Posture,
     pub(crate) changing: watch::Sender<ChangingFacts>,
     /// `--endpoint`.
     pub(crate) configured: Vec<SocketAddr>,
@@ -68,6 +74,8 @@ pub(crate) struct Control {
 pub(crate) struct Memory {
     /// To the controller, while connected.
     link: Option<mpsc::Sender<ToController>>,
+    /// What the controller of this connection can do.
+    capability: u32,
     /// Our devices, by name.
     devices: BTreeMap<String, SegmentFacts>,
     /// Keys that the controller has not confirmed.
@@ -109,6 +117,7 @@ enum Input {
     Loop(Option<LoopEvent>),
     Link(Option<LinkEvent>),
     Errand(ToController),
+    Login(Ask),
     Tick,
 }
 
@@ -124,6 +133,7 @@ impl Control {
                 event = self.loop_events.recv() => Input::Loop(event),
                 event = self.link_events.recv() => Input::Link(event),
                 Some(Ok(message)) = self.memory.errands.join_next() => Input::Errand(message),
+                Some(asked) = self.login_asks.recv() => Input::Login(asked),
                 _ = tick.tick() => Input::Tick,
             };
             match input {
@@ -137,6 +147,7 @@ impl Control {
                     }
                 }
                 Input::Errand(message) => self.say(message),
+                Input::Login(asked) => self.hand_on(asked),
                 Input::Tick => self.handle_tick().await,
             }
         }
@@ -150,6 +161,7 @@ impl Control {
             LinkEvent::Lost { why } => {
                 self.memory.link = None;
                 self.flows.tell(FlowsInput::Disconnected);
+                self.posture.tell(PostureInput::Disconnected);
                 self.memory.told = None;
                 if self.changing.borrow().controller.error.as_ref() != Some(&why) {
                     tracing::warn!(%why, "no connection to the controller");
@@ -193,6 +205,7 @@ impl Control {
         tracing::debug!(kind = message.kind(), "word from the controller");
         if let ToNode::Welcome(welcome) = &message {
             self.memory.controller_clock = Some((arrived, welcome.wall));
+            self.memory.capability = welcome.capability;
         }
         if let Err(error) = self.session.handle_message(message) {
             tracing::error!(%error, "the controller is not ours: hanging up");
@@ -208,12 +221,18 @@ impl Control {
                 NodeAction::StoreCertificate { chain_pem } => self.store_certificate(&chain_pem),
                 NodeAction::Probe(order) => self.probe(order),
                 NodeAction::AnswerSeen(question) => self.answer_seen(question).await?,
+                NodeAction::WatchPosture(order) => {
+                    if let Some(link) = &self.memory.link {
+                        self.posture.tell(PostureInput::Watch(order, link.downgrade()));
+                    }
+                }
                 NodeAction::OfferFlowRecords => {
                     if let Some(link) = &self.memory.link {
                         self.flows.tell(FlowsInput::Connected(link.downgrade()));
                     }
                 }
                 NodeAction::ForgetFlowRecords(taken) => self.flows.tell(FlowsInput::Taken(taken)),
+                NodeAction::TellLogin(news) => self.logins.tell(news),
                 NodeAction::Refused { reason } => tracing::warn!(reason, "the controller refused a request"),
                 NodeAction::Leave { reason } => return Ok(Some(reason)),
             }

@@ -6,6 +6,7 @@
 //! control side     control.rs       owns the session; link.rs ⇄ controller, netlink.rs, state.rs, saved.rs
 //!      ▲ report.rs, pings.rs
 //! flows thread    flows.rs         owes the controller flow records; flow_files.rs keeps them on disk
+//! posture thread   posture.rs      looks up what checks ask about this machine
 //! local askers     local.rs (ringfence status), uapi.rs (wg show)
 //! ```
 //!
@@ -31,9 +32,11 @@ mod identity;
 mod link;
 mod local;
 pub mod logging;
+mod logins;
 mod netlink;
 mod packet_loop;
 mod pings;
+mod posture;
 mod probe;
 mod report;
 mod saved;

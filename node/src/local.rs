@@ -1,6 +1,7 @@
-//! The local socket: `ringfence status` and `ringfence ping` ask here. One JSON request a line, one answer a line.
+//! The local socket: `ringfence status`, `ringfence ping` and `ringfence login` ask here. One JSON request a line, one
+//! answer a line.
 //!
-//! **Invariant:** nothing asked here changes what the node enforces.
+//! **Invariant:** nothing asked here changes what the node enforces, but by the controller's word.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +14,10 @@ use ringfence_control::local::{
     LocalError, LocalErrorCode, LocalRequest, LocalResponse, PINGS_MAX, PeerStatus, PingReport,
     REQUEST_BYTES_MAX, SegmentStatus,
 };
+use ringfence_control::{LoginCode, LoginStart, LoginStarted, SessionFacts};
 use ringfence_model::Name;
 
+use crate::logins::{Logins, SessionWish};
 use crate::pings::{PingEnd, Pings};
 use crate::report::Reporter;
 use crate::unix::{Line, Listener, read_line};
@@ -51,6 +54,8 @@ pub(crate) struct Desk {
     pub(crate) reporter: Reporter,
     /// Sends pings.
     pub(crate) pings: Pings,
+    /// Logs people in.
+    pub(crate) logins: Logins,
 }
 
 /// What to ping.
@@ -63,6 +68,7 @@ struct Errand {
 
 impl Desk {
     async fn converse(&self, stream: UnixStream) -> std::io::Result<()> {
+        let uid = stream.peer_cred()?.uid();
         let (reader, mut writer) = stream.into_split();
         let mut reader = BufReader::new(reader);
         loop {
@@ -71,7 +77,7 @@ impl Desk {
                 return Ok(());
             };
             let (response, last) = match line? {
-                Line::Text(line) => (self.answer(&line).await, false),
+                Line::Text(line) => (self.answer(uid, &line).await, false),
                 Line::Refused => (refusal(LocalErrorCode::BadRequest, "the line is too long"), true),
                 Line::End => return Ok(()),
             };
@@ -85,7 +91,7 @@ impl Desk {
         }
     }
 
-    async fn answer(&self, line: &str) -> LocalResponse {
+    async fn answer(&self, uid: u32, line: &str) -> LocalResponse {
         match serde_json::from_str(line) {
             Err(error) => refusal(LocalErrorCode::BadRequest, error.to_string()),
             Ok(LocalRequest::Version) => LocalResponse::Version {
@@ -110,6 +116,42 @@ impl Desk {
                 })
                 .await
             }
+            Ok(LocalRequest::Login {
+                provider,
+                method,
+                step_up,
+            }) => {
+                let start = LoginStart {
+                    id: 0,
+                    provider,
+                    method,
+                    step_up,
+                };
+                self.logins
+                    .begin(uid, start)
+                    .await
+                    .map_or_else(LocalResponse::Error, started)
+            }
+            Ok(LocalRequest::LoginCode {
+                login,
+                code,
+                state,
+                issuer,
+            }) => {
+                let code = LoginCode {
+                    id: login,
+                    code,
+                    state,
+                    issuer,
+                };
+                session(self.logins.finish(uid, code).await.map(Some))
+            }
+            Ok(LocalRequest::LoginWait { login }) => session(self.logins.wait(uid, login).await.map(Some)),
+            Ok(LocalRequest::LoginEnd { login }) => {
+                session(self.logins.give_up(uid, login).await.map(|()| None))
+            }
+            Ok(LocalRequest::WhoAmI) => session(self.logins.session(SessionWish::Look).await),
+            Ok(LocalRequest::Logout) => session(self.logins.session(SessionWish::End).await),
         }
     }
 
@@ -172,6 +214,20 @@ fn find<'a>(segments: &'a [SegmentStatus], errand: &Errand) -> Option<(&'a Segme
             |peer: &&PeerStatus| peer.node.as_str() == errand.peer || peer.id.to_string() == errand.peer;
         segment.peers.iter().find(named).map(|peer| (segment, peer))
     })
+}
+
+fn started(started: LoginStarted) -> LocalResponse {
+    LocalResponse::LoginStarted {
+        login: started.id,
+        url: started.url,
+        user_code: started.user_code,
+        state: started.state,
+        expires_in_s: started.expires_in_s,
+    }
+}
+
+fn session(answer: Result<Option<SessionFacts>, LocalError>) -> LocalResponse {
+    answer.map_or_else(LocalResponse::Error, |session| LocalResponse::Session { session })
 }
 
 fn stopping() -> LocalResponse {

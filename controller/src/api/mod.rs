@@ -4,6 +4,7 @@
 //! `ringfence_control::api`. A change is answered 2xx only once it is on the disk (red line 10).
 
 mod audit;
+mod backchannel;
 mod flows;
 mod locks;
 mod nodes;
@@ -12,7 +13,9 @@ mod peers;
 mod people;
 mod perimeters;
 mod policy;
+mod posture;
 mod problem;
+mod providers;
 mod request;
 mod revisions;
 mod tokens;
@@ -24,12 +27,13 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{StatusCode, Uri};
 use axum::middleware;
-use axum::routing::{delete, get, post};
-use ringfence_control::api::{BODY_BYTES_MAX, PREFIX};
+use axum::routing::{delete, get, post, put};
+use ringfence_control::api::{BACKCHANNEL_LOGOUT_ROUTE, BODY_BYTES_MAX, PREFIX};
 use tower_http::timeout::TimeoutLayer;
 
 use crate::core::CoreHandle;
 use crate::flows::Flows;
+use crate::identity::Logins;
 use crate::sessions::Sessions;
 
 pub use problem::ApiProblem;
@@ -42,6 +46,8 @@ pub struct ApiState {
     pub core: CoreHandle,
     /// What nodes told of ended flows.
     pub flows: Flows,
+    /// The logins of people at nodes.
+    pub logins: Logins,
     /// The nodes connected now.
     pub sessions: Sessions,
     /// Who may ask.
@@ -74,6 +80,9 @@ pub fn router(state: ApiState) -> Router {
             "/nodes/{node}",
             get(nodes::show).patch(nodes::update).delete(nodes::remove),
         )
+        .route("/nodes/{node}/posture", get(posture::of_node))
+        .route("/nodes/{node}/facts/{name}", put(posture::give))
+        .route("/posture", get(posture::show).put(posture::apply))
         .route("/tokens", get(tokens::list).post(tokens::create))
         .route("/tokens/{id}", delete(tokens::revoke))
         .route("/peers", get(peers::list).post(peers::add))
@@ -83,6 +92,8 @@ pub fn router(state: ApiState) -> Router {
         .route("/sessions", get(people::sessions))
         .route("/sessions/{id}", delete(people::end))
         .route("/users", get(people::users).patch(people::update))
+        .route("/providers", get(providers::list).post(providers::add))
+        .route("/providers/{name}", delete(providers::remove))
         .route("/explain", post(policy::explain))
         .route("/verify", post(policy::verify))
         .route("/audit", get(audit::list))
@@ -93,6 +104,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/revisions/{revision}/receipt", get(revisions::receipt));
     Router::new()
         .nest(PREFIX, routes)
+        .route(BACKCHANNEL_LOGOUT_ROUTE, post(backchannel::logout))
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))

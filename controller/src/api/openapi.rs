@@ -31,8 +31,15 @@ use utoipa::{Modify, OpenApi};
         super::perimeters::list,
         super::perimeters::remove,
         super::perimeters::show,
+        super::providers::add,
+        super::providers::list,
+        super::providers::remove,
         super::policy::explain,
         super::policy::verify,
+        super::posture::apply,
+        super::posture::give,
+        super::posture::of_node,
+        super::posture::show,
         super::revisions::health,
         super::revisions::latest,
         super::revisions::receipt,
@@ -77,7 +84,7 @@ mod tests {
 
         assert_eq!(document["openapi"], "3.1.0");
         let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
-        assert_eq!(paths.len(), 22, "{paths:?}");
+        assert_eq!(paths.len(), 27, "{paths:?}");
         assert_eq!(
             document["components"]["securitySchemes"]["admin"]["scheme"],
             "bearer"

@@ -24,6 +24,7 @@ pub struct Gate {
     admin_token_hash: [u8; 32],
     hosts: Vec<String>,
     failures: Mutex<AttemptLimiter>,
+    logout_tokens: Mutex<AttemptLimiter>,
 }
 
 /// The request's id: the caller's, if it is a plain one, or a new one.
@@ -43,6 +44,7 @@ impl Gate {
             admin_token_hash,
             hosts,
             failures: Mutex::new(AttemptLimiter::new(FAILURES_BURST, FAILURE_EVERY)),
+            logout_tokens: Mutex::new(AttemptLimiter::new(LOGOUT_TOKENS_BURST, LOGOUT_TOKEN_EVERY)),
         }
     }
 
@@ -54,6 +56,12 @@ impl Gate {
             || name.eq_ignore_ascii_case(SERVER_NAME)
             || name.eq_ignore_ascii_case("localhost")
             || self.hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
+    }
+
+    /// Whether one more logout token from `source` is looked at.
+    pub(super) fn hears_tokens(&self, source: Source, now: Instant) -> bool {
+        let mut tokens = self.logout_tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        tokens.admit(source, now)
     }
 
     fn admits(&self, token: &str, remote: SocketAddr) -> Result<(), ApiProblem> {
@@ -229,6 +237,11 @@ const REQUEST_ID_BYTES_MAX: usize = 64;
 const FAILURES_BURST: u32 = 10;
 /// …and then one so often. A 256-bit token is not guessed; this keeps the log readable.
 const FAILURE_EVERY: Duration = Duration::from_secs(6);
+
+/// Logout tokens one source may show at once: a provider that ends everybody's sessions has as many…
+const LOGOUT_TOKENS_BURST: u32 = 1_000;
+/// …and then one so often. Verifying one takes a public-key operation.
+const LOGOUT_TOKEN_EVERY: Duration = Duration::from_millis(20);
 
 #[cfg(test)]
 mod tests {

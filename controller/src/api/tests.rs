@@ -11,6 +11,7 @@ use tower::ServiceExt as _;
 
 use super::*;
 use crate::core::{Core, entry_of, wall_now};
+use crate::identity::ClientSecrets;
 use crate::store::{Log as _, SqliteLog};
 
 const TOKEN: &str = "rfa_test";
@@ -57,6 +58,7 @@ impl Api {
 
 fn state_of(core: CoreHandle, flows: Flows) -> ApiState {
     ApiState {
+        logins: Logins::new(core.clone(), ClientSecrets::new("/not/there".into())),
         core,
         flows,
         sessions: Sessions::default(),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use ringfence_control::{Netmap, PeerCandidates, ToNode};
+use ringfence_control::{Netmap, PeerCandidates, PostureOrder, ToNode};
 use ringfence_model::{Candidate, CandidateKind};
 
 use super::{Next, Session};
@@ -83,20 +83,20 @@ impl Session {
         Ok(())
     }
 
-    /// What the node may know now, and where its peers may be reached, as far as it has not heard. `None` if it was
+    /// What the node may know now, where its peers may be reached, as far as it has not heard, and what it is to look up. `None` if it was
     /// removed.
-    pub(super) async fn look(&mut self) -> Result<Option<(Netmap, Vec<PeerCandidates>)>> {
+    pub(super) async fn look(&mut self) -> Result<Option<(Netmap, Vec<PeerCandidates>, PostureOrder)>> {
         let mut told = std::mem::take(&mut self.told);
         let looked = self
             .context
             .core
             .netmap_and(self.node, move |controller, netmap| {
                 let news = controller.news_beyond(netmap, &mut told);
-                (news, told)
+                (news, told, controller.posture_order())
             });
-        Ok(looked.await?.map(|(netmap, (news, told))| {
+        Ok(looked.await?.map(|(netmap, (news, told, order))| {
             self.told = told;
-            (netmap, news)
+            (netmap, news, order)
         }))
     }
 

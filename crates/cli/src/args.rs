@@ -1,7 +1,9 @@
 //! The command line, as a type. Stable from 0.1 on.
 
+mod identity;
 mod lock;
 mod people;
+mod posture;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,6 +14,8 @@ use ringfence_policy::Service;
 
 pub(crate) use self::lock::{LockArgs, LockHow, QuarantineArgs, ReleaseArgs, UnlockArgs};
 pub(crate) use self::people::{SessionCommand, UserCommand};
+pub(crate) use self::posture::{FactArgs, PostureCommand, PostureTestArgs};
+pub(crate) use identity::{LoginArgs, ProviderAddArgs, ProviderCommand};
 
 /// Zero-trust micro-perimeters on a WireGuard mesh.
 #[derive(Parser)]
@@ -61,6 +65,20 @@ pub(crate) enum Command {
     /// List what is locked
     #[command(after_help = "Example:\n  ringfence locks --json")]
     Locks,
+    /// Say what is asked of machines, and show how each stands to it
+    #[command(subcommand)]
+    Posture(PostureCommand),
+    /// Add and remove identity providers, whose word about people counts
+    #[command(subcommand)]
+    Provider(ProviderCommand),
+    /// Log in at this machine, so that it may reach what your groups may
+    Login(LoginArgs),
+    /// Log out at this machine: what it reaches by you alone closes at once
+    #[command(after_help = "Example:\n  ringfence logout")]
+    Logout(SocketArg),
+    /// Say who is logged in at this machine
+    #[command(after_help = "Example:\n  ringfence whoami --json")]
+    Whoami(SocketArg),
     /// Say whether policy lets one member reach another, by which rule, or what is missing
     Explain(ExplainArgs),
     /// Read the log of changes, or prove that it was not rewritten

@@ -79,6 +79,14 @@ impl Client {
         self.ask(Method::PATCH, route, Some(body), CHANGE_WAIT)
     }
 
+    /// `PUT`.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub(crate) fn put<B: Serialize, T: DeserializeOwned>(&self, route: &str, body: &B) -> Result<T, Failure> {
+        self.ask(Method::PUT, route, Some(body), CHANGE_WAIT)
+    }
+
     /// `DELETE`.
     ///
     /// # Errors

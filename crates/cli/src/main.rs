@@ -1,12 +1,13 @@
 //! `ringfence`: runs a mesh from the command line.
 //!
 //! What administrators do (perimeters, tokens, nodes, devices, audit) goes to the controller's REST API over HTTPS;
-//! what concerns this machine (`status`, `ping`) goes to the node's Unix socket.
+//! what concerns this machine and its person (`status`, `ping`, `login`) goes to the node's Unix socket.
 //!
 //! **Invariant:** JSON goes to stdout alone, everything said to people about it to stderr, and the exit code is one of
 //! [`failure::Exit`].
 
 mod args;
+mod callback;
 mod client;
 mod commands;
 mod context;

@@ -20,7 +20,11 @@ pub(crate) fn restrict(needs: &Needs) -> Wall {
 
 fn try_restrict(needs: &Needs) -> Result<RulesetStatus, RulesetError> {
     let mut network: BitFlags<AccessNet> = AccessNet::BindTcp.into();
-    if needs.connect_tcp == Connect::Nowhere {
+    let connect: &[u16] = match &needs.connect_tcp {
+        Connect::Ports(ports) => ports,
+        Connect::Anywhere | Connect::Nowhere => &[],
+    };
+    if needs.connect_tcp != Connect::Anywhere {
         network |= AccessNet::ConnectTcp;
     }
     let mut rules = Ruleset::default()
@@ -34,6 +38,9 @@ fn try_restrict(needs: &Needs) -> Result<RulesetStatus, RulesetError> {
         .add_rules(path_beneath_rules(there(&needs.devices), DEVICES))?;
     for port in &needs.listen_tcp {
         rules = rules.add_rule(NetPort::new(*port, AccessNet::BindTcp))?;
+    }
+    for port in connect {
+        rules = rules.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
     }
     Ok(rules.restrict_self()?.ruleset)
 }

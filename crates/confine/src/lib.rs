@@ -39,10 +39,12 @@ pub struct Needs {
 }
 
 /// Whether TCP connections may be opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Connect {
     /// To anywhere.
     Anywhere,
+    /// To these ports, of whatever host.
+    Ports(Vec<u16>),
     /// To nowhere.
     Nowhere,
 }
@@ -84,6 +86,26 @@ pub enum ConfineError {
     #[error("giving up new privileges: {0}")]
     NewPrivileges(#[source] std::io::Error),
 }
+
+/// What resolving a name takes: what libc reads, the modules it loads, and where resolv.conf may lead to. Of `/etc`, these
+/// files alone: passwords and other programs' keys lie beside them. A file that is replaced is another one to the kernel,
+/// and closed.
+pub const RESOLVER_FILES: [&str; 14] = [
+    "/etc/resolv.conf",
+    "/etc/nsswitch.conf",
+    "/etc/hosts",
+    "/etc/host.conf",
+    "/etc/gai.conf",
+    "/etc/ld.so.cache",
+    "/lib",
+    "/lib64",
+    "/usr/lib",
+    "/usr/lib64",
+    "/nix/store",
+    "/run/systemd/resolve",
+    "/run/resolvconf",
+    "/run/NetworkManager",
+];
 
 /// Gives up all but `needs`, for this thread and those it starts. What the kernel cannot do is reported, not an error.
 ///

@@ -11,7 +11,9 @@ mod lock;
 mod node;
 mod people;
 mod perimeter;
+mod posture;
 mod problem;
+mod provider;
 mod revision;
 mod token;
 
@@ -26,7 +28,12 @@ pub use perimeter::{
     ApplyReport, ApplyRequest, FlowChangeKind, FlowChangeView, GroupView, MemberView, PerimeterDetail,
     PerimeterList, PerimeterSummary, PolicyFile, RuleView,
 };
+pub use posture::{
+    ApplyPostureRequest, CheckFinding, CheckResult, CheckSummary, FactJson, FactView, GiveFactRequest,
+    NodePosture, PostureDetail,
+};
 pub use problem::{Finding, Problem};
+pub use provider::{AddProviderRequest, ProviderList, ProviderView};
 pub use revision::{ChangeReport, Health, LatestRevision, NodeAck, OfflineNode, Receipt, RevisionReceipt};
 pub use token::{CreateTokenRequest, CreatedToken, TokenList, TokenState, TokenView};
 
@@ -43,6 +50,9 @@ pub enum Verdict {
 
 /// Where every route starts.
 pub const PREFIX: &str = "/api/v1";
+
+/// Where identity providers tell of sessions that ended there (OpenID Connect Back-Channel Logout 1.0).
+pub const BACKCHANNEL_LOGOUT_ROUTE: &str = "/oidc/backchannel-logout/{provider}";
 
 /// The longest request body the controller reads.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;

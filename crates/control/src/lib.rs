@@ -11,8 +11,10 @@ mod flow_report;
 mod flow_spool;
 mod frame;
 pub mod local;
+mod login;
 mod message;
 mod netmap;
+mod posture;
 mod probe;
 mod rule_list;
 pub mod saved;
@@ -27,6 +29,10 @@ pub use frame::{
     FRAME_BYTES_MAX, FRAME_HEADER_BYTES, Frame, FrameDecoder, FrameError, NETMAP_BYTES_MAX, encode_frame,
     encode_frame_within, parse_header,
 };
+pub use login::{
+    AskSession, AuthorizationCode, EndLogin, LOGINS_SINCE, LoginCode, LoginDone, LoginMethod, LoginNews,
+    LoginStart, LoginStarted, SessionAnswer, SessionFacts,
+};
 pub use message::{
     CAPABILITY, Enforced, Goodbye, Hello, LANES_MAX, Lease, Message, MessageError, NetmapRefused,
     PeerCandidates, Ping, Refused, RegisterKey, Renew, Renewed, ToController, ToNode, Welcome,
@@ -35,6 +41,9 @@ pub use message::{
 pub use netmap::{
     NETMAP_HEAD_BYTES_MAX, NETMAP_WEIGHT_MAX, Netmap, NetmapFault, PeerKind, PeerMap, SegmentCount,
     SegmentMap, TooLarge, written_bytes,
+};
+pub use posture::{
+    FactName, NativeFact, POSTURE_SINCE, PostureOrder, PostureReport, ReportedFact, ReportedValue,
 };
 pub use probe::{
     Probe, ProbeOrder, ProbeOutcome, ProbeReport, ProbeVerdict, SeenAnswer, SeenFlow, SeenQuestion,

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use ringfence_model::{Name, NodeId, PublicKey, Revision};
 use serde::{Deserialize, Serialize};
 
-use crate::PeerKind;
+use crate::{AuthorizationCode, LoginMethod, PeerKind, SessionFacts};
 
 /// What may be asked: `{"request":"status"}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +28,43 @@ pub enum LocalRequest {
         #[serde(default = "ping_wait_ms")]
         wait_ms: u64,
     },
+    /// Begin a person's login: answered by [`LocalResponse::LoginStarted`].
+    Login {
+        /// At which provider; the only one if absent.
+        #[serde(default)]
+        provider: Option<Name>,
+        /// How the person gets there.
+        method: LoginMethod,
+        /// Whether a second factor has to be proved anew.
+        #[serde(default)]
+        step_up: bool,
+    },
+    /// What their browser brought back: answered by [`LocalResponse::Session`]. For the user who began the login alone.
+    LoginCode {
+        /// Of which login.
+        login: u64,
+        /// The code.
+        code: AuthorizationCode,
+        /// The state it came with.
+        state: String,
+        /// The issuer it came from, if it said.
+        #[serde(default)]
+        issuer: Option<String>,
+    },
+    /// Wait for a login with [`LoginMethod::Device`] to end: answered by [`LocalResponse::Session`].
+    LoginWait {
+        /// Which.
+        login: u64,
+    },
+    /// Give a login up: answered by [`LocalResponse::Session`] without one.
+    LoginEnd {
+        /// Which.
+        login: u64,
+    },
+    /// Who is logged in here: answered by [`LocalResponse::Session`].
+    WhoAmI,
+    /// End the session: answered by [`LocalResponse::Session`] with the one that ended.
+    Logout,
     /// The program's version: answered by [`LocalResponse::Version`].
     Version,
 }
@@ -40,6 +77,26 @@ pub enum LocalResponse {
     Status(StatusReport),
     /// To [`LocalRequest::Ping`].
     Ping(PingReport),
+    /// To [`LocalRequest::Login`].
+    LoginStarted {
+        /// Names the login in what follows.
+        login: u64,
+        /// Where the person goes.
+        url: String,
+        /// What to enter there, with [`LoginMethod::Device`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        user_code: Option<String>,
+        /// What the browser must bring back, with [`LoginMethod::Loopback`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        state: Option<String>,
+        /// How long it may take, in seconds.
+        expires_in_s: u64,
+    },
+    /// To [`LocalRequest::WhoAmI`] and what ends a login.
+    Session {
+        /// The session, if there is one.
+        session: Option<SessionFacts>,
+    },
     /// To [`LocalRequest::Version`].
     Version {
         /// As in `ringfence-node --version`.

@@ -11,9 +11,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::frame::encode_frame_within;
+use crate::login::{AskSession, EndLogin, LoginCode, LoginDone, LoginStart, LoginStarted, SessionAnswer};
 use crate::probe::{ProbeOrder, ProbeReport, SeenAnswer, SeenQuestion};
 use crate::{
     Delta, FRAME_BYTES_MAX, FlowRecords, FlowRecordsTaken, Frame, FrameError, NETMAP_BYTES_MAX, Netmap,
+    PostureOrder, PostureReport,
 };
 
 /// Everything one end may say, as frames.
@@ -110,6 +112,16 @@ messages! {
         9 => Pong(Ping),
         /// Conversations that ended; sent again until [`ToNode::FlowRecordsTaken`] answers.
         10 => FlowRecords(FlowRecords),
+        /// What it found about its machine; answers [`ToNode::PostureOrder`].
+        11 => Posture(PostureReport),
+        /// Begins a person's login.
+        12 => LoginStart(LoginStart),
+        /// What their browser brought back.
+        13 => LoginCode(LoginCode),
+        /// Gives a login up.
+        14 => EndLogin(EndLogin),
+        /// Asks who is logged in, or logs them out.
+        15 => AskSession(AskSession),
     }
 }
 
@@ -140,6 +152,14 @@ messages! {
         111 => Ping(Ping),
         /// Answers [`ToController::FlowRecords`].
         112 => FlowRecordsTaken(FlowRecordsTaken),
+        /// What to look up about the machine; replaces what was said before.
+        113 => PostureOrder(PostureOrder),
+        /// Answers [`ToController::LoginStart`].
+        114 => LoginStarted(LoginStarted),
+        /// How a login ended.
+        115 => LoginDone(LoginDone),
+        /// Answers [`ToController::AskSession`].
+        116 => SessionAnswer(SessionAnswer),
     }
 }
 
@@ -313,8 +333,9 @@ fn decode_body<T: DeserializeOwned>(kind: &'static str, mut body: &[u8]) -> Resu
 /// What this build can do. Goes up when a new kind or field needs the other end to understand it; each end uses what
 /// both can.
 ///
-/// 1: the first. 2: flow records.
-pub const CAPABILITY: u32 = 2;
+/// 1: the first. 2: flow records. 3: posture.
+/// 1: the first. 2: flow records. 3: logins and posture.
+pub const CAPABILITY: u32 = 3;
 
 #[cfg(test)]
 mod tests;

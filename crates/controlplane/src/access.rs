@@ -2,7 +2,9 @@
 
 use ringfence_model::{Name, NodeId};
 
-use crate::{AccessCommand, Actor, ActorKind, Command, Controller, Node, PeopleCommand, Refusal};
+use crate::{
+    AccessCommand, Actor, ActorKind, Command, Controller, Node, PeopleCommand, PostureCommand, Refusal,
+};
 
 /// Why a certificate gives no access. It may be valid in every other way.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -65,6 +67,14 @@ fn permits_access(actor: &Actor, command: &AccessCommand) -> bool {
     }
 }
 
+/// What nodes report about themselves is judged by the controller alone.
+fn permits_posture(actor: &Actor, command: &PostureCommand) -> bool {
+    match command {
+        PostureCommand::Apply { .. } | PostureCommand::Give { .. } => actor.kind == ActorKind::Admin,
+        PostureCommand::Judge { .. } => actor.kind == ActorKind::System,
+    }
+}
+
 /// Whether an actor of this kind may ask for this command at all. A node asks for itself alone.
 pub(crate) fn permit(actor: &Actor, command: &Command) -> Result<(), Refusal> {
     let permitted = match command {
@@ -76,14 +86,17 @@ pub(crate) fn permit(actor: &Actor, command: &Command) -> Result<(), Refusal> {
         | Command::RemoveNode { .. }
         | Command::AddDevice { .. }
         | Command::RemoveDevice { .. }
-        | Command::Locks(_) => actor.kind == ActorKind::Admin,
+        | Command::Locks(_)
+        | Command::Provider(_) => actor.kind == ActorKind::Admin,
         Command::Access(command) => permits_access(actor, command),
         Command::People(command) => permits_people(actor, command),
+        Command::Posture(command) => permits_posture(actor, command),
         Command::Enroll { token, .. } => actor.kind == ActorKind::Token && actor.name == token.to_string(),
         Command::RegisterKey { node, .. } => actor.kind == ActorKind::Node && actor.name == node.to_string(),
-        Command::RecordCertificate { .. } | Command::StartTerm | Command::Tick => {
-            actor.kind == ActorKind::System
-        }
+        Command::NoteSource { .. }
+        | Command::RecordCertificate { .. }
+        | Command::StartTerm
+        | Command::Tick => actor.kind == ActorKind::System,
         // Whoever was refused is the actor.
         Command::RecordRefusal { .. } => true,
     };

@@ -5,6 +5,7 @@
 mod locks;
 mod members;
 mod people;
+mod posture;
 mod requests;
 
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ use crate::address;
 use crate::change::ChainError;
 use crate::perimeter::{Perimeter, PolicySource};
 use crate::state::{RefusalWindow, State};
-use crate::{Event, LockTarget, PolicyFile, Token, TokenState};
+use crate::{Event, LockTarget, PolicyFile, Provider, Token, TokenState};
 
 /// Why a change cannot be applied. Nothing of it has been.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -116,20 +117,20 @@ impl State {
             Event::NodeRenamed { node, before, after } => self.rename(*node, before, after),
             Event::NodeLabelled { node, after, .. } => self.relabel(*node, after),
             Event::NodeRemoved { before } => self.remove_node(before.id, wall),
-            Event::CertificateIssued { node, after, .. } => {
-                self.node_mut(*node)?.certificate = Some(after.clone());
-                Ok(())
-            }
+            Event::CertificateIssued { node, after, .. } => self.certify(*node, after),
             Event::KeyRegistered {
                 node,
                 perimeter,
                 after,
                 ..
             } => self.set_key(*node, perimeter, *after),
+            Event::SourceSeen { node, before, after } => self.see_source(*node, *before, *after),
             Event::DeviceAdded { device } => self.add_device(device),
             Event::DeviceRemoved { before } | Event::DeviceExpired { before } => {
                 self.remove_device(before, wall)
             }
+            Event::ProviderAdded { provider } => self.add_provider(provider),
+            Event::ProviderRemoved { before } => self.remove_provider(before),
             Event::Refused { .. } => {
                 self.refusals = self.refusals.counting(wall);
                 Ok(())
@@ -137,6 +138,7 @@ impl State {
             Event::People(event) => self.apply_people_event(event, wall),
             Event::Access(event) => self.apply_access_event(event, wall),
             Event::Locks(event) => self.apply_lock_event(event),
+            Event::Posture(event) => self.apply_posture_event(event),
         }
     }
 
@@ -248,6 +250,17 @@ impl State {
         token.state = state;
         token.uses_left = 0;
         Ok(())
+    }
+
+    fn add_provider(&mut self, provider: &Provider) -> Result<(), Misfit> {
+        let added = Arc::new(provider.clone());
+        let before = self.providers.insert(provider.name.clone(), added);
+        ensure(before.is_none(), "its name is held")
+    }
+
+    fn remove_provider(&mut self, provider: &Provider) -> Result<(), Misfit> {
+        let gone = self.providers.remove(&provider.name).is_some();
+        ensure(gone, "there is no such provider")
     }
 
     /// Moves the moment a perimeter's rules are judged at; never back.

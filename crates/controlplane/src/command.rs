@@ -1,11 +1,14 @@
 //! What may be asked of a controller.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ringfence_model::{Labels, Name, NodeId, PublicKey, Revision, TokenId, UnixMillis};
 use serde::{Deserialize, Serialize};
 
-use crate::{AccessCommand, Identity, LockCommand, PeopleCommand, TokenHash};
+use crate::{
+    AccessCommand, Identity, LockCommand, PeopleCommand, PostureCommand, ProviderCommand, TokenHash,
+};
 
 /// What may be asked of a controller. [`crate::Controller::propose`] answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +103,17 @@ pub enum Command {
     Locks(LockCommand),
     /// People and their sessions.
     People(PeopleCommand),
+    /// Notes where a node's control connection comes from. To forget it works on a full disk, and at any pace.
+    NoteSource {
+        /// Which node.
+        node: NodeId,
+        /// From where; `None` if that cannot be told.
+        source: Option<IpAddr>,
+    },
+    /// What is asked and known of machines.
+    Posture(PostureCommand),
+    /// Identity providers.
+    Provider(ProviderCommand),
     /// Notes a certificate that the CA is about to hand to a node.
     RecordCertificate {
         /// Whose.
@@ -144,9 +158,12 @@ impl Command {
             | Self::RemoveNode { .. }
             | Self::RemoveDevice { .. }
             | Self::Tick => true,
+            Self::Provider(command) => command.is_removal(),
             Self::Access(command) => command.is_removal(),
             Self::Locks(command) => command.is_removal(),
             Self::People(command) => command.is_removal(),
+            Self::NoteSource { source, .. } => source.is_none(),
+            Self::Posture(command) => command.is_removal(),
             Self::ApplyPerimeters { .. }
             | Self::CreateToken { .. }
             | Self::Enroll { .. }
@@ -175,6 +192,9 @@ impl Command {
             Self::Access(command) => command.method(),
             Self::Locks(command) => command.method(),
             Self::People(command) => command.method(),
+            Self::NoteSource { .. } => "node.source",
+            Self::Posture(command) => command.method(),
+            Self::Provider(command) => command.method(),
             Self::RecordCertificate { .. } => "certificate.record",
             Self::RecordRefusal { .. } => "refusal.record",
             Self::StartTerm => "term.start",

@@ -6,7 +6,7 @@ use ringfence_model::{Name, NodeId, UnixMillis};
 use ringfence_policy::{Compiled, compile};
 
 use crate::state::State;
-use crate::{Event, LockTarget};
+use crate::{Event, LockTarget, PostureEvent};
 
 /// Every perimeter as compiled from the state.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -164,7 +164,7 @@ impl Touched {
             } => {
                 self.groups.insert((perimeter.clone(), *member));
             }
-            Event::NodeLabelled { node, .. } => {
+            Event::NodeLabelled { node, .. } | Event::SourceSeen { node, .. } => {
                 self.add_groups_of(*node, before);
             }
             Event::NodeRenamed { node, .. } | Event::KeyRegistered { node, .. } => {
@@ -180,6 +180,15 @@ impl Touched {
                 self.facts.insert(before.id);
             }
             Event::Locks(event) => self.add_target(event.target(), before),
+            Event::Posture(event) => match event.as_ref() {
+                PostureEvent::PostureJudged { node, .. } => self.add_groups_of(*node, before),
+                // Every node is told what to look up from now on, and checks that are only reported count for all.
+                PostureEvent::PostureApplied { .. } => {
+                    self.everyone = true;
+                    self.perimeters.extend(before.perimeters.keys().cloned());
+                }
+                PostureEvent::FactGiven { .. } => {}
+            },
             Event::People(event) => {
                 if let Some(node) = event.node() {
                     self.add_groups_of(node, before);
@@ -197,6 +206,8 @@ impl Touched {
             | Event::TokenForgotten { .. }
             | Event::NodeEnrolled { .. }
             | Event::CertificateIssued { .. }
+            | Event::ProviderAdded { .. }
+            | Event::ProviderRemoved { .. }
             | Event::Refused { .. } => {}
         }
     }

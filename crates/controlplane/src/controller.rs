@@ -12,6 +12,7 @@ use crate::apply::ApplyError;
 use crate::change::{Body, ChainHead};
 use crate::compile::{Touched, Views};
 use crate::pace::Pace;
+use crate::posture::Reports;
 use crate::presence::Presence;
 use crate::receipt::Receipts;
 use crate::state::{Mesh, State};
@@ -27,6 +28,7 @@ pub struct Controller {
     pub(crate) pace: Pace,
     /// When it came to life: nobody was told anything by it before.
     pub(crate) began_at: Option<UnixMillis>,
+    pub(crate) reports: Reports,
 }
 
 /// A node whose netmap may have changed.
@@ -72,6 +74,7 @@ impl Controller {
             receipts: Receipts::default(),
             pace: Pace::default(),
             began_at: None,
+            reports: Reports::default(),
         }
     }
 
@@ -107,6 +110,7 @@ impl Controller {
         let is_known = |node| self.state.nodes.contains_key(&node);
         self.pace
             .spend(&change.actor, &change.events, change.at, is_known);
+        self.settle_posture(&change.events, change.at);
         for push in &pushes {
             match push.kind {
                 PushKind::Netmap => self.presence.touch(push.node, change.revision),
@@ -151,6 +155,7 @@ impl Controller {
         let ends = ends.chain(access.filter_map(|request| request.ends()));
         let locks = self.state.locks.values();
         let ends = ends.chain(locks.filter_map(|lock| lock.until));
+        let ends = ends.chain(self.reports.next_end());
         ends.chain(self.views.next_change()).min()
     }
 

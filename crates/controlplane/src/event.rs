@@ -3,11 +3,15 @@
 //! **Invariant:** an event holds every decision that was made, drawn ids and addresses included. Applying it decides
 //! nothing, so a log gives the same state in every later version.
 
+use std::net::IpAddr;
+
 use ipnetwork::{Ipv4Network, Ipv6Network};
 use ringfence_model::{Labels, Name, NodeId, OverlayAddresses, PublicKey, RuleId, TokenId};
 use serde::{Deserialize, Serialize};
 
-use crate::{AccessEvent, Certificate, Device, LockEvent, Node, PeopleEvent, PolicyFile, Token};
+use crate::{
+    AccessEvent, Certificate, Device, LockEvent, Node, PeopleEvent, PolicyFile, PostureEvent, Provider, Token,
+};
 
 /// One fact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -178,6 +182,15 @@ pub enum Event {
         /// The key now.
         after: PublicKey,
     },
+    /// A node's control connection comes from elsewhere.
+    SourceSeen {
+        /// Which node.
+        node: NodeId,
+        /// From where it came before, if that was known.
+        before: Option<IpAddr>,
+        /// From where it comes now, if that is known.
+        after: Option<IpAddr>,
+    },
     /// A device was admitted.
     DeviceAdded {
         /// It.
@@ -192,6 +205,16 @@ pub enum Event {
     DeviceExpired {
         /// What it was.
         before: Device,
+    },
+    /// An identity provider's word counts from now on.
+    ProviderAdded {
+        /// It.
+        provider: Provider,
+    },
+    /// It does no longer.
+    ProviderRemoved {
+        /// What it was.
+        before: Provider,
     },
     /// An attempt was refused.
     Refused {
@@ -211,6 +234,9 @@ pub enum Event {
     /// What became of locks. Written as that event alone.
     #[serde(untagged)]
     Locks(LockEvent),
+    /// What became of what is asked and known of machines. Written as that event alone.
+    #[serde(untagged)]
+    Posture(Box<PostureEvent>),
 }
 
 impl From<AccessEvent> for Event {
@@ -222,6 +248,12 @@ impl From<AccessEvent> for Event {
 impl From<LockEvent> for Event {
     fn from(event: LockEvent) -> Self {
         Self::Locks(event)
+    }
+}
+
+impl From<PostureEvent> for Event {
+    fn from(event: PostureEvent) -> Self {
+        Self::Posture(Box::new(event))
     }
 }
 
@@ -256,13 +288,17 @@ impl Event {
             Self::NodeRemoved { .. } => "node-removed",
             Self::CertificateIssued { .. } => "certificate-issued",
             Self::KeyRegistered { .. } => "key-registered",
+            Self::SourceSeen { .. } => "source-seen",
             Self::DeviceAdded { .. } => "device-added",
             Self::DeviceRemoved { .. } => "device-removed",
             Self::DeviceExpired { .. } => "device-expired",
+            Self::ProviderAdded { .. } => "provider-added",
+            Self::ProviderRemoved { .. } => "provider-removed",
             Self::Refused { .. } => "refused",
             Self::People(event) => event.kind(),
             Self::Access(event) => event.kind(),
             Self::Locks(event) => event.kind(),
+            Self::Posture(event) => event.kind(),
         }
     }
 }

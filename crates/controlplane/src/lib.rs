@@ -22,14 +22,17 @@ mod draft;
 mod event;
 pub mod limit;
 mod locks;
+mod login;
 mod member;
 mod membership;
 mod netmap;
 mod pace;
 mod people;
 mod perimeter;
+mod posture;
 mod presence;
 mod propose;
+mod provider;
 mod query;
 mod receipt;
 mod refusal;
@@ -51,12 +54,15 @@ pub use command::{Command, PolicyFile};
 pub use controller::{Controller, Push, PushKind};
 pub use event::Event;
 pub use locks::{Lock, LockCommand, LockEvent, LockTarget};
+pub use login::{CLOCK_SKEW_MAX, LoginClaims, LoginGoal, LoginRefusal};
 pub use member::{Certificate, Device, IDENTITY_BYTES_MAX, Identity, IdentityError, Node};
 pub use people::{
     PeopleCommand, PeopleEvent, Session, SessionEnd, SessionsOf, User, UserId, UserIdError, UserStanding,
     VerifiedLogin,
 };
+pub use posture::{FACT_TTL_MAX, FACTS_GIVEN_MAX, GivenFact, PostureCommand, PostureEvent};
 pub use presence::{CANDIDATES_MAX, Connection, Enforcement, NodePresence};
+pub use provider::{Provider, ProviderCommand, SecondFactor};
 pub use query::{
     ApplyOptions, ApplyPlan, AskError, DeviceConfig, DevicePeer, FindUserError, FlowChanges, LockTargetError,
     audit_entry,

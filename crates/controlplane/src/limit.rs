@@ -66,6 +66,8 @@ pub const LOCK_TTL_MAX: Duration = Duration::from_hours(365 * 24);
 pub const LOCK_KEEP_MAX: usize = 64;
 /// Bytes of why something is locked.
 pub const LOCK_REASON_BYTES_MAX: usize = 512;
+/// Identity providers.
+pub const PROVIDERS_MAX: usize = 16;
 /// Policy files in one apply.
 pub const FILES_PER_APPLY_MAX: usize = PERIMETERS_MAX;
 /// Bytes of the policy files of one apply.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
 
 use ringfence_model::{Labels, Name, NodeId, PublicKey, TokenId, UnixMillis};
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,9 @@ pub struct Node {
     pub certificate: Option<Certificate>,
     /// The perimeters it is a member of.
     pub perimeters: BTreeSet<Name>,
+    /// Where its control connection comes from, if a policy has asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<IpAddr>,
 }
 
 /// A machine that runs a stock WireGuard client, in one perimeter.

@@ -24,13 +24,18 @@ pub(crate) struct Pace {
 impl Pace {
     /// Whether these events, asked for by `actor`, may be recorded at `wall`.
     pub(crate) fn check(&self, actor: &Actor, events: &[Event], wall: UnixMillis) -> Result<(), Refusal> {
-        let full = wall.saturating_add(OWN_ENTRY_EVERY * OWN_ENTRIES_BURST);
         for node in events.iter().filter_map(|event| brought_about_by(actor, event)) {
-            if self.spent_until(node, wall).saturating_add(OWN_ENTRY_EVERY) > full {
+            if !self.allows(node, wall) {
                 return Err(Refusal::TooOften(node));
             }
         }
         Ok(())
+    }
+
+    /// Whether a node may bring about one more entry.
+    pub(crate) fn allows(&self, node: NodeId, wall: UnixMillis) -> bool {
+        let full = wall.saturating_add(OWN_ENTRY_EVERY * OWN_ENTRIES_BURST);
+        self.spent_until(node, wall).saturating_add(OWN_ENTRY_EVERY) <= full
     }
 
     /// They were recorded. A node that is gone by now has no allowance to keep account of.
@@ -70,6 +75,12 @@ fn brought_about_by(actor: &Actor, event: &Event) -> Option<NodeId> {
     match event {
         Event::KeyRegistered { node, before, .. } => before.is_some().then_some(*node),
         Event::CertificateIssued { node, before, .. } => before.is_some().then_some(*node),
+        // Who moves is counted; that nobody knows where it is follows only on a time that somebody did. What becomes asked
+        // by an administrator's word is no move.
+        Event::SourceSeen { node, after, .. } => {
+            let moved = after.is_some() && actor.kind == ActorKind::System;
+            moved.then_some(*node)
+        }
         // An identity provider may vouch again and again without asking the person.
         Event::People(event) => match event.as_ref() {
             PeopleEvent::SessionStarted { session } => Some(session.node),
@@ -81,6 +92,8 @@ fn brought_about_by(actor: &Actor, event: &Event) -> Option<NodeId> {
             _ => None,
         },
         Event::Refused { .. } if actor.kind == ActorKind::Node => actor.name.parse().ok(),
+        // Not what an administrator brings about by asking for something else.
+        Event::Posture(event) if actor.kind == ActorKind::System => event.gains(),
         _ => None,
     }
 }

@@ -103,6 +103,13 @@ impl Controller {
         }
     }
 
+    /// A node's control connection comes from elsewhere now. Whether it is the one the node has.
+    pub fn moved(&mut self, node: NodeId, connection_id: u64, remote: SocketAddr) -> bool {
+        let presence = self.connected_as(node, connection_id);
+        let connection = presence.and_then(|presence| presence.connection.as_mut());
+        connection.map(|connection| connection.remote = remote).is_some()
+    }
+
     /// A node's control connection is gone. One that was replaced already is nobody's loss.
     pub fn disconnected(&mut self, node: NodeId, connection_id: u64, wall: UnixMillis) {
         if let Some(presence) = self.connected_as(node, connection_id) {
@@ -112,7 +119,7 @@ impl Controller {
     }
 
     /// A node's presence, if this connection is still the one it has.
-    fn connected_as(&mut self, node: NodeId, connection_id: u64) -> Option<&mut NodePresence> {
+    pub(crate) fn connected_as(&mut self, node: NodeId, connection_id: u64) -> Option<&mut NodePresence> {
         let presence = self.presence.by_node.get_mut(&node)?;
         let connection = presence.connection?;
         (connection.id == connection_id).then_some(presence)

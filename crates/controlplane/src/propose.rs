@@ -1,7 +1,7 @@
 //! Turns a command into a change, or says why not.
 //!
-//! **Invariant:** proposing changes nothing, and what it answers depends on its arguments, the state and how fast nodes
-//! have asked alone.
+//! **Invariant:** proposing changes nothing, and what it answers depends on its arguments, the state, how fast nodes have
+//! asked and where they connect from alone.
 
 mod devices;
 mod keys;
@@ -9,7 +9,10 @@ mod locks;
 mod nodes;
 mod people;
 mod perimeters;
+mod posture;
+mod providers;
 mod requests;
+mod sources;
 mod time;
 mod tokens;
 
@@ -38,7 +41,12 @@ impl Controller {
         let method = command.method();
         let mut draft = Draft::new(self.state(), actor, wall, entropy);
         let is_tick = matches!(command, Command::Tick);
-        dispatch(&mut draft, command)?;
+        if is_tick {
+            time::tick(&mut draft);
+            posture::tick(&mut draft, &self.reports);
+        }
+        dispatch(&mut draft, self, command)?;
+        sources::settle(&mut draft, self);
         time::judge_again(&mut draft, self, is_tick.then_some(time::Everywhere));
         membership::check_segments(&draft)?;
         weight::check(self, &draft)?;
@@ -47,7 +55,7 @@ impl Controller {
     }
 }
 
-fn dispatch(draft: &mut Draft, command: Command) -> Result<(), Refusal> {
+fn dispatch(draft: &mut Draft, controller: &Controller, command: Command) -> Result<(), Refusal> {
     match command {
         Command::ApplyPerimeters { files, prune, base } => {
             let prune = prune.then_some(perimeters::Prune);
@@ -99,6 +107,9 @@ fn dispatch(draft: &mut Draft, command: Command) -> Result<(), Refusal> {
         Command::Access(command) => requests::dispatch(draft, command),
         Command::Locks(command) => locks::dispatch(draft, command),
         Command::People(command) => people::dispatch(draft, command),
+        Command::NoteSource { node, source } => sources::note(draft, node, source),
+        Command::Posture(command) => posture::dispatch(draft, controller, command),
+        Command::Provider(command) => providers::dispatch(draft, command),
         Command::RecordCertificate {
             node,
             serial,
@@ -113,10 +124,8 @@ fn dispatch(draft: &mut Draft, command: Command) -> Result<(), Refusal> {
             time::start_term(draft);
             Ok(())
         }
-        Command::Tick => {
-            time::tick(draft);
-            Ok(())
-        }
+        // It asks for nothing but what time itself ends.
+        Command::Tick => Ok(()),
     }
 }
 

@@ -6,6 +6,7 @@ mod explain;
 mod locks;
 mod people;
 mod perimeter;
+mod posture;
 mod receipt;
 mod report;
 mod requests;
@@ -20,7 +21,7 @@ pub use report::{ApplyOptions, ApplyPlan, FlowChanges};
 use ringfence_control::api;
 use ringfence_model::{Name, NodeId, Revision, TokenId, UnixMillis};
 
-use crate::{Controller, Device, Node, Token, TokenState};
+use crate::{Controller, Device, Node, Provider, Token, TokenState};
 
 impl Controller {
     /// Every node, in order of id.
@@ -52,6 +53,16 @@ impl Controller {
     /// One join token.
     pub fn token(&self, id: TokenId) -> Option<&Token> {
         self.state().tokens.get(&id).map(AsRef::as_ref)
+    }
+
+    /// Every identity provider, in order of name.
+    pub fn providers(&self) -> impl Iterator<Item = &Provider> {
+        self.state().providers.values().map(AsRef::as_ref)
+    }
+
+    /// One identity provider.
+    pub fn provider(&self, name: &Name) -> Option<&Provider> {
+        self.state().providers.get(name).map(AsRef::as_ref)
     }
 
     /// The names of all perimeters.

@@ -55,6 +55,15 @@ pub enum Refusal {
     /// No such device.
     #[error("there is no device {0}")]
     NoDevice(Name),
+    /// No such identity provider.
+    #[error("there is no identity provider {0}")]
+    NoProvider(Name),
+    /// An identity provider that is there already.
+    #[error("there is an identity provider {0} already: remove it first, or choose another name")]
+    ProviderTaken(Name),
+    /// An identity provider that cannot be configured so.
+    #[error("{0}")]
+    Provider(String),
     /// A name that someone else has.
     #[error("the name {name} is taken by {holder}: choose another")]
     NameTaken {
@@ -236,13 +245,19 @@ pub enum Refusal {
     },
     /// A node that brings about entries of the log too fast.
     #[error(
-        "node {0} changes its keys or certificate too often: {max} times at once, then once a minute; ask again in a minute",
+        "node {0} changes its keys, certificate or posture too often: {max} times at once, then once a minute; ask again in a minute",
         max = limit::OWN_ENTRIES_BURST
     )]
     TooOften(NodeId),
     /// No address is left to give.
     #[error("no {0} is left in this mesh")]
     AddressesExhausted(&'static str),
+    /// A given fact of no life or too long a one.
+    #[error("a fact lives for 1 second to 31 days")]
+    FactTtl,
+    /// A given fact that is too long to keep.
+    #[error("a fact's value is at most {max} bytes long", max = ringfence_policy::VALUE_BYTES_MAX)]
+    FactValue,
     /// A serial number that is none.
     #[error("a certificate's serial number is 1 to {max} hex digits", max = limit::SERIAL_BYTES_MAX)]
     Serial,
@@ -290,6 +305,8 @@ impl Refusal {
             | Self::LowOrderKey
             | Self::NoGroup { .. }
             | Self::ExpiryPast
+            | Self::FactTtl
+            | Self::FactValue
             | Self::Nameless
             | Self::SessionLength
             | Self::NoSuchGroup { .. }
@@ -298,6 +315,7 @@ impl Refusal {
             | Self::LockTtl
             | Self::KeepsItself
             | Self::KeepsNobody
+            | Self::Provider(_)
             | Self::Serial => RefusalKind::Invalid,
             Self::NoPerimeter(_)
             | Self::NoNode(_)
@@ -306,9 +324,11 @@ impl Refusal {
             | Self::NoUser(_)
             | Self::NoAccess(_)
             | Self::NoLock(_)
+            | Self::NoProvider(_)
             | Self::NothingToRevoke(_) => RefusalKind::NotFound,
             Self::Stale { .. }
             | Self::NameTaken { .. }
+            | Self::ProviderTaken(_)
             | Self::IdentityTaken(_)
             | Self::NotMember { .. }
             | Self::NobodyThere(_)
@@ -334,6 +354,9 @@ impl Refusal {
             Self::NoPerimeter(_) => "no-perimeter",
             Self::NoNode(_) => "no-node",
             Self::NoDevice(_) => "no-device",
+            Self::NoProvider(_) => "no-provider",
+            Self::ProviderTaken(_) => "provider-taken",
+            Self::Provider(_) => "provider",
             Self::NameTaken { .. } => "name-taken",
             Self::Label(_) => "label",
             Self::NoToken(_) => "token-unknown",
@@ -374,6 +397,8 @@ impl Refusal {
             Self::Limit { .. } => "limit",
             Self::TooOften(_) => "too-often",
             Self::AddressesExhausted(_) => "addresses-exhausted",
+            Self::FactTtl => "fact-ttl",
+            Self::FactValue => "fact-value",
             Self::Serial => "serial",
         }
     }

@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use crate::address::Pool;
 use crate::change::{ChainHash, ChainHead};
 use crate::perimeter::Perimeter;
-use crate::{AccessRequest, Device, Lock, Node, Session, Token, User, UserId};
+use crate::posture::PostureState;
+use crate::{AccessRequest, Device, Lock, Node, Provider, Session, Token, User, UserId};
 
 /// Everything the log says. Records are shared: a draft costs a reference each, not a copy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,6 +40,7 @@ pub(crate) struct State {
     pub(crate) last_access: AccessId,
     /// What is shut.
     pub(crate) locks: BTreeMap<LockId, Arc<Lock>>,
+    pub(crate) providers: BTreeMap<Name, Arc<Provider>>,
     /// Who has which name.
     pub(crate) names: BTreeMap<Name, NodeId>,
     /// Who has which WireGuard key.
@@ -46,6 +48,8 @@ pub(crate) struct State {
     pub(crate) v4_blocks: Pool,
     pub(crate) v6_subnets: Pool,
     pub(crate) refusals: RefusalWindow,
+    #[serde(default)]
+    pub(crate) posture: PostureState,
 }
 
 /// What never changes about a mesh.
@@ -82,11 +86,13 @@ impl State {
             access: BTreeMap::new(),
             last_access: AccessId(0),
             locks: BTreeMap::new(),
+            providers: BTreeMap::new(),
             names: BTreeMap::new(),
             keys: BTreeMap::new(),
             v4_blocks: Pool::default(),
             v6_subnets: Pool::default(),
             refusals: RefusalWindow::default(),
+            posture: PostureState::default(),
         }
     }
 
@@ -141,6 +147,8 @@ impl State {
             labels: node.labels.clone(),
             facts: Facts {
                 user: session.map(|session| session.facts()),
+                source: node.source,
+                posture: self.posture.counts_for(node.id),
                 ..Facts::default()
             },
         }

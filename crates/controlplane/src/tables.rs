@@ -1,13 +1,17 @@
 //! How full every table of a controller is: for whoever watches one, and for tests that run one for long.
 
+use std::collections::BTreeMap;
+
 use ringfence_model::TableSize;
 
 use crate::Controller;
 use crate::address::{V4_BLOCKS, V6_SUBNETS};
 use crate::limit::{
-    ACCESS_REQUESTS_MAX, DEVICES_MAX, LOCKS_MAX, NODES_MAX, PERIMETERS_MAX, TOKENS_MAX, USERS_MAX,
+    ACCESS_REQUESTS_MAX, DEVICES_MAX, LOCKS_MAX, NODES_MAX, PERIMETERS_MAX, PROVIDERS_MAX, TOKENS_MAX,
+    USERS_MAX,
 };
 use crate::perimeter::Perimeter;
+use crate::posture::{FACTS_GIVEN_MAX, PostureState};
 use crate::state::State;
 
 impl Controller {
@@ -21,6 +25,7 @@ impl Controller {
             receipts,
             pace,
             began_at: _,
+            reports,
         } = self;
         let nodes = state.nodes.len();
         let mut tables = vec![
@@ -28,6 +33,7 @@ impl Controller {
             TableSize::new("nodes heard of", presence.len(), nodes),
             TableSize::new("nodes that made entries of the log", pace.len(), nodes),
         ];
+        tables.extend(reports.tables(nodes));
         tables.extend(receipts.tables());
         tables.extend(state.tables());
         tables
@@ -51,11 +57,13 @@ impl State {
             access,
             last_access: _,
             locks,
+            providers,
             names,
             keys,
             v4_blocks,
             v6_subnets,
             refusals: _,
+            posture,
         } = self;
         let seats = perimeters.values().flat_map(|perimeter| perimeter.seats.values());
         let keys_held = seats.filter(|seat| seat.key.is_some()).count();
@@ -68,6 +76,7 @@ impl State {
             TableSize::new("sessions of people", sessions.len(), nodes.len()),
             TableSize::new("requests for access", access.len(), ACCESS_REQUESTS_MAX),
             TableSize::new("locks", locks.len(), LOCKS_MAX),
+            TableSize::new("identity providers", providers.len(), PROVIDERS_MAX),
             TableSize::new("names", names.len(), nodes.len() + devices.len()),
             TableSize::new("WireGuard keys", keys.len(), keys_held + devices.len()),
             TableSize::new("IPv4 blocks", v4_blocks.len(), V4_BLOCKS as usize),
@@ -75,7 +84,24 @@ impl State {
         ];
         let of_perimeters = perimeters.values().flat_map(|perimeter| perimeter.tables());
         tables.extend(TableSize::fullest(of_perimeters));
+        tables.extend(posture.tables(nodes.len()));
         tables
+    }
+}
+
+impl PostureState {
+    fn tables(&self, nodes: usize) -> Vec<TableSize> {
+        let Self {
+            source: _,
+            passed,
+            given,
+        } = self;
+        let most = given.values().map(BTreeMap::len).max().unwrap_or(0);
+        vec![
+            TableSize::new("nodes that pass checks", passed.len(), nodes),
+            TableSize::new("nodes with given facts", given.len(), nodes),
+            TableSize::new("given facts of a node", most, FACTS_GIVEN_MAX),
+        ]
     }
 }
 

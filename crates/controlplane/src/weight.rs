@@ -22,7 +22,7 @@ use crate::draft::Draft;
 use crate::netmap::peer_map;
 use crate::perimeter::Perimeter;
 use crate::state::State;
-use crate::{AccessEvent, Controller, Event, Node, Refusal};
+use crate::{AccessEvent, Controller, Event, Node, PostureEvent, Refusal};
 
 /// Whether every node that `draft` makes heavier still gets a netmap that a message holds.
 pub(crate) fn check(controller: &Controller, draft: &Draft) -> Result<(), Refusal> {
@@ -83,6 +83,11 @@ fn grown(before: &State, events: &[Event]) -> BTreeSet<Name> {
             Event::NodeLabelled { node, .. } | Event::NodeRenamed { node, .. } => {
                 grown.extend(perimeters_of(before, *node));
             }
+            Event::Posture(event) => match event.as_ref() {
+                PostureEvent::PostureApplied { .. } => grown.extend(before.perimeters.keys().cloned()),
+                PostureEvent::PostureJudged { node, .. } => grown.extend(perimeters_of(before, *node)),
+                PostureEvent::FactGiven { .. } => {}
+            },
             Event::People(event) => grown.extend(
                 event
                     .node()

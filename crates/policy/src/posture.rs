@@ -100,6 +100,13 @@ impl PostureFile {
     }
 }
 
+impl Check {
+    /// Whether who passes the one passes the other: whatever they are called, and why.
+    pub fn asks_the_same(&self, other: &Self) -> bool {
+        (self.mode, self.max_age, &self.comparisons) == (other.mode, other.max_age, &other.comparisons)
+    }
+}
+
 impl CheckMode {
     /// As the file writes it.
     pub const fn as_str(self) -> &'static str {

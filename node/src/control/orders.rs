@@ -1,11 +1,12 @@
-//! What the controller has this node try and look up, on behalf of `ringfence verify`.
+//! What the controller has this node try and look up, on behalf of `ringfence verify`; and what people here have it ask.
 
 use tokio::sync::oneshot;
 
-use ringfence_control::{ProbeOrder, SeenAnswer, SeenQuestion, ToController};
+use ringfence_control::{LOGINS_SINCE, ProbeOrder, SeenAnswer, SeenQuestion, ToController};
 
 use super::Control;
 use crate::command::Command;
+use crate::logins::Ask;
 use crate::packet_loop::LoopEnded;
 use crate::probe::{self, Ground};
 
@@ -28,6 +29,21 @@ impl Control {
         self.memory
             .errands
             .spawn(async move { ToController::ProbeResult(probe::carry_out(order, ground).await) });
+    }
+
+    /// Hands on what a person asks of the controller, or says at once why it cannot.
+    pub(super) fn hand_on(&mut self, asked: Ask) {
+        if self.memory.link.is_none() {
+            self.logins.refuse(
+                &asked,
+                "this node is not connected to the controller: see `ringfence status`",
+            );
+        } else if self.memory.capability < LOGINS_SINCE {
+            self.logins
+                .refuse(&asked, "the controller is too old for logins: have it updated");
+        } else {
+            self.say(asked.into_message());
+        }
     }
 
     pub(super) async fn answer_seen(&mut self, question: SeenQuestion) -> Result<(), LoopEnded> {

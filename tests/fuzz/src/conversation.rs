@@ -91,8 +91,10 @@ pub(crate) fn to_node(input: &[u8]) {
                 NodeAction::StoreCertificate { .. }
                 | NodeAction::Probe(_)
                 | NodeAction::AnswerSeen(_)
+                | NodeAction::WatchPosture(_)
                 | NodeAction::OfferFlowRecords
                 | NodeAction::ForgetFlowRecords(_)
+                | NodeAction::TellLogin(_)
                 | NodeAction::Refused { .. }
                 | NodeAction::Leave { .. } => {}
             }
@@ -169,6 +171,11 @@ pub(crate) fn to_controller(input: &[u8]) {
             ToController::ProbeResult(_)
             | ToController::Seen(_)
             | ToController::FlowRecords(_)
+            | ToController::Posture(_)
+            | ToController::LoginStart(_)
+            | ToController::LoginCode(_)
+            | ToController::EndLogin(_)
+            | ToController::AskSession(_)
             | ToController::Pong(_) => {}
         }
         assert!(

@@ -11,6 +11,7 @@ use ringfence_control::api::{PREFIX, PROBLEM_CONTENT_TYPE};
 use ringfence_controller::api::{ApiState, Gate, JoinFacts, router};
 use ringfence_controller::core::{Core, CoreHandle, entry_of};
 use ringfence_controller::flows::Flows;
+use ringfence_controller::identity::{ClientSecrets, Logins};
 use ringfence_controller::sessions::Sessions;
 use ringfence_controller::store::{Entry, Loaded, Log, StoreError, StoredSnapshot};
 use ringfence_model::{Revision, UnixMillis};
@@ -104,6 +105,7 @@ fn is_admin(how: u8) -> bool {
 
 fn state(core: CoreHandle) -> ApiState {
     ApiState {
+        logins: Logins::new(core.clone(), ClientSecrets::new("/not/there".into())),
         core,
         flows: Flows::in_memory().expect("a thread"),
         sessions: Sessions::default(),

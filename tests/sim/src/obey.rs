@@ -63,7 +63,10 @@ impl World {
             NodeAction::StoreCertificate { chain_pem } => self.store_certificate(machine, &chain_pem)?,
             NodeAction::OfferFlowRecords => self.offer_records(machine),
             NodeAction::ForgetFlowRecords(taken) => self.forget_records(machine, taken)?,
-            NodeAction::Probe(_) | NodeAction::AnswerSeen(_) => {}
+            NodeAction::Probe(_)
+            | NodeAction::AnswerSeen(_)
+            | NodeAction::WatchPosture(_)
+            | NodeAction::TellLogin(_) => {}
         }
         Ok(())
     }

@@ -66,7 +66,15 @@ impl World {
             }
             ToController::Renew(_) => self.renew(link, node)?,
             ToController::FlowRecords(batch) => self.receive_records(link, batch),
-            ToController::ProbeResult(_) | ToController::Seen(_) | ToController::Pong(_) => {}
+            // No check asks anything of these nodes, and nobody logs in at them.
+            ToController::Posture(_)
+            | ToController::ProbeResult(_)
+            | ToController::Seen(_)
+            | ToController::LoginStart(_)
+            | ToController::LoginCode(_)
+            | ToController::EndLogin(_)
+            | ToController::AskSession(_)
+            | ToController::Pong(_) => {}
         }
         Ok(())
     }

@@ -4,10 +4,13 @@ mod audit;
 mod explain;
 mod flows;
 mod lock;
+mod login;
 mod node;
 mod peer;
 mod people;
 mod perimeter;
+mod posture;
+mod provider;
 mod receipt;
 mod status;
 mod token;
@@ -40,6 +43,7 @@ pub(crate) fn run(cli: Cli, output: &mut Output) -> Result<(), Failure> {
         Command::Lock(args) => lock::lock(args, &connect()?, output),
         Command::Unlock(args) => lock::unlock(&args.which, &connect()?, output),
         Command::Locks => lock::ls(&connect()?, output),
+        Command::Posture(command) => posture::run(command, connect, output),
         Command::Explain(args) => explain::run(args, &connect()?, output),
         Command::Audit(args) => audit::run(&args, &connect()?, output),
         Command::Flows(args) => flows::run(&args, &connect()?, output),
@@ -48,6 +52,10 @@ pub(crate) fn run(cli: Cli, output: &mut Output) -> Result<(), Failure> {
         Command::Receipt(args) => receipt::run(&args, &connect()?, output),
         Command::Status(args) => status::status(&args, output),
         Command::Ping(args) => status::ping(args, output),
+        Command::Provider(command) => provider::run(command, &connect()?, output),
+        Command::Login(args) => login::login(&args, output),
+        Command::Logout(args) => login::logout(&args, output),
+        Command::Whoami(args) => login::whoami(&args, output),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "ringfence", &mut script);

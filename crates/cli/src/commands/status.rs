@@ -46,10 +46,12 @@ pub(super) fn ping(args: PingArgs, output: &mut Output) -> Result<(), Failure> {
     }
 }
 
-fn unexpected(response: &LocalResponse) -> Failure {
+pub(super) fn unexpected(response: &LocalResponse) -> Failure {
     let kind = match response {
         LocalResponse::Status(_) => "status",
         LocalResponse::Ping(_) => "ping",
+        LocalResponse::LoginStarted { .. } => "login",
+        LocalResponse::Session { .. } => "session",
         LocalResponse::Version { .. } => "version",
         LocalResponse::Error(_) => "error",
     };

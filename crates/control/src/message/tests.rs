@@ -5,8 +5,12 @@ use ringfence_model::CandidateKind;
 
 use super::*;
 use crate::flow_spool::tests::flow_report;
+use crate::login::{AuthorizationCode, LoginMethod, SessionFacts};
 use crate::netmap::tests::{any_netmap, name, netmap, revision, segment};
-use crate::{FRAME_BYTES_MAX, FrameDecoder, NETMAP_BYTES_MAX, Probe, ProbeOutcome, ProbeVerdict, SeenFlow};
+use crate::{
+    FRAME_BYTES_MAX, FrameDecoder, NETMAP_BYTES_MAX, Probe, ProbeOutcome, ProbeVerdict, ReportedFact,
+    ReportedValue, SeenFlow,
+};
 
 fn candidate() -> Candidate {
     Candidate {
@@ -60,7 +64,38 @@ fn to_controller() -> Vec<ToController> {
             first: 3,
             records: vec![flow_report(1), flow_report(2)],
         }),
+        ToController::Posture(PostureReport {
+            facts: vec![
+                reported("disk.encrypted", ReportedValue::Bool(true)),
+                reported("os.id", ReportedValue::Text("debian".into())),
+                reported("os.version", ReportedValue::Version("12".into())),
+                reported("os.security_update", ReportedValue::AgoMs(86_400_000)),
+                reported("firewall.active", ReportedValue::Missing("no nftables".into())),
+            ],
+        }),
+        ToController::LoginStart(LoginStart {
+            id: 1,
+            provider: Some(name("corp")),
+            method: LoginMethod::Loopback { port: 4242 },
+            step_up: true,
+        }),
+        ToController::LoginCode(LoginCode {
+            id: 1,
+            code: AuthorizationCode("c".to_owned().into()),
+            state: "s".into(),
+            issuer: Some("https://login.example.com".into()),
+        }),
+        ToController::EndLogin(EndLogin { id: 1 }),
+        ToController::AskSession(AskSession { id: 2, end: true }),
     ]
+}
+
+fn reported(name: &str, value: ReportedValue) -> ReportedFact {
+    ReportedFact {
+        name: name.into(),
+        value,
+        age_ms: 40,
+    }
 }
 
 fn to_node() -> Vec<ToNode> {
@@ -118,7 +153,55 @@ fn to_node() -> Vec<ToNode> {
             stream: 7,
             through: 5,
         }),
+        ToNode::PostureOrder(PostureOrder {
+            facts: vec!["disk.encrypted".into(), "process.auditd".into()],
+            every_ms: 20_000,
+        }),
     ]
+    .into_iter()
+    .chain(about_people())
+    .collect()
+}
+
+/// What it says of logins.
+fn about_people() -> [ToNode; 3] {
+    [
+        ToNode::LoginStarted(LoginStarted {
+            id: 1,
+            url: "https://login.example.com/auth?x=y".into(),
+            user_code: Some("WDJB-MJHT".into()),
+            state: Some("s".into()),
+            expires_in_s: 600,
+        }),
+        ToNode::LoginDone(LoginDone {
+            id: 1,
+            session: Some(session_facts()),
+            why: String::new(),
+        }),
+        ToNode::SessionAnswer(SessionAnswer {
+            id: 2,
+            session: None,
+            why: "no".into(),
+        }),
+    ]
+}
+
+fn session_facts() -> SessionFacts {
+    SessionFacts {
+        provider: name("corp"),
+        name: "ada@example.com".into(),
+        email: Some("ada@example.com".into()),
+        groups: vec!["dba".into()],
+        mfa_at_ms: Some(UnixMillis(1)),
+        expires_ms: UnixMillis(2),
+    }
+}
+
+#[test]
+fn a_code_shows_nothing_of_itself() {
+    let code = AuthorizationCode("hunter2".to_owned().into());
+
+    assert!(!format!("{code:?}").contains("hunter2"));
 }
 
 fn frame(bytes: &[u8]) -> Frame {

@@ -10,8 +10,8 @@ use ringfence_model::{Name, NodeId, Revision};
 
 use crate::probe::{ProbeOrder, SeenQuestion};
 use crate::{
-    CAPABILITY, Delta, Enforced, FLOW_RECORDS_SINCE, FlowRecordsTaken, Hello, Lease, Netmap, NetmapRefused,
-    PeerCandidates, ToController, ToNode, Welcome,
+    CAPABILITY, Delta, Enforced, FLOW_RECORDS_SINCE, FlowRecordsTaken, Hello, Lease, LoginNews, Netmap,
+    NetmapRefused, PeerCandidates, PostureOrder, ToController, ToNode, Welcome,
 };
 
 /// A node's end. Lives as long as the process; connections come and go.
@@ -60,10 +60,14 @@ pub enum NodeAction {
     Probe(ProbeOrder),
     /// Look these up and send [`ToController::Seen`].
     AnswerSeen(SeenQuestion),
+    /// Look these up from now on, and report them with [`ToController::Posture`].
+    WatchPosture(PostureOrder),
     /// The controller takes flow records from now on, until the connection ends.
     OfferFlowRecords,
     /// The controller has stored these.
     ForgetFlowRecords(FlowRecordsTaken),
+    /// Hand this to whoever asked, if they still wait.
+    TellLogin(LoginNews),
     /// Something asked for was refused: log it.
     Refused {
         /// For people.
@@ -139,6 +143,10 @@ impl NodeSession {
                 reason: goodbye.reason,
             }),
             ToNode::Ping(ping) => self.send(ToController::Pong(ping)),
+            ToNode::PostureOrder(order) => self.actions.push_back(NodeAction::WatchPosture(order)),
+            ToNode::LoginStarted(started) => self.tell_login(LoginNews::Started(started)),
+            ToNode::LoginDone(done) => self.tell_login(LoginNews::Done(done)),
+            ToNode::SessionAnswer(answer) => self.tell_login(LoginNews::Session(answer)),
             ToNode::FlowRecordsTaken(taken) => self.actions.push_back(NodeAction::ForgetFlowRecords(taken)),
         }
         Ok(())
@@ -238,6 +246,10 @@ impl NodeSession {
         }
         self.offered = Some(netmap.clone());
         self.actions.push_back(NodeAction::Enforce(Box::new(netmap)));
+    }
+
+    fn tell_login(&mut self, news: LoginNews) {
+        self.actions.push_back(NodeAction::TellLogin(news));
     }
 
     fn newest(&self) -> Option<&Netmap> {

@@ -1,5 +1,6 @@
 //! Events of nodes and devices, applied.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ringfence_model::{Labels, Name, NodeId, OverlayAddresses, PublicKey, UnixMillis};
@@ -8,7 +9,7 @@ use super::{Misfit, NO_NODE, ensure};
 use crate::address;
 use crate::perimeter::{Seat, Standing};
 use crate::state::State;
-use crate::{Device, LockTarget, Node};
+use crate::{Certificate, Device, LockTarget, Node};
 
 impl State {
     pub(super) fn join(
@@ -71,10 +72,26 @@ impl State {
         Ok(())
     }
 
+    pub(super) fn see_source(
+        &mut self,
+        id: NodeId,
+        before: Option<IpAddr>,
+        after: Option<IpAddr>,
+    ) -> Result<(), Misfit> {
+        let held = std::mem::replace(&mut self.node_mut(id)?.source, after);
+        ensure(held == before, "it came from elsewhere")
+    }
+
+    pub(super) fn certify(&mut self, id: NodeId, certificate: &Certificate) -> Result<(), Misfit> {
+        self.node_mut(id)?.certificate = Some(certificate.clone());
+        Ok(())
+    }
+
     pub(super) fn remove_node(&mut self, id: NodeId, wall: UnixMillis) -> Result<(), Misfit> {
         let gone = self.nodes.remove(&id).ok_or(NO_NODE)?;
         ensure(gone.perimeters.is_empty(), "it is a member still")?;
         ensure(!self.sessions.contains_key(&id), "someone is logged in there")?;
+        self.posture.forget(id);
         self.names.remove(&gone.name);
         self.vacate_all(id, wall);
         Ok(())

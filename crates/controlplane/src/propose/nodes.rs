@@ -38,6 +38,7 @@ pub(super) fn enroll(
         token,
         certificate: None,
         perimeters: BTreeSet::new(),
+        source: None,
     };
     let id = node.id;
     draft.record(Event::NodeEnrolled { node });

@@ -90,11 +90,19 @@ fn sentence(event: &Event) -> String {
         Event::KeyRegistered { node, perimeter, .. } => {
             format!("node {node} registered its key for {perimeter}")
         }
+        Event::SourceSeen { node, after, .. } => match after {
+            Some(source) => format!("node {node} connects from {source}"),
+            None => format!("it is not known any more where node {node} connects from"),
+        },
         Event::DeviceAdded { device } => {
             format!("added device {} to perimeter {}", device.name, device.perimeter)
         }
         Event::DeviceRemoved { before } => format!("removed device {}", before.name),
         Event::DeviceExpired { before } => format!("device {} expired", before.name),
+        Event::ProviderAdded { provider } => {
+            format!("added identity provider {} at {}", provider.name, provider.issuer)
+        }
+        Event::ProviderRemoved { before } => format!("removed identity provider {}", before.name),
         Event::Refused {
             method,
             subject,
@@ -103,6 +111,7 @@ fn sentence(event: &Event) -> String {
         Event::People(event) => event.sentence(),
         Event::Access(event) => event.sentence(),
         Event::Locks(event) => event.sentence(),
+        Event::Posture(event) => event.sentence(),
     }
 }
 

@@ -1,11 +1,15 @@
 //! A netmap that no message holds: the change that would make it is refused, and what takes away never is.
 
+use std::time::Duration;
+
 use ringfence_control::{NETMAP_WEIGHT_MAX, written_bytes};
 use ringfence_model::NodeId;
 
+use super::sessions::login;
 use super::world::{World, apply, database, enrolled, identity, labels, name, relabel};
 use crate::draft::Draft;
-use crate::{Actor, Command, Event, Node, Refusal, membership};
+use crate::weight::weights;
+use crate::{Actor, Command, Event, Node, PeopleCommand, Refusal, membership};
 
 /// Apps reach apps by so many rules, each of as many services as a rule can have. A rule weighs some 2 kB.
 fn wordy(perimeter: &str, rules: usize) -> Command {
@@ -49,6 +53,7 @@ fn force(world: &mut World, called: &str) -> NodeId {
         token,
         certificate: None,
         perimeters: std::collections::BTreeSet::new(),
+        source: None,
     };
     draft.record(Event::NodeEnrolled { node });
     membership::settle_node(&mut draft, id).unwrap();
@@ -174,4 +179,59 @@ fn what_takes_away_is_never_refused_and_a_heavy_node_is_in_nobodys_way() {
     assert_eq!(world.netmap(heavy).or_closed().1, None);
 }
 
+/// Someone logs in at a node, who has just proved a second factor.
+fn log_in(world: &mut World, node: NodeId, number: usize) {
+    let mut login = login(&format!("user-{number}"), world.wall);
+    login.mfa_at = Some(world.wall);
+    let length = Duration::from_hours(12);
+    let started = PeopleCommand::StartSession { node, login, length };
+    world.system(Command::People(started)).unwrap();
+}
+
+#[test]
+fn a_rule_that_ends_for_each_apart_weighs_the_same_whoever_is_there_and_that_is_what_is_written_at_worst() {
+    let mut world = World::new();
+    let once = "[[allow]]\nfrom = \"app\"\nto = \"db\"\nports = [\"tcp/22\"]\n";
+    let factor = "require = { mfa = \"8h\" }\n";
+    world
+        .admin(apply(&format!("{}{factor}{once}{factor}", database("ledger"))))
+        .unwrap();
+    let db = world.enroll("db", "role=db");
+    world.register(db, "ledger").unwrap();
+    let apps: Vec<NodeId> = (0..APPS)
+        .map(|number| world.enroll(&format!("app-{number}"), "role=app"))
+        .collect();
+    for app in &apps {
+        world.register(*app, "ledger").unwrap();
+    }
+    let weighed = weights(&world.controller, db).unwrap();
+    assert!(written_bytes(&world.netmap(db)) < 1_000, "nobody is there");
+
+    for (number, app) in apps.iter().enumerate() {
+        world.pass(Duration::from_secs(1));
+        log_in(&mut world, *app, number);
+    }
+    assert_eq!(weights(&world.controller, db), Some(weighed));
+    let apart = world.netmap(db);
+    assert_eq!(apart.segments[&name("ledger")].rules.len(), 2 * APPS);
+    let real = written_bytes(&apart);
+    let [by_seats, by_groups, written, _] = weighed;
+    assert!(
+        real <= written && written <= by_groups && by_groups <= by_seats,
+        "{real}, {weighed:?}"
+    );
+    // Each part is weighed as a list of its own, and the group as a whole besides, which nobody is told.
+    assert!(written < real * 4 / 3, "{real}, {weighed:?}");
+
+    for (number, app) in apps.iter().enumerate() {
+        log_in(&mut world, *app, number);
+    }
+    assert_eq!(weights(&world.controller, db), Some(weighed));
+    let together = world.netmap(db);
+    assert_eq!(together.segments[&name("ledger")].rules.len(), 2);
+    assert!(written_bytes(&together) < real);
+}
+
+/// In the perimeter of those that a rule ends for one by one.
+const APPS: usize = 40;
 const FOUR: [&str; 4] = ["first", "second", "third", "fourth"];

@@ -40,6 +40,11 @@ pub enum Saying {
         /// The first moment at which it does not.
         until: UnixMillis,
     },
+    /// It held when the controller started, and the node has not been heard since.
+    Vouched {
+        /// The first moment at which it counts no more.
+        until: UnixMillis,
+    },
     /// Nobody said anything.
     Unknown,
     /// Nothing is known, and this is why.
@@ -68,12 +73,35 @@ pub enum Saying {
 impl Check {
     /// Judges what is known at `wall`.
     pub fn judge(&self, facts: &KnownFacts, wall: UnixMillis) -> Judgement {
+        let compare = |comparison: &Comparison| self.compare(comparison, facts.get(&comparison.fact), wall);
+        self.judgement(compare)
+    }
+
+    /// Judges a machine that passed before and has been silent for as long as anyone listened, from `began` on: what it
+    /// looked up itself counts as looked up then. Of the rest it is judged by what is known.
+    pub fn judge_silent(&self, facts: &KnownFacts, began: UnixMillis, wall: UnixMillis) -> Judgement {
+        let until = began.saturating_add(self.max_age);
+        self.judgement(|comparison| {
+            if !comparison.fact.is_of_node() {
+                self.compare(comparison, facts.get(&comparison.fact), wall)
+            } else if wall < until {
+                Saying::Vouched { until }
+            } else {
+                Saying::Stale {
+                    age: wall.saturating_since(began),
+                    max_age: self.max_age,
+                }
+            }
+        })
+    }
+
+    fn judgement(&self, compare: impl Fn(&Comparison) -> Saying) -> Judgement {
         let findings: Vec<Finding> = self
             .comparisons
             .iter()
             .map(|comparison| Finding {
                 fact: comparison.fact.clone(),
-                saying: self.compare(comparison, facts.get(&comparison.fact), wall),
+                saying: compare(comparison),
             })
             .collect();
         let ends: Option<Vec<UnixMillis>> = findings.iter().map(|finding| finding.saying.until()).collect();
@@ -161,7 +189,7 @@ fn is_within<T: Ord>(found: &T, min: Option<&T>, max: Option<&T>) -> bool {
 impl Saying {
     fn until(&self) -> Option<UnixMillis> {
         match self {
-            Self::Holds { until, .. } => Some(*until),
+            Self::Holds { until, .. } | Self::Vouched { until } => Some(*until),
             Self::Unknown
             | Self::Missing(_)
             | Self::Stale { .. }
@@ -176,6 +204,7 @@ impl fmt::Display for Finding {
         let fact = &self.fact;
         match &self.saying {
             Saying::Holds { found, .. } => write!(f, "{fact} is {found}"),
+            Saying::Vouched { .. } => write!(f, "{fact} held when the controller started"),
             Saying::Unknown => write!(f, "{fact} is not known: nothing has reported it"),
             Saying::Missing(why) => write!(f, "{fact} is not known: {why}"),
             Saying::Stale { age, max_age } => {

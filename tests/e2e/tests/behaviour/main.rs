@@ -7,6 +7,7 @@
 mod aging;
 mod bad_input;
 mod cli;
+mod conditions;
 mod confinement;
 mod crowd;
 mod failing;
@@ -22,6 +23,7 @@ mod node;
 mod noise;
 mod offload;
 mod openapi;
+mod posture;
 mod records;
 mod reviewing;
 mod revocation;

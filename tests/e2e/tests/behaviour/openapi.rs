@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::stage::{API_TO_DB, SHOP, Shop, policy};
 
-/// Every operation, what stands in the braces of its path, and a body.
+/// Every operation, what stands in the braces of its path (several with commas), and a body.
 const OPERATIONS: &str = r#"
 GET    /api/v1/health                     -
 GET    /api/v1/revisions/latest           -
@@ -20,6 +20,10 @@ GET    /api/v1/perimeters/{name}          shop
 GET    /api/v1/nodes                      -
 GET    /api/v1/nodes/{node}               db
 PATCH  /api/v1/nodes/{node}               web    {"set_labels":{"tier":"edge"}}
+GET    /api/v1/posture                    -
+PUT    /api/v1/posture                    -      @posture
+PUT    /api/v1/nodes/{node}/facts/{name}  db,edr {"value":{"version":"7.1"},"ttl_seconds":60}
+GET    /api/v1/nodes/{node}/posture       db
 POST   /api/v1/tokens                     -      {"labels":{"role":"db"}}
 GET    /api/v1/tokens                     -
 DELETE /api/v1/tokens/{id}                @token
@@ -32,6 +36,9 @@ GET    /api/v1/locks                      -
 DELETE /api/v1/locks/{id}                 @lock
 GET    /api/v1/sessions                   -
 GET    /api/v1/users                      -
+POST   /api/v1/providers                  -      {"name":"corp","issuer":"https://login.example.com","client_id":"x","client_secret":"s"}
+GET    /api/v1/providers                  -
+DELETE /api/v1/providers/{name}           corp
 POST   /api/v1/explain                    -      {"from":"api","to":"db","service":"tcp/5432"}
 POST   /api/v1/verify                     -      {"perimeter":"shop","wait_ms":300}
 GET    /api/v1/audit                      -
@@ -53,6 +60,9 @@ GET    /api/v1/perimeters/{name}          nothing
 GET    /api/v1/nodes/{node}               nobody
 POST   /api/v1/perimeters                 -      {"files":[{"name":"x","text":"nonsense"}]}
 POST   /api/v1/tokens                     -      {}
+PUT    /api/v1/posture                    -      {"file":{"name":"x","text":"nonsense"}}
+PUT    /api/v1/nodes/{node}/facts/{name}  db,edr {"value":true,"ttl_seconds":0}
+GET    /api/v1/nodes/{node}/posture       nobody
 DELETE /api/v1/peers/{name}               nobody
 POST   /api/v1/locks                      -      {"target":"node:nobody"}
 POST   /api/v1/locks                      -      {"target":"db"}
@@ -121,6 +131,10 @@ fn parse(line: &str) -> (&str, &str, &str, Option<Value>) {
     let key = "k0LW1lJpQSbVGqzZyyUkfN4KdJcYLzMGIxeWkfWGVWY=";
     let body = words.get(3).map(|body| match *body {
         "@files" => json!({ "files": files(&[API_TO_DB]) }),
+        "@posture" => {
+            let text = "[[check]]\nname = \"edr\"\ncustom.edr = { min = \"7\" }\nos.id = \"debian\"\n";
+            json!({ "file": { "name": "posture.toml", "text": text } })
+        }
         "@dry-run" => json!({ "files": files(&[]), "dry_run": true }),
         "@peer" => {
             json!({ "name": "laptop", "perimeter": SHOP, "public_key": key, "labels": { "role": "device" } })
@@ -174,10 +188,12 @@ impl Checker<'_> {
     }
 
     fn ask(&self, method: &str, route: &str, argument: &str, body: Option<&Value>) -> (Answer, String) {
-        let path = match (route.find('{'), route.find('}')) {
-            (Some(start), Some(end)) => format!("{}{argument}{}", &route[..start], &route[end + 1..]),
-            _ => route.to_owned(),
-        };
+        let mut path = route.to_owned();
+        for word in argument.split(',') {
+            if let (Some(start), Some(end)) = (path.find('{'), path.find('}')) {
+                path.replace_range(start..=end, word);
+            }
+        }
         let answer = self.api.request(method, &path, body).unwrap();
         let shown = format!(
             "{method} {path}: {} {}",

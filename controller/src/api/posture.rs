@@ -1,0 +1,78 @@
+//! `/posture`, and what is known of a node's machine.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use ringfence_control::api::{
+    ApplyPostureRequest, ChangeReport, GiveFactRequest, NodePosture, PostureDetail, Problem,
+};
+use ringfence_controlplane::{Command, PolicyFile, PostureCommand};
+
+use super::ApiState;
+use super::perimeters::parse_name;
+use super::problem::ApiProblem;
+use super::request::{Admin, Body};
+use crate::core::wall_now;
+
+/// The posture file, and how many nodes meet each of its checks.
+#[utoipa::path(get, path = "/api/v1/posture", tag = "posture", security(("admin" = [])),
+    responses((status = 200, body = PostureDetail), (status = "4XX", body = Problem)))]
+pub(super) async fn show(_: Admin, State(state): State<ApiState>) -> Result<Json<PostureDetail>, ApiProblem> {
+    let detail = state
+        .core
+        .with(|core| core.controller().posture_detail(wall_now()));
+    Ok(Json(detail.await?))
+}
+
+/// Replaces the posture file.
+#[utoipa::path(put, path = "/api/v1/posture", tag = "posture", security(("admin" = [])), request_body = ApplyPostureRequest,
+    responses((status = 200, body = ChangeReport), (status = "4XX", body = Problem), (status = 507, body = Problem)))]
+pub(super) async fn apply(
+    Admin(actor): Admin,
+    State(state): State<ApiState>,
+    Body(request): Body<ApplyPostureRequest>,
+) -> Result<Json<ChangeReport>, ApiProblem> {
+    let file = PolicyFile {
+        file: request.file.name,
+        text: request.file.text,
+    };
+    let command = Command::Posture(PostureCommand::Apply { file });
+    state.change(actor, command).await.map(Json)
+}
+
+/// What is known of a node's machine, and what came of each check.
+#[utoipa::path(get, path = "/api/v1/nodes/{node}/posture", tag = "posture", security(("admin" = [])), params(("node" = String, Path)),
+    responses((status = 200, body = NodePosture), (status = "4XX", body = Problem)))]
+pub(super) async fn of_node(
+    _: Admin,
+    State(state): State<ApiState>,
+    Path(node): Path<String>,
+) -> Result<Json<NodePosture>, ApiProblem> {
+    let id = state.find_node(&node).await?;
+    let posture = state
+        .core
+        .with(move |core| core.controller().node_posture(id, wall_now()))
+        .await?;
+    posture
+        .map(Json)
+        .ok_or_else(|| ApiProblem::not_found("the node was removed just now".to_owned()))
+}
+
+/// Says something about a node that it cannot know itself; checks ask for it as `custom.NAME`.
+#[utoipa::path(put, path = "/api/v1/nodes/{node}/facts/{name}", tag = "posture", security(("admin" = [])), params(("node" = String, Path), ("name" = String, Path)), request_body = GiveFactRequest,
+    responses((status = 200, body = ChangeReport), (status = "4XX", body = Problem), (status = 507, body = Problem)))]
+pub(super) async fn give(
+    Admin(actor): Admin,
+    State(state): State<ApiState>,
+    Path((node, name)): Path<(String, String)>,
+    Body(request): Body<GiveFactRequest>,
+) -> Result<Json<ChangeReport>, ApiProblem> {
+    let command = PostureCommand::Give {
+        node: state.find_node(&node).await?,
+        fact: parse_name(&name)?,
+        value: request.value.into(),
+        ttl: Duration::from_secs(request.ttl_seconds),
+    };
+    state.change(actor, Command::Posture(command)).await.map(Json)
+}

@@ -1,0 +1,100 @@
+//! The command line about people: identity providers, logins.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use ringfence_model::Name;
+
+use super::{SocketArg, duration};
+
+/// `ringfence provider …`
+#[derive(Subcommand)]
+pub(crate) enum ProviderCommand {
+    /// Have an OpenID provider's word about people count
+    #[command(
+        after_help = "Example:\n  ringfence provider add --name corp --issuer https://login.example.com --client-id ringfence \\\n      --client-secret-file corp.secret --groups-claim groups --session 12h --mfa-amr mfa,otp,hwk"
+    )]
+    Add(Box<ProviderAddArgs>),
+    /// List identity providers, without their client secrets
+    #[command(visible_alias = "list", after_help = "Example:\n  ringfence provider ls")]
+    Ls,
+    /// Remove one: the sessions of those it vouched for end
+    #[command(
+        visible_alias = "remove",
+        after_help = "Example:\n  ringfence provider rm corp"
+    )]
+    Rm {
+        /// Its name
+        name: Name,
+    },
+}
+
+/// `ringfence provider add`
+#[derive(Args)]
+pub(crate) struct ProviderAddArgs {
+    /// What to call it: 1 to 63 of a-z, 0-9 and -
+    #[arg(long)]
+    pub name: Name,
+    /// Its issuer: the https URL that discovery begins with
+    #[arg(long, value_name = "URL")]
+    pub issuer: String,
+    /// Who this controller is to it
+    #[arg(long, value_name = "ID")]
+    pub client_id: String,
+    /// A file with the client secret; without one, PKCE alone proves this controller
+    #[arg(long, value_name = "FILE")]
+    pub client_secret_file: Option<PathBuf>,
+    /// What to ask for beside openid
+    #[arg(
+        long,
+        value_name = "SCOPE",
+        value_delimiter = ',',
+        default_value = "profile,email"
+    )]
+    pub scopes: Vec<String>,
+    /// The claim that lists a person's groups; without one nobody has any
+    #[arg(long, value_name = "CLAIM")]
+    pub groups_claim: Option<String>,
+    /// How long a session lasts
+    #[arg(long, default_value = "12h", value_parser = duration)]
+    pub session: Duration,
+    /// Values of `acr` that prove a second factor, best first
+    #[arg(long, value_name = "ACR", value_delimiter = ',')]
+    pub mfa_acr: Vec<String>,
+    /// Values of `amr` that prove one
+    #[arg(long, value_name = "AMR", value_delimiter = ',')]
+    pub mfa_amr: Vec<String>,
+    /// It is in this organisation's own network: its addresses may be private ones
+    #[arg(long)]
+    pub allow_private_address: bool,
+    /// The CA its certificates come from, in PEM, if the public does not trust it
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+}
+
+/// `ringfence login`
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  ringfence login\n  ringfence login --provider corp --device\n  ringfence login --mfa   # prove a second factor again"
+)]
+pub(crate) struct LoginArgs {
+    /// At which identity provider [default: the only one]
+    #[arg(long, value_name = "NAME")]
+    pub provider: Option<Name>,
+    /// With a code, for a browser on another device
+    #[arg(long, conflicts_with_all = ["no_browser", "port"])]
+    pub device: bool,
+    /// Only print the address, and open it yourself
+    #[arg(long)]
+    pub no_browser: bool,
+    /// Prove who you are anew, with a second factor
+    #[arg(long)]
+    pub mfa: bool,
+    /// The port of 127.0.0.1 that the browser comes back to, if the provider knows one alone [default: any]
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    pub port: u16,
+    /// Where to ask
+    #[command(flatten)]
+    pub socket: SocketArg,
+}

@@ -1,0 +1,196 @@
+//! `ringfence login`, `logout` and `whoami`: the person at this machine, by way of its node.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use ringfence_control::local::{LocalRequest, LocalResponse};
+use ringfence_control::{AuthorizationCode, LoginMethod, SessionFacts};
+
+use super::status::unexpected;
+use crate::args::{LoginArgs, SocketArg};
+use crate::callback::Callback;
+use crate::failure::{Exit, Failure};
+use crate::local;
+use crate::output::{Output, list};
+use crate::when;
+
+/// A login that has begun.
+struct Begun {
+    login: u64,
+    url: String,
+    user_code: Option<String>,
+    state: Option<String>,
+    patience: Duration,
+}
+
+pub(super) fn login(args: &LoginArgs, output: &mut Output) -> Result<(), Failure> {
+    let session = if args.device {
+        by_device(args, output)?
+    } else {
+        in_browser(args, output)?
+    };
+    output.answer(&session, session_text);
+    Ok(())
+}
+
+pub(super) fn logout(args: &SocketArg, output: &mut Output) -> Result<(), Failure> {
+    match local::ask(&args.socket, &LocalRequest::Logout, ANSWER_WAIT)? {
+        LocalResponse::Session { session } => {
+            output.answer(&session, |session| match session {
+                Some(session) => format!("{} is logged out", session.name),
+                None => "nobody was logged in at this node".to_owned(),
+            });
+            Ok(())
+        }
+        other => Err(unexpected(&other)),
+    }
+}
+
+pub(super) fn whoami(args: &SocketArg, output: &mut Output) -> Result<(), Failure> {
+    match local::ask(&args.socket, &LocalRequest::WhoAmI, ANSWER_WAIT)? {
+        LocalResponse::Session {
+            session: Some(session),
+        } => {
+            output.answer(&session, session_text);
+            Ok(())
+        }
+        LocalResponse::Session { session: None } => {
+            Err(Failure::failed("nobody is logged in at this node").help("log in with `ringfence login`"))
+        }
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn in_browser(args: &LoginArgs, output: &mut Output) -> Result<SessionFacts, Failure> {
+    let callback = Callback::listen(args.port)?;
+    let port = callback.port();
+    let begun = begin(args, LoginMethod::Loopback { port })?;
+    let state = begun.state.as_deref().unwrap_or("");
+    if state.is_empty() {
+        return Err(Failure::failed("the controller began a login without a state"));
+    }
+    output.note(&format!("Log in with your browser: {}", begun.url));
+    if !args.no_browser && !open_browser(&begun.url) {
+        output.note("No browser could be opened: open the address above yourself, on this machine.");
+    }
+    let mut returned = callback
+        .wait(state, begun.patience)
+        .inspect_err(|_| give_up(args, begun.login))?;
+    let code = match returned.answer.code {
+        Ok(code) => code,
+        Err(why) => {
+            returned
+                .window
+                .say("200 OK", "The login was refused. You may close this window.");
+            give_up(args, begun.login);
+            return Err(Failure::new(
+                Exit::Denied,
+                format_args!("the identity provider refuses: {why}"),
+            ));
+        }
+    };
+    let request = LocalRequest::LoginCode {
+        login: begun.login,
+        code: AuthorizationCode(code),
+        state: state.to_owned(),
+        issuer: returned.answer.issuer,
+    };
+    let session = end_of(args, &request, EXCHANGE_WAIT);
+    let sentence = match &session {
+        Ok(_) => "You are logged in. You may close this window.",
+        Err(_) => "The login was refused: the terminal says why. You may close this window.",
+    };
+    returned.window.say("200 OK", sentence);
+    session
+}
+
+fn by_device(args: &LoginArgs, output: &mut Output) -> Result<SessionFacts, Failure> {
+    let begun = begin(args, LoginMethod::Device)?;
+    let code = begun.user_code.as_deref().unwrap_or("");
+    output.note(&format!(
+        "On any device, open {} and enter the code {code}",
+        begun.url
+    ));
+    let request = LocalRequest::LoginWait { login: begun.login };
+    end_of(args, &request, begun.patience + ANSWER_WAIT)
+}
+
+fn begin(args: &LoginArgs, method: LoginMethod) -> Result<Begun, Failure> {
+    let request = LocalRequest::Login {
+        provider: args.provider.clone(),
+        method,
+        step_up: args.mfa,
+    };
+    match local::ask(&args.socket.socket, &request, ANSWER_WAIT)? {
+        LocalResponse::LoginStarted {
+            login,
+            url,
+            user_code,
+            state,
+            expires_in_s,
+        } => {
+            if !url.starts_with("https://") {
+                return Err(Failure::failed(
+                    "the controller sends you to a page that is no https page",
+                ));
+            }
+            Ok(Begun {
+                login,
+                url,
+                user_code,
+                state,
+                patience: Duration::from_secs(expires_in_s).min(PATIENCE_MAX),
+            })
+        }
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn end_of(args: &LoginArgs, request: &LocalRequest, wait: Duration) -> Result<SessionFacts, Failure> {
+    match local::ask(&args.socket.socket, request, wait)? {
+        LocalResponse::Session {
+            session: Some(session),
+        } => Ok(session),
+        LocalResponse::Session { session: None } => Err(Failure::failed("the login gave no session")),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// The controller forgets it by itself, too.
+fn give_up(args: &LoginArgs, login: u64) {
+    let _ = local::ask(
+        &args.socket.socket,
+        &LocalRequest::LoginEnd { login },
+        ANSWER_WAIT,
+    );
+}
+
+/// Whether a program took the address. It starts with `https://`, so it is no option of that program.
+fn open_browser(url: &str) -> bool {
+    let mut command = Command::new("xdg-open");
+    command
+        .arg(url)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command.spawn().is_ok()
+}
+
+fn session_text(session: &SessionFacts) -> String {
+    let factor = match session.mfa_at_ms {
+        Some(at) => format!("proved {}", when::at(at)),
+        None => "none".to_owned(),
+    };
+    format!(
+        "{} (by {})\n  groups: {}\n  second factor: {factor}\n  until: {}",
+        session.name,
+        session.provider,
+        list(&session.groups),
+        when::at(session.expires_ms)
+    )
+}
+
+/// The controller may have to ask a provider first.
+const ANSWER_WAIT: Duration = Duration::from_secs(45);
+const EXCHANGE_WAIT: Duration = Duration::from_secs(70);
+const PATIENCE_MAX: Duration = Duration::from_mins(10);

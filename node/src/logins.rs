@@ -1,0 +1,340 @@
+//! Logins of people at this node: what they ask for goes to the controller, and its answers to who waits for them.
+//!
+//! **Invariant:** a login goes on for the user of this machine who began it, and for nobody else.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use ringfence_control::local::{LocalError, LocalErrorCode};
+use ringfence_control::{
+    AskSession, EndLogin, LoginCode, LoginDone, LoginNews, LoginStart, LoginStarted, SessionFacts,
+    ToController,
+};
+
+/// What people ask of the controller.
+#[derive(Debug)]
+pub(crate) enum Ask {
+    /// That a login begins.
+    Start(LoginStart),
+    /// That it ends, with what a browser brought back.
+    Code(LoginCode),
+    /// That it is given up.
+    End(EndLogin),
+    /// Who is logged in.
+    Session(AskSession),
+}
+
+/// Hands on what people ask, and what the controller answers.
+#[derive(Clone)]
+pub(crate) struct Logins {
+    asks: mpsc::Sender<Ask>,
+    desk: Arc<Mutex<Mail>>,
+}
+
+/// Who waits for which number.
+#[derive(Default)]
+struct Mail {
+    boxes: BTreeMap<u64, mpsc::Sender<LoginNews>>,
+    open: BTreeMap<u64, OpenLogin>,
+}
+
+/// A login that has begun.
+struct OpenLogin {
+    uid: u32,
+    news: mpsc::Receiver<LoginNews>,
+    began: Instant,
+}
+
+impl Ask {
+    fn id(&self) -> u64 {
+        match self {
+            Self::Start(start) => start.id,
+            Self::Code(code) => code.id,
+            Self::End(end) => end.id,
+            Self::Session(question) => question.id,
+        }
+    }
+
+    /// As the controller is told.
+    pub(crate) fn into_message(self) -> ToController {
+        match self {
+            Self::Start(start) => ToController::LoginStart(start),
+            Self::Code(code) => ToController::LoginCode(code),
+            Self::End(end) => ToController::EndLogin(end),
+            Self::Session(question) => ToController::AskSession(question),
+        }
+    }
+}
+
+impl Logins {
+    /// None on their way; what is asked comes out of the receiver.
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Ask>) {
+        let (asks, asked) = mpsc::channel(ASKS_MAX);
+        let logins = Self {
+            asks,
+            desk: Arc::default(),
+        };
+        (logins, asked)
+    }
+
+    /// Begins a login for the user `uid`. Its number is drawn here, whatever `start` says.
+    pub(crate) async fn begin(&self, uid: u32, start: LoginStart) -> Result<LoginStarted, LocalError> {
+        let (id, mut news) = self.mailbox()?;
+        let start = LoginStart { id, ..start };
+        self.ask(Ask::Start(start)).await?;
+        let answer = tokio::time::timeout(ANSWER_WAIT, news.recv()).await;
+        match answer {
+            Ok(Some(LoginNews::Started(started))) => {
+                let login = OpenLogin {
+                    uid,
+                    news,
+                    began: Instant::now(),
+                };
+                self.lock().open.insert(id, login);
+                Ok(started)
+            }
+            Ok(Some(LoginNews::Done(done))) => Err(denied(done.why)),
+            Ok(Some(LoginNews::Session(_)) | None) => Err(broken()),
+            Err(_) => {
+                self.lock().boxes.remove(&id);
+                Err(late())
+            }
+        }
+    }
+
+    /// Hands on what the user's browser brought back, and waits for the session that it gives.
+    pub(crate) async fn finish(&self, uid: u32, code: LoginCode) -> Result<SessionFacts, LocalError> {
+        let login = self.take(uid, code.id)?;
+        let id = code.id;
+        self.ask(Ask::Code(code)).await?;
+        self.end_of(id, login, EXCHANGE_WAIT).await
+    }
+
+    /// Waits until the user has entered the code in a browser elsewhere.
+    pub(crate) async fn wait(&self, uid: u32, id: u64) -> Result<SessionFacts, LocalError> {
+        let login = self.take(uid, id)?;
+        self.end_of(id, login, LOGIN_LIFE).await
+    }
+
+    /// Gives a login of the user up.
+    pub(crate) async fn give_up(&self, uid: u32, id: u64) -> Result<(), LocalError> {
+        self.take(uid, id)?;
+        self.lock().boxes.remove(&id);
+        self.ask(Ask::End(EndLogin { id })).await
+    }
+
+    /// Who is logged in; with `end`, who was until now.
+    pub(crate) async fn session(&self, wish: SessionWish) -> Result<Option<SessionFacts>, LocalError> {
+        let (id, mut news) = self.mailbox()?;
+        let end = wish == SessionWish::End;
+        self.ask(Ask::Session(AskSession { id, end })).await?;
+        let answer = tokio::time::timeout(ANSWER_WAIT, news.recv()).await;
+        self.lock().boxes.remove(&id);
+        match answer {
+            Ok(Some(LoginNews::Session(answer))) if answer.why.is_empty() => Ok(answer.session),
+            Ok(Some(LoginNews::Session(answer))) => Err(denied(answer.why)),
+            Ok(Some(LoginNews::Done(done))) => Err(denied(done.why)),
+            Ok(Some(LoginNews::Started(_)) | None) => Err(broken()),
+            Err(_) => Err(late()),
+        }
+    }
+
+    /// Word from the controller. Nobody may wait for it any more.
+    pub(crate) fn tell(&self, news: LoginNews) {
+        let mut mail = self.lock();
+        let id = news.id();
+        let mailbox = match news {
+            LoginNews::Started(_) => mail.boxes.get(&id).cloned(),
+            LoginNews::Done(_) | LoginNews::Session(_) => mail.boxes.remove(&id),
+        };
+        if let Some(mailbox) = mailbox {
+            let _ = mailbox.try_send(news);
+        }
+    }
+
+    /// What was asked cannot be handed on.
+    pub(crate) fn refuse(&self, asked: &Ask, why: &str) {
+        self.tell(LoginNews::Done(LoginDone {
+            id: asked.id(),
+            session: None,
+            why: why.to_owned(),
+        }));
+    }
+
+    async fn end_of(
+        &self,
+        id: u64,
+        mut login: OpenLogin,
+        wait: Duration,
+    ) -> Result<SessionFacts, LocalError> {
+        let answer = tokio::time::timeout(wait, login.news.recv()).await;
+        self.lock().boxes.remove(&id);
+        match answer {
+            Ok(Some(LoginNews::Done(done))) => done.session.ok_or_else(|| denied(done.why)),
+            Ok(Some(LoginNews::Started(_) | LoginNews::Session(_)) | None) => Err(broken()),
+            Err(_) => Err(late()),
+        }
+    }
+
+    async fn ask(&self, message: Ask) -> Result<(), LocalError> {
+        self.asks.send(message).await.map_err(|_| broken())
+    }
+
+    /// A number that cannot be guessed, and where its answers come.
+    fn mailbox(&self) -> Result<(u64, mpsc::Receiver<LoginNews>), LocalError> {
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(|_| broken())?;
+        let id = u64::from_be_bytes(random);
+        let (sender, news) = mpsc::channel(NEWS_MAX);
+        let mut mail = self.lock();
+        let Mail { boxes, open } = &mut *mail;
+        open.retain(|_, login| login.began.elapsed() < LOGIN_LIFE);
+        // Whoever waited for it went away.
+        boxes.retain(|_, sender| !sender.is_closed());
+        if boxes.len() >= BOXES_MAX {
+            return Err(LocalError {
+                code: LocalErrorCode::Internal,
+                message: "too many logins are on their way at this node: give one up, or wait".to_owned(),
+            });
+        }
+        boxes.insert(id, sender);
+        Ok((id, news))
+    }
+
+    fn take(&self, uid: u32, id: u64) -> Result<OpenLogin, LocalError> {
+        let mut mail = self.lock();
+        let is_theirs = |login: &OpenLogin| login.uid == uid && login.began.elapsed() < LOGIN_LIFE;
+        match mail.open.get(&id) {
+            Some(login) if is_theirs(login) => mail.open.remove(&id).ok_or_else(broken),
+            Some(_) | None => Err(LocalError {
+                code: LocalErrorCode::NotFound,
+                message: "this login is not on its way: begin again".to_owned(),
+            }),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Mail> {
+        // A panic while holding it cannot leave the maps half-changed.
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is asked about a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SessionWish {
+    /// Whose it is.
+    Look,
+    /// That it ends.
+    End,
+}
+
+fn denied(message: String) -> LocalError {
+    LocalError {
+        code: LocalErrorCode::Denied,
+        message,
+    }
+}
+
+fn broken() -> LocalError {
+    LocalError {
+        code: LocalErrorCode::Internal,
+        message: "the node is stopping, or the controller said something odd".to_owned(),
+    }
+}
+
+fn late() -> LocalError {
+    LocalError {
+        code: LocalErrorCode::Timeout,
+        message: "the controller did not answer in time".to_owned(),
+    }
+}
+
+/// Questions that wait for the control side; then whoever asks does.
+const ASKS_MAX: usize = 16;
+/// Logins and questions on their way at once.
+const BOXES_MAX: usize = 16;
+/// A login is answered twice.
+const NEWS_MAX: usize = 2;
+/// The controller may have to ask a provider first.
+const ANSWER_WAIT: Duration = Duration::from_secs(40);
+const EXCHANGE_WAIT: Duration = Duration::from_mins(1);
+/// A little longer than the controller gives a person.
+const LOGIN_LIFE: Duration = Duration::from_mins(11);
+
+#[cfg(test)]
+mod tests {
+    use ringfence_control::LoginMethod;
+
+    use super::*;
+
+    fn start() -> LoginStart {
+        LoginStart {
+            id: 0,
+            provider: None,
+            method: LoginMethod::Device,
+            step_up: false,
+        }
+    }
+
+    async fn begun(logins: &Logins, asked: &mut mpsc::Receiver<Ask>, uid: u32) -> u64 {
+        let answered = async {
+            let Some(Ask::Start(start)) = asked.recv().await else {
+                panic!("a login is asked for");
+            };
+            logins.tell(LoginNews::Started(LoginStarted {
+                id: start.id,
+                url: "https://login.example.com".to_owned(),
+                user_code: None,
+                state: None,
+                expires_in_s: 600,
+            }));
+            start.id
+        };
+        let (started, id) = tokio::join!(logins.begin(uid, start()), answered);
+        assert_eq!(started.unwrap().id, id);
+        id
+    }
+
+    #[tokio::test]
+    async fn a_login_goes_on_for_the_user_who_began_it() {
+        let (logins, mut asked) = Logins::new();
+        let id = begun(&logins, &mut asked, 1000).await;
+
+        let other = logins.wait(1001, id).await.unwrap_err();
+        assert_eq!(other.code, LocalErrorCode::NotFound);
+        logins.tell(LoginNews::Done(LoginDone {
+            id,
+            session: None,
+            why: "no".to_owned(),
+        }));
+        let own = logins.wait(1000, id).await.unwrap_err();
+        assert_eq!((own.code, own.message.as_str()), (LocalErrorCode::Denied, "no"));
+        assert!(logins.wait(1000, id).await.is_err(), "it is over");
+    }
+
+    #[tokio::test]
+    async fn who_cannot_be_asked_is_said_at_once() {
+        let (logins, mut asked) = Logins::new();
+
+        let refused = async {
+            let message = asked.recv().await.unwrap();
+            logins.refuse(&message, "not connected");
+        };
+        let (answer, ()) = tokio::join!(logins.session(SessionWish::Look), refused);
+
+        assert_eq!(answer.unwrap_err().message, "not connected");
+    }
+
+    #[tokio::test]
+    async fn logins_are_bounded() {
+        let (logins, mut asked) = Logins::new();
+        for _ in 0..BOXES_MAX {
+            begun(&logins, &mut asked, 1000).await;
+        }
+
+        assert!(logins.begin(1000, start()).await.is_err());
+    }
+}

@@ -1,0 +1,8 @@
+//! People log in: a certified OpenID provider (`oidc-provider`) and a real browser (headless Chromium), each on a machine of
+//! its own; and an issuer whose tokens no honest one would make.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod honest;
+mod office;
+mod rogue;
