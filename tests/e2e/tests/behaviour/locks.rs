@@ -6,10 +6,7 @@ use ringfence_e2e::{Answer, Live, Mesh, Node, NodeOptions};
 use ringfence_lab::{Reach, wait_until};
 use serde_json::{Value, json};
 
-use crate::stage::{API_TO_DB, BRIEFLY, SHOP, SOON, Shop, allow};
-
-/// From the API's answer to the reset, at either end.
-const CUT_MAX: Duration = Duration::from_millis(200);
+use crate::stage::{API_TO_DB, BRIEFLY, SHOP, SOON, Shop, allow, assert_cut};
 
 fn lock(mesh: &Mesh, body: &Value) -> Answer {
     mesh.api()
@@ -18,18 +15,6 @@ fn lock(mesh: &Mesh, body: &Value) -> Answer {
         .unwrap()
         .ok()
         .unwrap()
-}
-
-fn assert_cut(live: Live, answer: &Answer) {
-    let (client, server) = live.wait_cut(SOON).unwrap();
-    for (end, cut) in [("client", client), ("server", server)] {
-        assert!(cut.is_reset(), "the {end} was told {cut:?}, not reset");
-        let late = cut.at.saturating_duration_since(answer.at);
-        assert!(
-            late <= CUT_MAX,
-            "the {end} was reset {late:?} after the API's answer"
-        );
-    }
 }
 
 /// A database that anyone may ask is not reached.

@@ -3,26 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ringfence_e2e::{Answer, Device, Live, Postgres, Session, Stranger};
+use ringfence_e2e::{Device, Live, Postgres, Session, Stranger};
 use serde_json::json;
 
-use crate::stage::{API_TO_DB, BRIEFLY, SHOP, SOON, Shop, allow, policy};
-
-/// From the API's answer to the reset, at either end.
-const CUT_MAX: Duration = Duration::from_millis(200);
-
-/// Both ends were reset in time after `answer`.
-fn assert_cut(live: Live, answer: &Answer) {
-    let (client, server) = live.wait_cut(SOON).unwrap();
-    for (end, cut) in [("client", client), ("server", server)] {
-        assert!(cut.is_reset(), "the {end} was told {cut:?}, not reset");
-        let late = cut.at.saturating_duration_since(answer.at);
-        assert!(
-            late <= CUT_MAX,
-            "the {end} was reset {late:?} after the API's answer"
-        );
-    }
-}
+use crate::stage::{API_TO_DB, BRIEFLY, SHOP, SOON, Shop, allow, assert_cut, policy};
 
 #[test]
 fn a_removed_rule_resets_live_connections_and_takes_idle_peers_keys() {

@@ -79,7 +79,7 @@ fn signing_out_at_the_provider_ends_the_session_here() {
         office.provider_log(),
         office.mesh.controller().log()
     );
-    let audit = office.mesh.cli(["audit"]).unwrap().text().unwrap();
+    let audit = office.administer(&["audit"]);
     assert!(audit.contains("session.end"), "{audit}");
 }
 
@@ -100,12 +100,7 @@ fn a_login_after_the_provider_turned_its_keys_is_as_good() {
 #[test]
 fn a_step_up_without_a_second_factor_is_none() {
     let office = Office::open("people-factor", Script::Honest);
-    office
-        .mesh
-        .cli(["provider", "rm", "corp"])
-        .unwrap()
-        .text()
-        .unwrap();
+    office.administer(&["provider", "rm", "corp"]);
     // The class that counts here is one that the provider does not know.
     let strict = ["--allow-private-address", "--mfa-acr", "urn:example:unknown"];
     let add = office.add_provider("strict", &strict);
@@ -134,12 +129,7 @@ fn an_unverified_address_names_nobody() {
 #[test]
 fn a_provider_at_a_private_address_takes_an_administrators_word() {
     let office = Office::open("people-private", Script::Honest);
-    office
-        .mesh
-        .cli(["provider", "rm", "corp"])
-        .unwrap()
-        .text()
-        .unwrap();
+    office.administer(&["provider", "rm", "corp"]);
     office.add_provider("careless", &[]).text().unwrap();
 
     let refused = office.ringfence(&["login", "--no-browser"]).run().unwrap();
@@ -157,12 +147,7 @@ fn the_client_secret_is_in_its_own_file_alone() {
     let office = Office::open("people-secret", Script::Honest);
     office.log_in(&["--mfa"], Some("123456"));
 
-    let listed = office
-        .mesh
-        .cli(["provider", "ls", "--json"])
-        .unwrap()
-        .text()
-        .unwrap();
+    let listed = office.administer(&["provider", "ls", "--json"]);
     assert!(listed.contains(MFA) && !listed.contains(SECRET), "{listed}");
     for (path, log) in office.mesh.logs() {
         assert!(!log.contains(SECRET), "{}", path.display());
@@ -179,12 +164,7 @@ fn the_client_secret_is_in_its_own_file_alone() {
         }
     }
     assert_eq!(holders, ["corp.secret"]);
-    office
-        .mesh
-        .cli(["provider", "rm", "corp"])
-        .unwrap()
-        .text()
-        .unwrap();
+    office.administer(&["provider", "rm", "corp"]);
     assert!(!office.mesh.data_dir().join("providers/corp.secret").exists());
     assert_eq!(office.whoami(), None, "nobody vouches for the person any more");
 }

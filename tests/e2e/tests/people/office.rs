@@ -89,6 +89,11 @@ impl Office {
         command.args(claims).arg("--ca-file").arg(ca).args(more)
     }
 
+    /// `ringfence …` of the administrator, which must succeed: what it prints.
+    pub(crate) fn administer(&self, args: &[&str]) -> String {
+        self.mesh.cli(args).unwrap().text().unwrap()
+    }
+
     /// What the provider logged.
     pub(crate) fn provider_log(&self) -> String {
         self.provider.log()

@@ -36,7 +36,7 @@ fn tokens_that_prove_nothing_log_nobody_in() {
         assert!(refusal.contains(why), "{fault}: {refusal}");
         assert_eq!(office.whoami(), None, "{fault}");
     }
-    let audit = office.mesh.cli(["audit"]).unwrap().text().unwrap();
+    let audit = office.administer(&["audit"]);
     assert!(audit.contains("session.start"), "{audit}");
 }
 
