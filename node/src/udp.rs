@@ -235,9 +235,11 @@ fn grow_buffers(socket: &Socket) {
 }
 
 /// What quinn-udp forbids is right for QUIC, which finds the path's size itself; a packet from the TUN device is as long
-/// as it is, and in fragments it arrives. As the kernel's WireGuard does.
+/// as it is, and in fragments it arrives. As the kernel's WireGuard does: over IPv4 any router may fragment, so nothing
+/// is lost to learn what a path takes, nor for good where nobody tells (RFC 2923, section 2.1). Over IPv6 only the sender
+/// can, once it was told (RFC 8200, section 5).
 fn allow_fragments(socket: &UdpSocket, family: Family) -> io::Result<()> {
-    sockopt::set_ip_mtu_discover(socket, sockopt::Ipv4PathMtuDiscovery::WANT)?;
+    sockopt::set_ip_mtu_discover(socket, sockopt::Ipv4PathMtuDiscovery::DONT)?;
     if family == Family::Both {
         sockopt::set_ipv6_mtu_discover(socket, sockopt::Ipv6PathMtuDiscovery::WANT)?;
         sys::allow_ipv6_fragments(socket.as_fd())?;

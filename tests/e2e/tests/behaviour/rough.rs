@@ -104,6 +104,15 @@ impl Apart {
         DatagramPair::open(self.api.host(), self.db.host(), at).unwrap()
     }
 
+    /// Streams, and datagrams around the size that a link between takes.
+    fn exchange_all_sizes(&self) {
+        self.exchange_streams(4 << 20);
+        let sizes: Vec<usize> = (1300..1380).step_by(3).chain([5000, 20_000]).collect();
+        self.datagrams().exchange(&sizes).unwrap();
+
+        assert!(self.mesh.controller().is_running());
+    }
+
     fn exchange_streams(&self, bytes: usize) {
         let db = self.db.overlay(SHOP).unwrap();
         thread::scope(|scope| {
@@ -225,13 +234,20 @@ fn transfers_complete_where_the_network_loses_doubles_and_reorders() {
 
 #[test]
 fn transfers_complete_where_the_path_takes_less_than_the_tunnel_sends() {
-    let apart = Apart::by_router("smallpath", 1400);
+    Apart::by_router("smallpath", 1400).exchange_all_sizes();
+}
 
-    apart.exchange_streams(4 << 20);
-    let sizes: Vec<usize> = (1300..1380).step_by(3).chain([5000, 20_000]).collect();
-    apart.datagrams().exchange(&sizes).unwrap();
+#[test]
+fn transfers_complete_where_no_router_tells_what_the_path_takes() {
+    let apart = Apart::by_router("blackhole", 1400);
+    let rules = "add table inet mute
+        add chain inet mute told { type filter hook output priority 0; }
+        add rule inet mute told icmp type destination-unreachable drop
+        add rule inet mute told icmpv6 type packet-too-big drop";
+    let mute = apart.between.command("nft").args(["-f", "-"]).input(rules);
+    mute.text().unwrap();
 
-    assert!(apart.mesh.controller().is_running());
+    apart.exchange_all_sizes();
 }
 
 #[test]
