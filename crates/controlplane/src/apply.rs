@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** an event that does not fit the state is an error, never half-applied: callers work on a copy.
 
+mod lapse;
 mod locks;
 mod members;
 mod people;
@@ -137,6 +138,7 @@ impl State {
             }
             Event::People(event) => self.apply_people_event(event, wall),
             Event::Access(event) => self.apply_access_event(event, wall),
+            Event::Lapse(event) => self.apply_lapse_event(event),
             Event::Locks(event) => self.apply_lock_event(event),
             Event::Posture(event) => self.apply_posture_event(event),
         }

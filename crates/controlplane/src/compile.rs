@@ -179,6 +179,11 @@ impl Touched {
             Event::NodeRemoved { before } => {
                 self.facts.insert(before.id);
             }
+            Event::Lapse(event) => {
+                let (perimeter, nodes) = event.subjects();
+                self.groups
+                    .extend(nodes.iter().map(|node| (perimeter.clone(), *node)));
+            }
             Event::Locks(event) => self.add_target(event.target(), before),
             Event::Posture(event) => match event.as_ref() {
                 PostureEvent::PostureJudged { node, .. } => self.add_groups_of(*node, before),

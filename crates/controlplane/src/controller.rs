@@ -11,6 +11,7 @@ use ringfence_model::{Name, NodeId, Revision, UnixMillis};
 use crate::apply::ApplyError;
 use crate::change::{Body, ChainHead};
 use crate::compile::{Touched, Views};
+use crate::lapse::Silence;
 use crate::pace::Pace;
 use crate::posture::Reports;
 use crate::presence::Presence;
@@ -29,6 +30,7 @@ pub struct Controller {
     /// When it came to life: nobody was told anything by it before.
     pub(crate) began_at: Option<UnixMillis>,
     pub(crate) reports: Reports,
+    pub(crate) silence: Silence,
 }
 
 /// A node whose netmap may have changed.
@@ -75,6 +77,7 @@ impl Controller {
             pace: Pace::default(),
             began_at: None,
             reports: Reports::default(),
+            silence: Silence::default(),
         }
     }
 
@@ -82,6 +85,7 @@ impl Controller {
     /// lease was extended at the latest.
     pub fn begin(&mut self, wall: UnixMillis) {
         self.began_at = Some(wall);
+        self.plan_lapses();
     }
 
     /// Applies a change that was proposed to this state and is stored. All of it, or nothing.
@@ -111,6 +115,7 @@ impl Controller {
         self.pace
             .spend(&change.actor, &change.events, change.at, is_known);
         self.settle_posture(&change.events, change.at);
+        self.plan_lapses_after(&change.events);
         for push in &pushes {
             match push.kind {
                 PushKind::Netmap => self.presence.touch(push.node, change.revision),
@@ -156,6 +161,7 @@ impl Controller {
         let locks = self.state.locks.values();
         let ends = ends.chain(locks.filter_map(|lock| lock.until));
         let ends = ends.chain(self.reports.next_end());
+        let ends = ends.chain(self.silence.next());
         ends.chain(self.views.next_change()).min()
     }
 

@@ -10,7 +10,8 @@ use ringfence_model::{Labels, Name, NodeId, OverlayAddresses, PublicKey, RuleId,
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccessEvent, Certificate, Device, LockEvent, Node, PeopleEvent, PolicyFile, PostureEvent, Provider, Token,
+    AccessEvent, Certificate, Device, LapseEvent, LockEvent, Node, PeopleEvent, PolicyFile, PostureEvent,
+    Provider, Token,
 };
 
 /// One fact.
@@ -231,6 +232,9 @@ pub enum Event {
     /// What became of requests for access. Written as that event alone.
     #[serde(untagged)]
     Access(Box<AccessEvent>),
+    /// Who is silent for too long, or is not any more. Written as that event alone.
+    #[serde(untagged)]
+    Lapse(LapseEvent),
     /// What became of locks. Written as that event alone.
     #[serde(untagged)]
     Locks(LockEvent),
@@ -242,6 +246,12 @@ pub enum Event {
 impl From<AccessEvent> for Event {
     fn from(event: AccessEvent) -> Self {
         Self::Access(Box::new(event))
+    }
+}
+
+impl From<LapseEvent> for Event {
+    fn from(event: LapseEvent) -> Self {
+        Self::Lapse(event)
     }
 }
 
@@ -297,6 +307,7 @@ impl Event {
             Self::Refused { .. } => "refused",
             Self::People(event) => event.kind(),
             Self::Access(event) => event.kind(),
+            Self::Lapse(event) => event.kind(),
             Self::Locks(event) => event.kind(),
             Self::Posture(event) => event.kind(),
         }

@@ -20,6 +20,7 @@ mod compile;
 mod controller;
 mod draft;
 mod event;
+mod lapse;
 pub mod limit;
 mod locks;
 mod login;
@@ -53,6 +54,7 @@ pub use change::{CHANGE_FORMAT, ChainError, ChainHash, ChainHead, Change, verify
 pub use command::{Command, PolicyFile};
 pub use controller::{Controller, Push, PushKind};
 pub use event::Event;
+pub use lapse::LapseEvent;
 pub use locks::{Lock, LockCommand, LockEvent, LockTarget};
 pub use login::{CLOCK_SKEW_MAX, LoginClaims, LoginGoal, LoginRefusal};
 pub use member::{Certificate, Device, IDENTITY_BYTES_MAX, Identity, IdentityError, Node};

@@ -36,6 +36,9 @@ pub(crate) struct Seat {
     pub(crate) host: u32,
     pub(crate) standing: Standing,
     pub(crate) key: Option<PublicKey>,
+    /// Whether it has been silent for longer than the lease, and is not back yet.
+    #[serde(default)]
+    pub(crate) is_lapsed: bool,
 }
 
 /// Whether who has a seat is a member now.

@@ -77,6 +77,7 @@ impl Controller {
         presence.version = Some(version[..end].to_owned());
         // What it says of itself is what counts: it may come back without what it once enforced.
         presence.enforced = None;
+        self.plan_lapse(node);
     }
 
     /// What a connected node says of its sessions with its peers. If it has lost them, whoever is told of its next
@@ -115,6 +116,7 @@ impl Controller {
         if let Some(presence) = self.connected_as(node, connection_id) {
             presence.connection = None;
             presence.last_seen = Some(wall);
+            self.plan_lapse(node);
         }
     }
 
@@ -129,6 +131,9 @@ impl Controller {
     pub fn seen(&mut self, node: NodeId, wall: UnixMillis) {
         if let Some(presence) = self.presence.by_node.get_mut(&node) {
             presence.last_seen = Some(wall);
+            if presence.connection.is_none() {
+                self.plan_lapse(node);
+            }
         }
     }
 

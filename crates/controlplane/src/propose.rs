@@ -44,6 +44,9 @@ impl Controller {
         if is_tick {
             time::tick(&mut draft);
             posture::tick(&mut draft, &self.reports);
+            for event in self.lapses_due(wall) {
+                draft.record(event.into());
+            }
         }
         dispatch(&mut draft, self, command)?;
         sources::settle(&mut draft, self);

@@ -26,6 +26,7 @@ impl Controller {
             pace,
             began_at: _,
             reports,
+            silence,
         } = self;
         let nodes = state.nodes.len();
         let mut tables = vec![
@@ -33,6 +34,7 @@ impl Controller {
             TableSize::new("nodes heard of", presence.len(), nodes),
             TableSize::new("nodes that made entries of the log", pace.len(), nodes),
         ];
+        tables.push(TableSize::new("nodes that may lapse", silence.len(), nodes));
         tables.extend(reports.tables(nodes));
         tables.extend(receipts.tables());
         tables.extend(state.tables());

@@ -5,6 +5,7 @@ mod conditions;
 mod devices;
 mod enrolment;
 mod keys;
+mod lapse;
 mod locks;
 mod log;
 mod people_by_clock;

@@ -228,6 +228,12 @@ fn denied(policy: &Policy, compiled: &Compiled, from: &Member, to: &Member, serv
             );
         }
     }
+    if let Some(away) = [from, to].into_iter().find(|member| member.facts.is_lapsed) {
+        let name = &away.name;
+        return format!(
+            "{name} has been silent for longer than the lease: it is closed until it connects again"
+        );
+    }
     if let Some(locked) = locked(from, to) {
         return locked;
     }

@@ -21,6 +21,8 @@ pub struct Facts {
     pub source: Option<IpAddr>,
     /// That an administrator locked it, if one did.
     pub isolation: Option<Isolation>,
+    /// That nothing was heard of it for longer than the lease: no rule joins it to anyone.
+    pub is_lapsed: bool,
 }
 
 /// A member that is locked: it stays one, with its key and addresses, and no rule joins it to anyone but those kept.

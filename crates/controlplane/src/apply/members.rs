@@ -26,7 +26,9 @@ impl State {
         let perimeter = self.perimeter_mut(name)?;
         let host = address::host_number(perimeter.v6, &perimeter.v4, addresses);
         let host = host.ok_or(Misfit::Impossible("the addresses are not of the perimeter"))?;
-        match perimeter.seats.get(&member) {
+        let held = perimeter.seats.get(&member);
+        let is_lapsed = held.is_some_and(|seat| seat.is_lapsed);
+        match held {
             Some(seat) => ensure(seat.host == host, "the member has other addresses")?,
             None => ensure(perimeter.hosts.take(host), "the addresses are held")?,
         }
@@ -34,6 +36,7 @@ impl State {
             host,
             standing: Standing::Member,
             key,
+            is_lapsed,
         };
         perimeter.seats.insert(member, seat);
         Ok(())

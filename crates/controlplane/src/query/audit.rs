@@ -110,6 +110,7 @@ fn sentence(event: &Event) -> String {
         } => format!("refused {method} for {subject}: {reason}"),
         Event::People(event) => event.sentence(),
         Event::Access(event) => event.sentence(),
+        Event::Lapse(event) => event.sentence(),
         Event::Locks(event) => event.sentence(),
         Event::Posture(event) => event.sentence(),
     }

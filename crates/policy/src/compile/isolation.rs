@@ -1,6 +1,6 @@
-//! Members that are locked: no rule joins them to anyone but those they keep.
+//! Members that are locked or have lapsed: no rule joins them to anyone but those that a lock keeps.
 //!
-//! **Invariant:** whoever is locked is at no end of an ordinary rule, and kept by nobody. What is left between them and
+//! **Invariant:** whoever is locked or has lapsed is at no end of an ordinary rule, and kept by nobody. What is left between them and
 //! those they keep are rules of their own, with the number of the rule they are a part of.
 
 use std::borrow::Cow;
@@ -13,7 +13,7 @@ use crate::peer_set::PeerSet;
 use crate::policy::Member;
 use crate::rule::{Direction, Rule};
 
-/// Who is locked.
+/// Who is locked or has lapsed.
 #[derive(Debug, Default)]
 pub(crate) struct Isolated<'a> {
     all: BTreeSet<NodeId>,
@@ -31,11 +31,14 @@ impl<'a> Isolated<'a> {
     pub(crate) fn among(members: &'a [Member]) -> Self {
         let mut isolated = Self::default();
         for member in members {
-            let Some(isolation) = &member.facts.isolation else {
-                continue;
-            };
-            isolated.all.insert(member.id);
-            if !isolation.keep.is_empty() {
+            let facts = &member.facts;
+            if facts.isolation.is_some() || facts.is_lapsed {
+                isolated.all.insert(member.id);
+            }
+            if let Some(isolation) = &facts.isolation
+                && !isolation.keep.is_empty()
+                && !facts.is_lapsed
+            {
                 let alike = isolated.by_keep.entry(&isolation.keep).or_default();
                 alike.insert(member.id);
             }

@@ -51,6 +51,7 @@ pub(crate) struct NodeModel {
     pub(crate) source: Option<&'static str>,
     /// Whom it keeps, if it is locked.
     pub(crate) keeps: Option<BTreeSet<usize>>,
+    pub(crate) has_lapsed: bool,
 }
 
 /// Who is logged in, in milliseconds from [`NOW`].
@@ -116,6 +117,8 @@ impl Model {
             && self.is_in(from, rule.from, wall)
             && self.is_in(to, rule.to, wall)
             && rule.require.is_met(&self.nodes[from], wall)
+            && !self.nodes[from].has_lapsed
+            && !self.nodes[to].has_lapsed
             && match (&self.nodes[from].keeps, &self.nodes[to].keeps) {
                 (None, None) => true,
                 (Some(keeps), None) => keeps.contains(&to),
@@ -266,6 +269,7 @@ impl NodeModel {
             isolation: self.keeps.as_ref().map(|keeps| Isolation {
                 keep: keeps.iter().map(|kept| id(*kept)).collect(),
             }),
+            is_lapsed: self.has_lapsed,
         }
     }
 }
@@ -351,8 +355,9 @@ prop_compose! {
         passes in prop::collection::btree_set(0..2_u8, 0..3),
         source in prop::option::of(prop::sample::select(&["10.1.2.3", "::ffff:10.1.200.1", "2001:db8::7", "10.2.0.1", "::10.1.2.3"][..])),
         keeps in prop::option::weighted(0.3, prop::collection::btree_set(0..5_usize, 0..3)),
+        has_lapsed in prop::bool::weighted(0.1),
     ) -> NodeModel {
-        NodeModel { labels, user, passes, source, keeps }
+        NodeModel { labels, user, passes, source, keeps, has_lapsed }
     }
 }
 

@@ -25,6 +25,7 @@ fn mesh(proved_ago: Option<u64>, checks: &[&str]) -> Vec<Member> {
         posture: checks.iter().map(|check| Name::parse(check).unwrap()).collect(),
         source: Some("10.2.0.9".parse().unwrap()),
         isolation: None,
+        is_lapsed: false,
     };
     mesh
 }

@@ -17,6 +17,7 @@ mod identity;
 mod isolation;
 mod joining;
 mod lanes;
+mod lapse;
 mod locks;
 mod memory;
 mod node;

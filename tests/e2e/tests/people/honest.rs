@@ -2,33 +2,34 @@
 
 use std::time::Duration;
 
+use ringfence_e2e::{ISSUER, MFA, Office, SECRET, Script};
 use ringfence_lab::{Reach, wait_until};
 
-use crate::office::{ISSUER, MFA, Office, SECRET, SOON, Script};
+use crate::SOON;
 
 #[test]
 fn a_person_logs_in_steps_up_and_logs_out() {
-    let office = Office::open("people-login", Script::Honest);
-    assert_eq!(office.whoami(), None);
+    let office = Office::open("people-login", Script::Honest).unwrap();
+    assert_eq!(office.whoami().unwrap(), None);
 
-    let plain = office.log_in(&[], None);
+    let plain = office.log_in(&[], None).unwrap();
     assert_eq!(plain["name"], "ada@example.com");
     assert_eq!(plain["email"], "ada@example.com");
     assert_eq!(plain["groups"], serde_json::json!(["dba", "staff"]));
     assert_eq!(plain["mfa_at_ms"], serde_json::Value::Null);
-    assert_eq!(office.whoami(), Some(plain));
+    assert_eq!(office.whoami().unwrap(), Some(plain));
 
-    let stepped_up = office.log_in(&["--mfa"], Some("123456"));
+    let stepped_up = office.log_in(&["--mfa"], Some("123456")).unwrap();
     assert!(stepped_up["mfa_at_ms"].is_u64(), "{stepped_up}");
-    assert_eq!(office.whoami(), Some(stepped_up));
+    assert_eq!(office.whoami().unwrap(), Some(stepped_up));
 
-    office.ringfence(&["logout"]).text().unwrap();
-    assert_eq!(office.whoami(), None);
+    office.ringfence(&["logout"]).unwrap().text().unwrap();
+    assert_eq!(office.whoami().unwrap(), None);
 }
 
 #[test]
 fn a_login_opens_what_the_persons_groups_may_reach_and_a_logout_closes_it() {
-    let mut office = Office::open("people-reach", Script::Honest);
+    let mut office = Office::open("people-reach", Script::Honest).unwrap();
     let db = office.mesh.node("db", &["role=db"]).unwrap();
     office.mesh.apply_and_wait(LEDGER).unwrap();
     let [data, console] = [5432, 22].map(|port| db.overlay("ledger").unwrap().v4(port));
@@ -38,14 +39,14 @@ fn a_login_opens_what_the_persons_groups_may_reach_and_a_logout_closes_it() {
     };
     assert!(!reaches(&office, data), "nobody is logged in");
 
-    office.log_in(&[], None);
+    office.log_in(&[], None).unwrap();
     wait_until(SOON, "the database to be reached", || reaches(&office, data)).unwrap();
     assert!(!reaches(&office, console), "that takes a second factor");
 
-    office.log_in(&["--mfa"], Some("123456"));
+    office.log_in(&["--mfa"], Some("123456")).unwrap();
     wait_until(SOON, "the console to be reached", || reaches(&office, console)).unwrap();
 
-    office.ringfence(&["logout"]).text().unwrap();
+    office.ringfence(&["logout"]).unwrap().text().unwrap();
     wait_until(SOON, "both to be closed", || {
         !reaches(&office, data) && !reaches(&office, console)
     })
@@ -54,73 +55,77 @@ fn a_login_opens_what_the_persons_groups_may_reach_and_a_logout_closes_it() {
 
 #[test]
 fn a_person_logs_in_with_a_browser_on_another_device() {
-    let office = Office::open("people-device", Script::Honest);
+    let office = Office::open("people-device", Script::Honest).unwrap();
 
-    let login = office.begin(&["--device"]);
+    let login = office.begin(&["--device"]).unwrap();
     let code = login.code.clone().unwrap();
-    let page = office.browse(&["device", &login.url, &code, "ada", "lovelace"]);
-    let session = login.session();
+    let page = office
+        .browse(&["device", &login.url, &code, "ada", "lovelace"])
+        .unwrap();
+    let session = login.session().unwrap();
 
     assert_eq!(session["name"], "ada@example.com", "{page}");
-    assert_eq!(office.whoami(), Some(session));
+    assert_eq!(office.whoami().unwrap(), Some(session));
 }
 
 #[test]
 fn signing_out_at_the_provider_ends_the_session_here() {
-    let office = Office::open("people-logout", Script::Honest);
-    office.log_in(&[], None);
+    let office = Office::open("people-logout", Script::Honest).unwrap();
+    office.log_in(&[], None).unwrap();
 
-    let page = office.browse(&["logout", &format!("{ISSUER}/session/end")]);
+    let page = office
+        .browse(&["logout", &format!("{ISSUER}/session/end")])
+        .unwrap();
 
-    let ended = wait_until(SOON, "the session to end", || office.whoami().is_none());
+    let ended = wait_until(SOON, "the session to end", || office.whoami().unwrap().is_none());
     assert!(
         ended.is_ok(),
         "{page}\n{}\n{}",
         office.provider_log(),
         office.mesh.controller().log()
     );
-    let audit = office.administer(&["audit"]);
+    let audit = office.administer(&["audit"]).unwrap();
     assert!(audit.contains("session.end"), "{audit}");
 }
 
 #[test]
 fn a_login_after_the_provider_turned_its_keys_is_as_good() {
-    let office = Office::open("people-keys", Script::Honest);
-    office.log_in(&[], None);
+    let office = Office::open("people-keys", Script::Honest).unwrap();
+    office.log_in(&[], None).unwrap();
 
-    office.control("turn-keys");
-    office.ringfence(&["logout"]).text().unwrap();
-    let again = office.log_in(&[], None);
+    office.control("turn-keys").unwrap();
+    office.ringfence(&["logout"]).unwrap().text().unwrap();
+    let again = office.log_in(&[], None).unwrap();
 
-    assert_eq!(office.whoami(), Some(again));
+    assert_eq!(office.whoami().unwrap(), Some(again));
     let log = office.mesh.controller().log();
     assert!(log.contains("asked for newer keys"), "{log}");
 }
 
 #[test]
 fn a_step_up_without_a_second_factor_is_none() {
-    let office = Office::open("people-factor", Script::Honest);
-    office.administer(&["provider", "rm", "corp"]);
+    let office = Office::open("people-factor", Script::Honest).unwrap();
+    office.administer(&["provider", "rm", "corp"]).unwrap();
     // The class that counts here is one that the provider does not know.
     let strict = ["--allow-private-address", "--mfa-acr", "urn:example:unknown"];
-    let add = office.add_provider("strict", &strict);
+    let add = office.add_provider("strict", &strict).unwrap();
     add.text().unwrap();
 
-    let login = office.begin(&["--no-browser", "--mfa"]);
-    office.browse(&["login", &login.url, "ada", "lovelace"]);
-    let refusal = login.refusal();
+    let login = office.begin(&["--no-browser", "--mfa"]).unwrap();
+    office.browse(&["login", &login.url, "ada", "lovelace"]).unwrap();
+    let refusal = login.refusal().unwrap();
 
     assert!(refusal.contains("second factor"), "{refusal}");
-    assert_eq!(office.whoami(), None);
+    assert_eq!(office.whoami().unwrap(), None);
 }
 
 #[test]
 fn an_unverified_address_names_nobody() {
-    let office = Office::open("people-address", Script::Honest);
+    let office = Office::open("people-address", Script::Honest).unwrap();
 
-    let login = office.begin(&["--no-browser"]);
-    office.browse(&["login", &login.url, "eve", "moriarty"]);
-    let session = login.session();
+    let login = office.begin(&["--no-browser"]).unwrap();
+    office.browse(&["login", &login.url, "eve", "moriarty"]).unwrap();
+    let session = login.session().unwrap();
 
     assert_eq!(session["email"], serde_json::Value::Null);
     assert_eq!(session["name"], "eve");
@@ -128,11 +133,15 @@ fn an_unverified_address_names_nobody() {
 
 #[test]
 fn a_provider_at_a_private_address_takes_an_administrators_word() {
-    let office = Office::open("people-private", Script::Honest);
-    office.administer(&["provider", "rm", "corp"]);
-    office.add_provider("careless", &[]).text().unwrap();
+    let office = Office::open("people-private", Script::Honest).unwrap();
+    office.administer(&["provider", "rm", "corp"]).unwrap();
+    office.add_provider("careless", &[]).unwrap().text().unwrap();
 
-    let refused = office.ringfence(&["login", "--no-browser"]).run().unwrap();
+    let refused = office
+        .ringfence(&["login", "--no-browser"])
+        .unwrap()
+        .run()
+        .unwrap();
 
     assert!(!refused.status.success());
     assert!(
@@ -144,10 +153,10 @@ fn a_provider_at_a_private_address_takes_an_administrators_word() {
 
 #[test]
 fn the_client_secret_is_in_its_own_file_alone() {
-    let office = Office::open("people-secret", Script::Honest);
-    office.log_in(&["--mfa"], Some("123456"));
+    let office = Office::open("people-secret", Script::Honest).unwrap();
+    office.log_in(&["--mfa"], Some("123456")).unwrap();
 
-    let listed = office.administer(&["provider", "ls", "--json"]);
+    let listed = office.administer(&["provider", "ls", "--json"]).unwrap();
     assert!(listed.contains(MFA) && !listed.contains(SECRET), "{listed}");
     for (path, log) in office.mesh.logs() {
         assert!(!log.contains(SECRET), "{}", path.display());
@@ -164,9 +173,13 @@ fn the_client_secret_is_in_its_own_file_alone() {
         }
     }
     assert_eq!(holders, ["corp.secret"]);
-    office.administer(&["provider", "rm", "corp"]);
+    office.administer(&["provider", "rm", "corp"]).unwrap();
     assert!(!office.mesh.data_dir().join("providers/corp.secret").exists());
-    assert_eq!(office.whoami(), None, "nobody vouches for the person any more");
+    assert_eq!(
+        office.whoami().unwrap(),
+        None,
+        "nobody vouches for the person any more"
+    );
 }
 
 /// Database administrators reach the database, and its console with a second factor.

@@ -4,5 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod honest;
-mod office;
 mod rogue;
+
+/// How long anything here may take.
+const SOON: std::time::Duration = std::time::Duration::from_secs(30);

@@ -1,15 +1,16 @@
 //! Tokens that prove nothing, signed with real keys by an issuer that an administrator was talked into.
 
+use ringfence_e2e::{Office, Script};
 use ringfence_lab::wait_until;
 
-use crate::office::{Office, SOON, Script};
+use crate::SOON;
 
 #[test]
 fn tokens_that_prove_nothing_log_nobody_in() {
-    let office = Office::open("people-rogue", Script::Rogue);
+    let office = Office::open("people-rogue", Script::Rogue).unwrap();
     // The machinery is sound: an honest token from the same issuer is a login.
     assert!(visit(&office, "none").is_ok());
-    office.ringfence(&["logout"]).text().unwrap();
+    office.ringfence(&["logout"]).unwrap().text().unwrap();
 
     let faults = [
         ("wrong-audience", "audience"),
@@ -34,19 +35,19 @@ fn tokens_that_prove_nothing_log_nobody_in() {
             .err()
             .unwrap_or_else(|| panic!("{fault} logged somebody in"));
         assert!(refusal.contains(why), "{fault}: {refusal}");
-        assert_eq!(office.whoami(), None, "{fault}");
+        assert_eq!(office.whoami().unwrap(), None, "{fault}");
     }
-    let audit = office.administer(&["audit"]);
+    let audit = office.administer(&["audit"]).unwrap();
     assert!(audit.contains("session.start"), "{audit}");
 }
 
 #[test]
 fn a_key_that_was_turned_is_found_and_nobody_can_make_us_look_too_often() {
-    let office = Office::open("people-rogue-keys", Script::Rogue);
+    let office = Office::open("people-rogue-keys", Script::Rogue).unwrap();
     assert!(visit(&office, "none").is_ok());
 
     for _ in 0..6 {
-        office.control("turn-keys");
+        office.control("turn-keys").unwrap();
         let _ = visit(&office, "none");
     }
 
@@ -61,7 +62,7 @@ fn a_key_that_was_turned_is_found_and_nobody_can_make_us_look_too_often() {
         .windows(2)
         .map(|pair| (pair[1] - pair[0]).rem_euclid(86_400.0));
     assert!(pauses.all(|pause| pause > 9.9), "{asked:?}");
-    office.control("turn-keys");
+    office.control("turn-keys").unwrap();
     wait_until(SOON, "the key to be found when it is time", || {
         visit(&office, "none").is_ok()
     })
@@ -70,28 +71,28 @@ fn a_key_that_was_turned_is_found_and_nobody_can_make_us_look_too_often() {
 
 #[test]
 fn an_answer_to_another_login_is_not_taken() {
-    let office = Office::open("people-rogue-state", Script::Rogue);
-    office.control("be/foreign-state");
-    let login = office.begin(&["--no-browser"]);
+    let office = Office::open("people-rogue-state", Script::Rogue).unwrap();
+    office.control("be/foreign-state").unwrap();
+    let login = office.begin(&["--no-browser"]).unwrap();
 
     let page = follow(&office, &login.url);
     assert!(page.contains("not the answer"), "{page}");
     // It still waits for its own, and takes it.
-    office.control("be/none");
+    office.control("be/none").unwrap();
     follow(&office, &login.url);
 
-    assert_eq!(login.session()["name"], "mallory@example.com");
+    assert_eq!(login.session().unwrap()["name"], "mallory@example.com");
 }
 
 /// One login at an issuer that makes this fault: why it is refused, if it is.
 fn visit(office: &Office, fault: &str) -> Result<serde_json::Value, String> {
-    office.control(&format!("be/{fault}"));
-    let login = office.begin(&["--no-browser"]);
+    office.control(&format!("be/{fault}")).unwrap();
+    let login = office.begin(&["--no-browser"]).unwrap();
     let page = follow(office, &login.url);
     if page.contains("You are logged in") {
-        Ok(login.session())
+        Ok(login.session().unwrap())
     } else {
-        Err(login.refusal())
+        Err(login.refusal().unwrap())
     }
 }
 
