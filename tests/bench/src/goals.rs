@@ -4,6 +4,7 @@ use crate::aead::PACKET_BYTES;
 use crate::contender::Kind;
 use crate::full::FullReading;
 use crate::metric::{Better, Metric, Unit};
+use crate::revoke::{Summary, summaries};
 use crate::rough::Fault;
 use crate::run::Run;
 
@@ -82,6 +83,11 @@ pub(crate) fn goals(run: &Run) -> Vec<Goal> {
     goals.push(full(run, "TCP, 1 stream, →", |reading| reading.gigabits));
     goals.push(full(run, "64-byte datagrams", |reading| reading.datagrams));
     goals.extend(Fault::ALL.map(|fault| under(run, fault)));
+    goals.extend(
+        summaries(&run.revocations)
+            .iter()
+            .map(|summary| Some(revoked(summary))),
+    );
     goals.into_iter().flatten().collect()
 }
 
@@ -177,6 +183,24 @@ fn under(run: &Run, fault: Fault) -> Option<Goal> {
         better: Better::More,
     })
 }
+
+/// How soon access that is used ends once it is taken away.
+fn revoked(summary: &Summary) -> Goal {
+    let [_, p99, _] = summary.cut_ms;
+    Goal {
+        what: format!(
+            "{} while {} nodes are connected: the connection is cut within {CUT_MS:.0} ms (p99 of {})",
+            summary.way, summary.connected, summary.count
+        ),
+        measured: format!("{p99:.0} ms"),
+        ratio: p99 / CUT_MS,
+        bound: 1.0,
+        better: Better::Less,
+    }
+}
+
+/// A blink of an eye.
+const CUT_MS: f64 = 250.0;
 
 const TCP: [Metric; 4] = [
     Metric::TcpOneForward,

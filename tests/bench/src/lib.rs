@@ -20,6 +20,7 @@ mod measure;
 mod metric;
 pub mod page;
 mod peers;
+pub mod revoke;
 pub mod rough;
 mod run;
 pub mod scale;

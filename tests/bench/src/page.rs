@@ -10,6 +10,7 @@ use crate::metric::{Better, Metric};
 use crate::rough::{Fault, ROUND_TRIP_MS, STREAM_MEGABITS_MAX, STREAMS};
 use crate::run::{Entry, Run};
 
+mod revoke;
 mod scale;
 
 /// The whole page.
@@ -33,6 +34,7 @@ pub fn page(run: &Run) -> String {
     push_filter(&mut text, &run.filter);
     push_full(&mut text, run);
     scale::push(&mut text, &run.scale);
+    revoke::push(&mut text, &run.revocations);
     push_rough(&mut text, run);
     text.push_str(METHOD);
     push_failures(&mut text, run);

@@ -10,6 +10,7 @@ use crate::filter::FilterSpeed;
 use crate::full::FullReading;
 use crate::machine::Machine;
 use crate::metric::Metric;
+use crate::revoke::Revocation;
 use crate::rough::RoughReading;
 use crate::scale::Scale;
 use crate::summary::Spread;
@@ -50,6 +51,9 @@ pub struct Run {
     /// Idle nodes with one peer or perimeter, and with very many.
     #[serde(default)]
     pub scale: Scale,
+    /// Access taken away while it is used.
+    #[serde(default)]
+    pub revocations: Vec<Revocation>,
     /// TCP over a network with faults, ours and plain.
     #[serde(default)]
     pub rough: Vec<RoughReading>,

@@ -70,6 +70,7 @@ pub fn carry_out(plan: &Plan, say: impl Fn(&str)) -> Result<Run> {
         filter: Vec::new(),
         full: Vec::new(),
         scale: Scale::default(),
+        revocations: Vec::new(),
         rough: Vec::new(),
     };
     for round in 1..=plan.rounds {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use ringfence_bench::filter::FilterSpeed;
+use ringfence_bench::revoke::{Revocation, Way};
 use ringfence_bench::rough::{Fault, RoughReading};
 use ringfence_bench::scale::{IdleReading, Scale};
 use ringfence_bench::{Entry, Kind, Machine, Metric, Reading, Run, chart, page};
@@ -207,6 +208,32 @@ fn a_run_on_a_busy_machine_says_so() {
     assert!(page::page(&run).contains("do not rely on"));
 }
 
+#[test]
+fn the_page_says_how_long_revoked_access_lived_on_and_whether_that_is_short_enough() {
+    let cut = |way, cut_ms| Revocation {
+        way,
+        connected: 50,
+        told: 50,
+        cut_ms,
+        enforced_ms: 30.0,
+    };
+    let mut run = run();
+    assert!(!page::page(&run).contains("## Access taken away"));
+    run.revocations = vec![cut(Way::Policy, 40.0), cut(Way::Quarantine, 251.0)];
+
+    let text = page::page(&run);
+
+    assert!(
+        line(
+            &text,
+            "| a rule leaves the policy | 1 | 50 | 50 | 40 | 40 | 40 | 30 |"
+        )
+        .ends_with("30 |")
+    );
+    assert!(line(&text, "| a rule leaves the policy while").ends_with("| 40 ms | 0.16 | met |"));
+    assert!(line(&text, "| a node is quarantined while").contains("**not met**"));
+}
+
 /// Two rounds and a half; gotatun's figures are short of some, nebula is absent.
 fn run() -> Run {
     let tcp = Metric::TcpOneForward;
@@ -248,6 +275,7 @@ fn run() -> Run {
         filter: Vec::new(),
         full: Vec::new(),
         scale: Scale::default(),
+        revocations: Vec::new(),
         rough: Vec::new(),
     }
 }

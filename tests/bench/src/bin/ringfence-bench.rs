@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use clap::Parser;
 use ringfence_bench::rough::{self, Fault};
 use ringfence_bench::{
-    Kind, Measurement, Plan, Run, Seconds, aead, carry_out, chart, filter, full, page, scale,
+    Kind, Measurement, Plan, Run, Seconds, aead, carry_out, chart, filter, full, page, revoke, scale,
 };
 
 /// Measures Ringfence side by side with other tunnels, in network namespaces of its own. Needs root.
@@ -48,12 +48,15 @@ struct Arguments {
     /// Measure again, into that file, only what very many peers and perimeters cost an idle node.
     #[arg(long, conflicts_with_all = ["page", "full", "measure"])]
     scale: bool,
+    /// Measure again, into that file, only how long access that is taken away lives on.
+    #[arg(long, conflicts_with_all = ["page", "full", "scale", "measure"])]
+    revoke: bool,
 }
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let stored = arguments.out.join("performance.json");
-    let run = if arguments.page || arguments.full || arguments.scale {
+    let run = if arguments.page || arguments.full || arguments.scale || arguments.revoke {
         let text = fs::read_to_string(&stored).with_context(|| stored.display().to_string())?;
         let mut run: Run = serde_json::from_str(&text)?;
         if arguments.full {
@@ -62,6 +65,10 @@ fn main() -> Result<()> {
         }
         if arguments.scale {
             measure_scale(&mut run)?;
+            store(&run, &stored)?;
+        }
+        if arguments.revoke {
+            measure_revocations(&mut run)?;
             store(&run, &stored)?;
         }
         run
@@ -93,6 +100,9 @@ fn measure_rest(run: &mut Run) -> Result<()> {
     if let Err(error) = measure_scale(run) {
         run.failures.push(format!("{SCALE}: {error}"));
     }
+    if let Err(error) = measure_revocations(run) {
+        run.failures.push(format!("{REVOKE}: {error}"));
+    }
     say("TCP over a network with faults");
     match rough::readings(&Fault::ALL, run.rounds, Seconds { iperf: run.seconds }) {
         Ok(readings) => run.rough = readings,
@@ -114,6 +124,13 @@ fn measure_scale(run: &mut Run) -> Result<()> {
     say(SCALE);
     run.scale = scale::readings(&PEERS, &PERIMETERS, say)?;
     run.failures.retain(|failure| !failure.starts_with(SCALE));
+    Ok(())
+}
+
+fn measure_revocations(run: &mut Run) -> Result<()> {
+    say(REVOKE);
+    run.revocations = revoke::readings(CONNECTED, REVOKED_TIMES, say)?;
+    run.failures.retain(|failure| !failure.starts_with(REVOKE));
     Ok(())
 }
 
@@ -184,6 +201,10 @@ fn say(what: &str) {
 }
 
 const FULL: &str = "very many rules and flows";
+const REVOKE: &str = "access taken away";
+/// Nodes that are connected meanwhile.
+const CONNECTED: u32 = 50;
+const REVOKED_TIMES: u32 = 100;
 const SCALE: &str = "very many peers and perimeters";
 /// Peers of a node that are measured: one, and as many as the goals speak of.
 const PEERS: [u32; 3] = [1, 1_000, 10_000];
