@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ringfence_model::sabotage::{Safeguard, is_off};
 use ringfence_model::{Name, NodeId, UnixMillis};
 use serde::{Deserialize, Serialize};
 
@@ -167,7 +168,7 @@ impl Controller {
         for node in self.silence.due(wall) {
             for (perimeter, due) in self.dues_of(node) {
                 match due {
-                    Due::Lapse(at) if at <= wall => lapsed.entry(perimeter).or_default().push(node),
+                    Due::Lapse(at) if at <= wall && !is_off(Safeguard::Lapse) => lapsed.entry(perimeter).or_default().push(node),
                     Due::Lapse(_) => {}
                     Due::Return => returned.entry(perimeter).or_default().push(node),
                 }

@@ -34,6 +34,8 @@ pub enum Safeguard {
     IcmpQuotes,
     /// A key has one owner.
     KeyOwnership,
+    /// Who is silent for longer than its lease is nobody's peer.
+    Lapse,
     /// A segment closes when its lease ends.
     Lease,
     /// A netmap older than the one in force is refused.
@@ -66,7 +68,7 @@ pub enum Safeguard {
 
 impl Safeguard {
     /// Every one.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::AcknowledgementOrder,
         Self::Allowlist,
         Self::DestinationCheck,
@@ -81,6 +83,7 @@ impl Safeguard {
         Self::IngressRules,
         Self::IcmpQuotes,
         Self::KeyOwnership,
+        Self::Lapse,
         Self::Lease,
         Self::Monotony,
         Self::NetmapOwner,

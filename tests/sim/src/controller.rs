@@ -32,6 +32,8 @@ pub(crate) struct Host {
     pub wall_offset_ms: i64,
     /// Requests answered with success: each is in the log once, for ever.
     pub acknowledged: BTreeSet<String>,
+    /// When a node's connection ended last.
+    pub heard: BTreeMap<NodeId, Duration>,
     /// The oracle's reading of the log up to each length.
     pub(crate) specs: BTreeMap<usize, Rc<Spec>>,
     /// What the last restore was made from.
@@ -47,6 +49,8 @@ pub(crate) struct Core {
     pub controller: Controller,
     /// By connection.
     pub(crate) sessions: BTreeMap<u64, Seat>,
+    /// When it started.
+    pub(crate) began: Duration,
     timer: Option<Duration>,
 }
 
@@ -125,7 +129,7 @@ impl World {
         if self.controller.core.is_some() {
             return Ok(());
         }
-        let controller = self.controller.log.load()?;
+        let mut controller = self.controller.log.load()?;
         self.controller.boot += 1;
         if let Some((change, effect)) = self.controller.in_doubt.take()
             && controller.revision() == change.revision
@@ -134,9 +138,11 @@ impl World {
         }
         self.check_log()?;
         self.say(format!("controller starts at {}", controller.revision()));
+        controller.begin(self.wall());
         self.controller.core = Some(Core {
             controller,
             sessions: BTreeMap::new(),
+            began: self.now,
             timer: None,
         });
         if !self.end_what_is_due()? {
@@ -300,6 +306,7 @@ impl World {
         core.timer = None;
         // If the log is full, it is tried again.
         self.end_what_is_due()?;
+        self.check_silence()?;
         let links: Vec<u64> = self
             .controller
             .core

@@ -68,6 +68,7 @@ mod faults;
 mod files;
 mod flood;
 mod inspect;
+mod lapse;
 mod link;
 mod liveness;
 mod machine;

@@ -26,6 +26,7 @@ impl World {
                 spec.perimeters.insert(name, perimeter);
             }
             Effect::Remove(name) => {
+                spec.lapsed.retain(|(lapsed, _)| *lapsed != name);
                 spec.perimeters.remove(&name);
             }
             Effect::Label(node, set, remove) => {
@@ -59,6 +60,7 @@ impl World {
                 .any(|(seat, members)| seat == name && members.contains(&node))
         };
         spec.keys.retain(|(name, node), _| seated(name, *node));
+        self.read_lapses(&mut spec, change)?;
         spec.addresses = self.addresses(controller, &spec)?;
         self.current = Rc::new(spec);
         self.controller

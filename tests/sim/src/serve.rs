@@ -194,7 +194,9 @@ impl World {
         if let Some(core) = self.controller.core.as_mut()
             && let Some(seat) = core.sessions.remove(&link)
         {
-            core.controller.disconnected(seat.session.node(), link, wall);
+            let node = seat.session.node();
+            core.controller.disconnected(node, link, wall);
+            self.controller.heard.insert(node, self.now);
         }
     }
 

@@ -18,6 +18,8 @@ pub(crate) struct Spec {
     pub keys: BTreeMap<(Name, NodeId), PublicKey>,
     /// Addresses, as the controller gave them out.
     pub addresses: BTreeMap<(Name, NodeId), OverlayAddresses>,
+    /// Who has been silent for longer than the lease, and is not back.
+    pub lapsed: BTreeSet<(Name, NodeId)>,
 }
 
 /// One perimeter's policy.
@@ -79,6 +81,7 @@ impl Spec {
             .iter()
             .filter(|rule| rule.expires_s.is_none_or(|at| wall_ms < at * 1000));
         opening.from != opening.to
+            && self.are_heard_of(perimeter, opening.from, opening.to)
             && live
                 .filter(|rule| {
                     self.is_in(policy, rule.from, opening.from) && self.is_in(policy, rule.to, opening.to)
@@ -102,7 +105,12 @@ impl Spec {
                     && self.is_in(policy, rule.to, to)
             })
         };
-        one != other && (joins(one, other) || joins(other, one))
+        one != other && self.are_heard_of(perimeter, one, other) && (joins(one, other) || joins(other, one))
+    }
+
+    fn are_heard_of(&self, perimeter: &Name, one: NodeId, other: NodeId) -> bool {
+        let mut both = [one, other].into_iter();
+        self.lapsed.is_empty() || both.all(|node| !self.lapsed.contains(&(perimeter.clone(), node)))
     }
 
     /// The nodes with a seat in a perimeter: those in any of its groups.
