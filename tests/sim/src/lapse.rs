@@ -9,6 +9,15 @@ use crate::spec::Spec;
 use crate::violation::Violation;
 use crate::world::World;
 
+/// What is known of a node that should be heard of.
+#[derive(Clone, Copy, Debug)]
+enum Silence {
+    /// No controller runs that could tell: a change was found on disk after a crash.
+    Unknown,
+    Connected,
+    For(Duration),
+}
+
 impl World {
     /// Takes down who lapsed and who returned by a change.
     ///
@@ -45,30 +54,31 @@ impl World {
     }
 
     fn check_lapse(&self, spec: &Spec, perimeter: &Name, node: NodeId) -> Result<(), Violation> {
-        // A change that was found on disk after a crash: who was connected before it is not known here.
-        let Some(silent) = self.silent_for(node) else {
-            return Ok(());
-        };
+        let silence = self.silence_of(node);
         let lease = spec
             .perimeters
             .get(perimeter)
             .map_or(0, |perimeter| perimeter.lease_s);
         let span = Duration::from_millis(self.oracle.clock_span_ms());
-        let is_over = silent.is_some_and(|silent| silent + span + ROUNDING >= Duration::from_secs(lease));
-        if is_over {
+        let may = match silence {
+            Silence::Unknown => true,
+            Silence::Connected => false,
+            Silence::For(silent) => silent + span + ROUNDING >= Duration::from_secs(lease),
+        };
+        if may {
             return Ok(());
         }
-        let what = format!("node {node} lapsed in {perimeter} after {silent:?}, its lease is {lease} s");
+        let what = format!("node {node} lapsed in {perimeter}: {silence:?}, its lease is {lease} s");
         Err(Violation::new("lapse", what))
     }
 
     fn check_return(&self, node: NodeId) -> Result<(), Violation> {
-        match self.silent_for(node) {
-            Some(Some(silent)) => Err(Violation::new(
+        match self.silence_of(node) {
+            Silence::For(silent) => Err(Violation::new(
                 "lapse",
                 format!("node {node} returned and is silent for {silent:?}"),
             )),
-            Some(None) | None => Ok(()),
+            Silence::Connected | Silence::Unknown => Ok(()),
         }
     }
 
@@ -79,7 +89,7 @@ impl World {
     pub(crate) fn check_silence(&self) -> Result<(), Violation> {
         let span = Duration::from_millis(self.oracle.clock_span_ms());
         for (name, node) in self.current.keys.keys() {
-            let Some(Some(silent)) = self.silent_for(*node) else {
+            let Silence::For(silent) = self.silence_of(*node) else {
                 continue;
             };
             let lease = self
@@ -96,15 +106,16 @@ impl World {
         Ok(())
     }
 
-    /// For how long a node has been silent, if it is not connected; `None` if no controller runs that could tell.
-    fn silent_for(&self, node: NodeId) -> Option<Option<Duration>> {
-        let core = self.controller.core.as_ref()?;
+    fn silence_of(&self, node: NodeId) -> Silence {
+        let Some(core) = self.controller.core.as_ref() else {
+            return Silence::Unknown;
+        };
         let mut sessions = core.sessions.values();
         if sessions.any(|seat| seat.session.node() == node) {
-            return Some(None);
+            return Silence::Connected;
         }
         let heard = self.controller.heard.get(&node).copied().unwrap_or_default();
-        Some(Some(self.now.saturating_sub(heard.max(core.began))))
+        Silence::For(self.now.saturating_sub(heard.max(core.began)))
     }
 }
 
