@@ -1,5 +1,6 @@
 //! The command line, as a type. Stable from 0.1 on.
 
+mod explain;
 mod identity;
 mod lock;
 mod people;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use ringfence_model::{Labels, Name, PublicKey, Selector};
 use ringfence_policy::Service;
 
+pub(crate) use self::explain::{ExplainArgs, as_if};
 pub(crate) use self::lock::{LockArgs, LockHow, QuarantineArgs, ReleaseArgs, UnlockArgs};
 pub(crate) use self::people::{SessionCommand, UserCommand};
 pub(crate) use self::posture::{FactArgs, PostureCommand, PostureTestArgs};
@@ -303,24 +305,6 @@ pub(crate) struct PeerAddArgs {
     /// When it goes by itself, as in 90d; never if not given
     #[arg(long, value_parser = duration)]
     pub expires: Option<Duration>,
-}
-
-/// `ringfence explain`
-#[derive(Args)]
-#[command(after_help = "Example:\n  ringfence explain --from node:web-1 --to node:db-1 --port tcp/5432")]
-pub(crate) struct ExplainArgs {
-    /// Who would open the conversation: node:NAME
-    #[arg(long, value_name = "node:A")]
-    pub from: String,
-    /// Towards whom: node:NAME
-    #[arg(long, value_name = "node:B")]
-    pub to: String,
-    /// What: tcp/5432, udp/53, icmp
-    #[arg(long, value_name = "PORT")]
-    pub port: Service,
-    /// Only in this perimeter
-    #[arg(long)]
-    pub perimeter: Option<Name>,
 }
 
 /// `ringfence audit`

@@ -19,7 +19,7 @@ mod token;
 
 pub use audit::{AuditActor, AuditEntry, AuditList, AuditVerification, BrokenEntry};
 pub use device::{AddPeerRequest, PeerConfig, PeerList, PeerView};
-pub use explain::{ExplainReport, ExplainRequest, Explained, VerifyReport, VerifyRequest, VerifyRow};
+pub use explain::{AsIf, ExplainReport, ExplainRequest, Explained, VerifyReport, VerifyRequest, VerifyRow};
 pub use flow::{FlowList, FlowView, MissingFlows};
 pub use lock::{LockList, LockReport, LockRequest, LockView};
 pub use node::{NodeList, NodeView, PatchNodeRequest};

@@ -168,7 +168,9 @@ impl Controller {
         for node in self.silence.due(wall) {
             for (perimeter, due) in self.dues_of(node) {
                 match due {
-                    Due::Lapse(at) if at <= wall && !is_off(Safeguard::Lapse) => lapsed.entry(perimeter).or_default().push(node),
+                    Due::Lapse(at) if at <= wall && !is_off(Safeguard::Lapse) => {
+                        lapsed.entry(perimeter).or_default().push(node);
+                    }
                     Due::Lapse(_) => {}
                     Due::Return => returned.entry(perimeter).or_default().push(node),
                 }

@@ -10,6 +10,7 @@ mod posture;
 mod receipt;
 mod report;
 mod requests;
+mod suppose;
 
 pub use audit::audit_entry;
 pub use device::{DeviceConfig, DevicePeer};

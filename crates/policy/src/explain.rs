@@ -107,7 +107,7 @@ pub fn explain(
     };
     let missing = match rule {
         // No rule is missing anything while a lock stands in the way.
-        None if from.id != to.id && locked(from, to).is_none() => {
+        None if from.id != to.id && locked(from, to).is_none() && away(from, to).is_none() => {
             let asked = Asked {
                 from: End::new(from.name.as_str(), &from.labels, &from.facts),
                 to: End::new(to.name.as_str(), &to.labels, &to.facts),
@@ -195,6 +195,11 @@ fn ending(
     format!(", until {}{by}{why}", moment(until))
 }
 
+/// Who of the two has lapsed.
+fn away<'a>(from: &'a Member, to: &'a Member) -> Option<&'a Member> {
+    [from, to].into_iter().find(|member| member.facts.is_lapsed)
+}
+
 /// That a lock is in the way, if one is.
 fn locked(from: &Member, to: &Member) -> Option<String> {
     let is_locked = |member: &&Member| member.facts.isolation.is_some();
@@ -228,7 +233,7 @@ fn denied(policy: &Policy, compiled: &Compiled, from: &Member, to: &Member, serv
             );
         }
     }
-    if let Some(away) = [from, to].into_iter().find(|member| member.facts.is_lapsed) {
+    if let Some(away) = away(from, to) {
         let name = &away.name;
         return format!(
             "{name} has been silent for longer than the lease: it is closed until it connects again"

@@ -2,9 +2,9 @@
 
 use ringfence_control::api::{ExplainReport, ExplainRequest, Verdict};
 
-use crate::args::ExplainArgs;
+use crate::args::{ExplainArgs, as_if};
 use crate::client::Client;
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::output::Output;
 
 pub(super) fn run(args: ExplainArgs, client: &Client, output: &mut Output) -> Result<(), Failure> {
@@ -13,6 +13,7 @@ pub(super) fn run(args: ExplainArgs, client: &Client, output: &mut Output) -> Re
         to: args.to,
         service: args.port,
         perimeter: args.perimeter,
+        as_if: as_if(args.as_if).map_err(|error| Failure::new(Exit::Usage, format!("--as-if {error}")))?,
     };
     let report: ExplainReport = client.post("/explain", &request)?;
     output.answer(&report, text);

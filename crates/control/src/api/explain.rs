@@ -1,6 +1,8 @@
 //! `/explain` and `/verify`: what policy says, and what the network does.
 
-use ringfence_model::{Name, Revision, RuleId, UnixMillis};
+use std::net::IpAddr;
+
+use ringfence_model::{Labels, Name, Revision, RuleId, UnixMillis};
 use ringfence_policy::Service;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +23,32 @@ pub struct ExplainRequest {
     /// In this perimeter; in every one if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub perimeter: Option<Name>,
+    /// As if this were known of `from`; what is not named counts as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub as_if: Option<AsIf>,
+}
+
+/// What is supposed of a member and the moment, to ask what policy would say then.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct AsIf {
+    /// The verified address of the person at it.
+    pub user: Option<String>,
+    /// Groups that they are in besides.
+    pub groups: Vec<String>,
+    /// How long ago they proved a second factor, in milliseconds.
+    pub mfa_ms: Option<u64>,
+    /// Posture checks that pass besides.
+    pub posture: Vec<Name>,
+    /// Where its control connection comes from.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub source: Option<IpAddr>,
+    /// Labels that it has besides, or in place of others.
+    #[cfg_attr(feature = "openapi", schema(value_type = std::collections::BTreeMap<String, String>))]
+    pub labels: Labels,
+    /// When it is.
+    pub time_ms: Option<UnixMillis>,
 }
 
 /// The answer to an [`ExplainRequest`].

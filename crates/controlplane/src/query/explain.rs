@@ -6,6 +6,7 @@ use ringfence_control::api;
 use ringfence_model::{Name, NodeId, UnixMillis};
 use ringfence_policy::{Explanation, Member, Verdict, explain};
 
+use super::suppose::suppose;
 use crate::Controller;
 
 /// Why a question has no answer.
@@ -30,7 +31,12 @@ impl Controller {
         request: &api::ExplainRequest,
         wall: UnixMillis,
     ) -> Result<api::ExplainReport, AskError> {
-        let from = self.ask_member(&request.from)?;
+        let mut from = self.ask_member(&request.from)?;
+        let supposed_wall = request.as_if.as_ref().and_then(|as_if| as_if.time_ms);
+        let wall = supposed_wall.unwrap_or(wall);
+        if let Some(as_if) = &request.as_if {
+            suppose(&mut from, as_if, wall);
+        }
         let to = self.ask_member(&request.to)?;
         let names = match &request.perimeter {
             Some(name) => BTreeSet::from([name.clone()]),
@@ -43,10 +49,12 @@ impl Controller {
                 return Err(AskError::NoPerimeter(name));
             };
             let policy = self.state().policy_in_force(perimeter);
+            let supposed = request.as_if.is_some().then_some(&from);
+            let compiled = self.compiled_as_if((&name, &policy), supposed, wall, compiled);
             let mut ends = [from.clone(), to.clone()];
             self.state().isolate(&name, &mut ends);
             let [from, to] = &ends;
-            let explanation = explain(&policy, compiled, (from, to), &request.service, wall);
+            let explanation = explain(&policy, &compiled, (from, to), &request.service, wall);
             perimeters.push(explained(name, explanation));
         }
         let allowed = perimeters

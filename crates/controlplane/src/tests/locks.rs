@@ -289,6 +289,7 @@ fn locks_come_back_from_the_log_and_are_said_in_explanations() {
             to: "db".into(),
             service: "tcp/5432".parse().unwrap(),
             perimeter: None,
+            as_if: None,
         };
         replayed.explain(&request, world.wall).unwrap()
     };

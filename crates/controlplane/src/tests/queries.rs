@@ -1,9 +1,10 @@
 //! What people ask.
 
 use ringfence_control::api;
+use ringfence_model::UnixMillis;
 
 use super::world::*;
-use crate::{AskError, audit_entry};
+use crate::{AskError, Command, LockCommand, LockTarget, PostureCommand, audit_entry};
 
 fn question(from: &str, to: &str, service: &str) -> api::ExplainRequest {
     api::ExplainRequest {
@@ -11,6 +12,7 @@ fn question(from: &str, to: &str, service: &str) -> api::ExplainRequest {
         to: to.into(),
         service: service.parse().unwrap(),
         perimeter: None,
+        as_if: None,
     }
 }
 
@@ -40,6 +42,96 @@ fn explain_names_the_rule_or_what_is_missing() {
         ask("nobody", "db", "icmp").unwrap_err(),
         AskError::Nobody("nobody".into())
     );
+}
+
+#[test]
+fn explain_answers_what_would_be_if_more_were_known_and_changes_nothing() {
+    let mut world = World::new();
+    let asks = "require = { mfa = \"1h\", posture = [\"healthy\"], source = [\"10.1.0.0/16\"] }\n";
+    let people = database("ledger").replace("{ nodes = \"role=app\" }", "{ users = \"group=dba\" }") + asks;
+    let check = "[[check]]\nname = \"healthy\"\nfirewall.active = true\n";
+    world
+        .admin(Command::Posture(PostureCommand::Apply { file: file(check) }))
+        .unwrap();
+    world.admin(apply(&people)).unwrap();
+    world.enroll("db", "role=db");
+    world.enroll("laptop", "role=laptop");
+    let ask = |as_if: Option<api::AsIf>| {
+        let question = api::ExplainRequest {
+            as_if,
+            ..question("laptop", "db", "tcp/5432")
+        };
+        let report = world.controller.explain(&question, world.wall).unwrap();
+        (report.verdict, report.perimeters[0].missing.join("\n"))
+    };
+    let person = api::AsIf {
+        groups: vec!["dba".into()],
+        ..api::AsIf::default()
+    };
+    let proved = api::AsIf {
+        mfa_ms: Some(60_000),
+        ..person.clone()
+    };
+    let everything = api::AsIf {
+        posture: vec![name("healthy")],
+        source: Some([10, 1, 2, 3].into()),
+        ..proved.clone()
+    };
+
+    assert!(ask(None).1.contains("nobody is logged in at laptop"));
+    assert!(ask(Some(person)).1.contains("log in again with a second factor"));
+    let (verdict, missing) = ask(Some(proved));
+    assert_eq!(verdict, api::Verdict::Deny);
+    assert!(missing.contains("posture check healthy does not pass") && !missing.contains("second factor"));
+    assert_eq!(ask(Some(everything.clone())).0, api::Verdict::Allow);
+    let two_hours_later = api::AsIf {
+        mfa_ms: Some(2 * 3_600_000),
+        ..everything
+    };
+    assert_eq!(ask(Some(two_hours_later)).0, api::Verdict::Deny);
+    assert_eq!(ask(None).0, api::Verdict::Deny, "nothing of it is true");
+}
+
+#[test]
+fn explain_supposes_labels_and_moments_and_no_lock_away() {
+    let mut world = World::new();
+    let in_time = database("ledger") + "expires = 2023-11-15T00:00:00Z\n";
+    world.admin(apply(&in_time)).unwrap();
+    let db = world.enroll("db", "role=db");
+    world.enroll("web", "role=web");
+    let ask = |world: &World, as_if: api::AsIf| {
+        let question = api::ExplainRequest {
+            as_if: Some(as_if),
+            ..question("web", "db", "tcp/5432")
+        };
+        world.controller.explain(&question, world.wall).unwrap()
+    };
+    let labelled = api::AsIf {
+        labels: labels("role=app"),
+        ..api::AsIf::default()
+    };
+
+    let allowed = ask(&world, labelled.clone());
+    let later = ask(
+        &world,
+        api::AsIf {
+            time_ms: Some(UnixMillis(1_700_100_000_000)),
+            ..labelled.clone()
+        },
+    );
+    let lock = LockCommand::Set {
+        target: LockTarget::Node { node: db },
+        keep: [].into(),
+        reason: "odd".into(),
+        ttl: None,
+    };
+    world.admin(Command::Locks(lock)).unwrap();
+    let locked = ask(&world, labelled);
+
+    assert_eq!(allowed.verdict, api::Verdict::Allow);
+    assert_eq!(later.verdict, api::Verdict::Deny, "the rule is over by then");
+    assert_eq!(locked.verdict, api::Verdict::Deny);
+    assert!(locked.perimeters[0].reason.contains("db is locked"), "{locked:?}");
 }
 
 #[test]

@@ -409,6 +409,7 @@ fn an_explanation_names_what_was_granted() {
         to: "db".into(),
         service: "tcp/22".parse().unwrap(),
         perimeter: None,
+        as_if: None,
     };
 
     let report = world.controller.explain(&asked, world.wall).unwrap();
