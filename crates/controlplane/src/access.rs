@@ -3,7 +3,8 @@
 use ringfence_model::{Name, NodeId};
 
 use crate::{
-    AccessCommand, Actor, ActorKind, Command, Controller, Node, PeopleCommand, PostureCommand, Refusal,
+    AccessCommand, Actor, ActorKind, Command, Controller, DirectoryCommand, Node, PeopleCommand,
+    PostureCommand, Refusal,
 };
 
 /// Why a certificate gives no access. It may be valid in every other way.
@@ -54,6 +55,23 @@ fn permits_people(actor: &Actor, command: &PeopleCommand) -> bool {
     }
 }
 
+/// A provider speaks for its own people alone, and nobody else does for them.
+fn permits_directory(actor: &Actor, command: &DirectoryCommand) -> bool {
+    match command {
+        DirectoryCommand::CreateToken { .. } | DirectoryCommand::RevokeToken { .. } => {
+            actor.kind == ActorKind::Admin
+        }
+        DirectoryCommand::AddPerson { provider, .. }
+        | DirectoryCommand::ChangePerson { provider, .. }
+        | DirectoryCommand::RemovePerson { provider, .. }
+        | DirectoryCommand::AddGroup { provider, .. }
+        | DirectoryCommand::ChangeGroup { provider, .. }
+        | DirectoryCommand::RemoveGroup { provider, .. } => {
+            actor.kind == ActorKind::Directory && actor.name == provider.as_str()
+        }
+    }
+}
+
 /// A node asks for the person at it; who answers is somebody else.
 fn permits_access(actor: &Actor, command: &AccessCommand) -> bool {
     let is_admin = actor.kind == ActorKind::Admin;
@@ -90,6 +108,7 @@ pub(crate) fn permit(actor: &Actor, command: &Command) -> Result<(), Refusal> {
         | Command::Provider(_) => actor.kind == ActorKind::Admin,
         Command::Access(command) => permits_access(actor, command),
         Command::People(command) => permits_people(actor, command),
+        Command::Directory(command) => permits_directory(actor, command),
         Command::Posture(command) => permits_posture(actor, command),
         Command::Enroll { token, .. } => actor.kind == ActorKind::Token && actor.name == token.to_string(),
         Command::RegisterKey { node, .. } => actor.kind == ActorKind::Node && actor.name == node.to_string(),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ringfence_model::{NodeId, TokenId};
+use ringfence_model::{Name, NodeId, TokenId};
 use serde::{Deserialize, Serialize};
 
 /// Who asks for a change, and in which request: what the audit trail says first.
@@ -26,6 +26,8 @@ pub enum ActorKind {
     Node,
     /// Presents a join token; the name is the token's id. Nothing is verified yet.
     Token,
+    /// Holds the SCIM token of an identity provider; the name is the provider's.
+    Directory,
     /// The controller itself, or someone with its data directory.
     System,
 }
@@ -44,6 +46,11 @@ impl Actor {
     /// Someone who presents a join token.
     pub fn token(id: TokenId, request_id: impl Into<String>) -> Self {
         Self::new(ActorKind::Token, id.to_string(), request_id)
+    }
+
+    /// An identity provider that says who its people are, by its SCIM token.
+    pub fn directory(provider: &Name, request_id: impl Into<String>) -> Self {
+        Self::new(ActorKind::Directory, provider.to_string(), request_id)
     }
 
     /// The controller itself: `part` says which part of it.
@@ -78,6 +85,7 @@ impl ActorKind {
             Self::Admin => "admin",
             Self::Node => "node",
             Self::Token => "token",
+            Self::Directory => "directory",
             Self::System => "system",
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** an event that does not fit the state is an error, never half-applied: callers work on a copy.
 
+mod directories;
 mod lapse;
 mod locks;
 mod members;
@@ -74,10 +75,7 @@ impl State {
     ) -> Result<(), Misfit> {
         match event {
             Event::MeshFounded { .. } => Err(Misfit::Impossible("a mesh is founded once")),
-            Event::TermStarted { before, after } => ensure(
-                *before == self.revision.term && after > before && *after == revision.term,
-                "terms go up",
-            ),
+            Event::TermStarted { before, after } => self.check_term((*before, *after), revision),
             Event::PerimeterCreated {
                 perimeter,
                 v6,
@@ -137,11 +135,17 @@ impl State {
                 Ok(())
             }
             Event::People(event) => self.apply_people_event(event, wall),
+            Event::Directory(event) => self.apply_directory_event(event, wall),
             Event::Access(event) => self.apply_access_event(event, wall),
             Event::Lapse(event) => self.apply_lapse_event(event),
             Event::Locks(event) => self.apply_lock_event(event),
             Event::Posture(event) => self.apply_posture_event(event),
         }
+    }
+
+    fn check_term(&self, (before, after): (u64, u64), revision: Revision) -> Result<(), Misfit> {
+        let goes_up = before == self.revision.term && after > before && after == revision.term;
+        ensure(goes_up, "terms go up")
     }
 
     fn create_perimeter(

@@ -7,7 +7,8 @@ use ringfence_model::{Labels, Name, NodeId, PublicKey, Revision, TokenId, UnixMi
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccessCommand, Identity, LockCommand, PeopleCommand, PostureCommand, ProviderCommand, TokenHash,
+    AccessCommand, DirectoryCommand, Identity, LockCommand, PeopleCommand, PostureCommand, ProviderCommand,
+    TokenHash,
 };
 
 /// What may be asked of a controller. [`crate::Controller::propose`] answers.
@@ -114,6 +115,8 @@ pub enum Command {
     Posture(PostureCommand),
     /// Identity providers.
     Provider(ProviderCommand),
+    /// What identity providers say of their people before these log in.
+    Directory(DirectoryCommand),
     /// Notes a certificate that the CA is about to hand to a node.
     RecordCertificate {
         /// Whose.
@@ -159,6 +162,7 @@ impl Command {
             | Self::RemoveDevice { .. }
             | Self::Tick => true,
             Self::Provider(command) => command.is_removal(),
+            Self::Directory(command) => command.is_removal(),
             Self::Access(command) => command.is_removal(),
             Self::Locks(command) => command.is_removal(),
             Self::People(command) => command.is_removal(),
@@ -195,6 +199,7 @@ impl Command {
             Self::NoteSource { .. } => "node.source",
             Self::Posture(command) => command.method(),
             Self::Provider(command) => command.method(),
+            Self::Directory(command) => command.method(),
             Self::RecordCertificate { .. } => "certificate.record",
             Self::RecordRefusal { .. } => "refusal.record",
             Self::StartTerm => "term.start",

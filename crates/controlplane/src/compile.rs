@@ -213,6 +213,8 @@ impl Touched {
             | Event::CertificateIssued { .. }
             | Event::ProviderAdded { .. }
             | Event::ProviderRemoved { .. }
+            // What follows from it is of the sessions it changes.
+            | Event::Directory(_)
             | Event::Refused { .. } => {}
         }
     }

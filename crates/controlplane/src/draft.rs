@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use rand::{RngCore as _, SeedableRng as _};
 use rand_chacha::ChaCha20Rng;
-use ringfence_model::{LockId, Name, NodeId, Revision, SessionId, TokenId, UnixMillis};
+use ringfence_model::{DirectoryId, LockId, Name, NodeId, Revision, SessionId, TokenId, UnixMillis};
 
 use crate::change::Body;
 use crate::perimeter::Perimeter;
 use crate::state::State;
-use crate::{Actor, Change, Event, Node, Refusal};
+use crate::{Actor, Change, Directory, Event, Node, Refusal};
 
 /// A change in the making. Dropping it leaves no trace.
 pub(crate) struct Draft {
@@ -105,6 +105,17 @@ impl Draft {
             let id = SessionId(self.random.next_u64());
             let mut held = self.state.sessions.values();
             if id.0 != 0 && held.all(|session| session.id != id) {
+                return id;
+            }
+        }
+    }
+
+    /// An id that nobody and no group of a directory has.
+    pub(crate) fn draw_directory_id(&mut self, directory: &Directory) -> DirectoryId {
+        loop {
+            let id = DirectoryId(self.random.next_u64());
+            let is_held = directory.people.contains_key(&id) || directory.groups.contains_key(&id);
+            if id.0 != 0 && !is_held {
                 return id;
             }
         }

@@ -10,8 +10,8 @@ use ringfence_model::{Labels, Name, NodeId, OverlayAddresses, PublicKey, RuleId,
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccessEvent, Certificate, Device, LapseEvent, LockEvent, Node, PeopleEvent, PolicyFile, PostureEvent,
-    Provider, Token,
+    AccessEvent, Certificate, Device, DirectoryEvent, LapseEvent, LockEvent, Node, PeopleEvent, PolicyFile,
+    PostureEvent, Provider, Token,
 };
 
 /// One fact.
@@ -229,6 +229,9 @@ pub enum Event {
     /// What became of people. Written as that event alone.
     #[serde(untagged)]
     People(Box<PeopleEvent>),
+    /// What became of directories. Written as that event alone.
+    #[serde(untagged)]
+    Directory(Box<DirectoryEvent>),
     /// What became of requests for access. Written as that event alone.
     #[serde(untagged)]
     Access(Box<AccessEvent>),
@@ -264,6 +267,12 @@ impl From<LockEvent> for Event {
 impl From<PostureEvent> for Event {
     fn from(event: PostureEvent) -> Self {
         Self::Posture(Box::new(event))
+    }
+}
+
+impl From<DirectoryEvent> for Event {
+    fn from(event: DirectoryEvent) -> Self {
+        Self::Directory(Box::new(event))
     }
 }
 
@@ -306,6 +315,7 @@ impl Event {
             Self::ProviderRemoved { .. } => "provider-removed",
             Self::Refused { .. } => "refused",
             Self::People(event) => event.kind(),
+            Self::Directory(event) => event.kind(),
             Self::Access(event) => event.kind(),
             Self::Lapse(event) => event.kind(),
             Self::Locks(event) => event.kind(),

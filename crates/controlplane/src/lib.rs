@@ -18,6 +18,7 @@ mod change;
 mod command;
 mod compile;
 mod controller;
+mod directory;
 mod draft;
 mod event;
 mod lapse;
@@ -53,6 +54,10 @@ pub use apply::ApplyError;
 pub use change::{CHANGE_FORMAT, ChainError, ChainHash, ChainHead, Change, verify_chain};
 pub use command::{Command, PolicyFile};
 pub use controller::{Controller, Push, PushKind};
+pub use directory::{
+    Directory, DirectoryCommand, DirectoryEmail, DirectoryEvent, DirectoryGroup, DirectoryPerson,
+    DirectoryRefusal, DirectoryToken, GroupProfile, PersonProfile,
+};
 pub use event::Event;
 pub use lapse::LapseEvent;
 pub use locks::{Lock, LockCommand, LockEvent, LockTarget};

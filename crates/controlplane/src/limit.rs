@@ -22,6 +22,14 @@ pub const TOKEN_TTL_MAX: Duration = Duration::from_hours(365 * 24);
 /// People who were vouched for, those who are not logged in included. They are forgotten to make room, those who were
 /// not seen for longest first.
 pub const USERS_MAX: usize = 50_000;
+/// People in the directories of all providers.
+pub const DIRECTORY_PEOPLE_MAX: usize = USERS_MAX;
+/// Groups in the directories of all providers.
+pub const DIRECTORY_GROUPS_MAX: usize = 4_096;
+/// Memberships in all those groups together.
+pub const DIRECTORY_MEMBERSHIPS_MAX: usize = 1_000_000;
+/// Addresses of one person in a directory.
+pub const EMAILS_PER_PERSON_MAX: usize = 16;
 /// The shortest session of a person.
 pub const SESSION_LENGTH_MIN: Duration = Duration::from_mins(1);
 /// The longest session of a person.

@@ -4,6 +4,7 @@
 //! asked and where they connect from alone.
 
 mod devices;
+mod directories;
 mod keys;
 mod locks;
 mod nodes;
@@ -61,8 +62,7 @@ impl Controller {
 fn dispatch(draft: &mut Draft, controller: &Controller, command: Command) -> Result<(), Refusal> {
     match command {
         Command::ApplyPerimeters { files, prune, base } => {
-            let prune = prune.then_some(perimeters::Prune);
-            perimeters::apply(draft, files, base, prune)
+            perimeters::apply(draft, files, base, prune.then_some(perimeters::Prune))
         }
         Command::RemovePerimeter { name } => perimeters::remove(draft, &name),
         Command::CreateToken {
@@ -113,6 +113,7 @@ fn dispatch(draft: &mut Draft, controller: &Controller, command: Command) -> Res
         Command::NoteSource { node, source } => sources::note(draft, node, source),
         Command::Posture(command) => posture::dispatch(draft, controller, command),
         Command::Provider(command) => providers::dispatch(draft, command),
+        Command::Directory(command) => directories::dispatch(draft, command),
         Command::RecordCertificate {
             node,
             serial,

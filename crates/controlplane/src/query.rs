@@ -2,6 +2,7 @@
 
 mod audit;
 mod device;
+mod directories;
 mod explain;
 mod locks;
 mod people;

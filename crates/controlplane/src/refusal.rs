@@ -6,7 +6,7 @@ use ringfence_model::{
 };
 use ringfence_policy::Diagnostic;
 
-use crate::limit;
+use crate::{DirectoryRefusal, limit};
 
 /// Why a command is refused. Nothing of it has happened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -154,6 +154,9 @@ pub enum Refusal {
     /// A person who may not log in.
     #[error("{0} was deactivated and may not log in: ask an administrator")]
     UserDeactivated(String),
+    /// What only directories refuse.
+    #[error(transparent)]
+    Directory(#[from] DirectoryRefusal),
     /// A login that names nobody.
     #[error("the identity provider vouched for somebody without a name")]
     Nameless,
@@ -285,6 +288,7 @@ impl Refusal {
     pub fn kind(&self) -> RefusalKind {
         match self {
             Self::Unchanged => RefusalKind::Unchanged,
+            Self::Directory(refusal) => refusal.kind(),
             Self::NotPermitted { .. }
             | Self::NoToken(_)
             | Self::TokenForged { .. }
@@ -376,6 +380,7 @@ impl Refusal {
             Self::NoSession(_) => "no-session",
             Self::NoUser(_) => "no-user",
             Self::UserDeactivated(_) => "user-deactivated",
+            Self::Directory(refusal) => refusal.code(),
             Self::Nameless => "nameless",
             Self::SessionLength => "session-length",
             Self::NobodyThere(_) => "nobody-there",

@@ -16,7 +16,7 @@ use crate::address::Pool;
 use crate::change::{ChainHash, ChainHead};
 use crate::perimeter::Perimeter;
 use crate::posture::PostureState;
-use crate::{AccessRequest, Device, Lock, Node, Provider, Session, Token, User, UserId};
+use crate::{AccessRequest, Device, Directory, Lock, Node, Provider, Session, Token, User, UserId};
 
 /// Everything the log says. Records are shared: a draft costs a reference each, not a copy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,6 +41,9 @@ pub(crate) struct State {
     /// What is shut.
     pub(crate) locks: BTreeMap<LockId, Arc<Lock>>,
     pub(crate) providers: BTreeMap<Name, Arc<Provider>>,
+    /// What providers said of their people by SCIM.
+    #[serde(default)]
+    pub(crate) directories: BTreeMap<Name, Arc<Directory>>,
     /// Who has which name.
     pub(crate) names: BTreeMap<Name, NodeId>,
     /// Who has which WireGuard key.
@@ -87,6 +90,7 @@ impl State {
             last_access: AccessId(0),
             locks: BTreeMap::new(),
             providers: BTreeMap::new(),
+            directories: BTreeMap::new(),
             names: BTreeMap::new(),
             keys: BTreeMap::new(),
             v4_blocks: Pool::default(),

@@ -7,8 +7,8 @@ use ringfence_model::TableSize;
 use crate::Controller;
 use crate::address::{V4_BLOCKS, V6_SUBNETS};
 use crate::limit::{
-    ACCESS_REQUESTS_MAX, DEVICES_MAX, LOCKS_MAX, NODES_MAX, PERIMETERS_MAX, PROVIDERS_MAX, TOKENS_MAX,
-    USERS_MAX,
+    ACCESS_REQUESTS_MAX, DEVICES_MAX, DIRECTORY_GROUPS_MAX, DIRECTORY_MEMBERSHIPS_MAX, DIRECTORY_PEOPLE_MAX,
+    LOCKS_MAX, NODES_MAX, PERIMETERS_MAX, PROVIDERS_MAX, TOKENS_MAX, USERS_MAX,
 };
 use crate::perimeter::Perimeter;
 use crate::posture::{FACTS_GIVEN_MAX, PostureState};
@@ -60,6 +60,7 @@ impl State {
             last_access: _,
             locks,
             providers,
+            directories,
             names,
             keys,
             v4_blocks,
@@ -68,6 +69,9 @@ impl State {
             posture,
         } = self;
         let seats = perimeters.values().flat_map(|perimeter| perimeter.seats.values());
+        let directory_people = directories.values().map(|directory| directory.people.len());
+        let directory_groups = directories.values().map(|directory| directory.groups.len());
+        let memberships = directories.values().map(|directory| directory.memberships());
         let keys_held = seats.filter(|seat| seat.key.is_some()).count();
         let mut tables = vec![
             TableSize::new("nodes", nodes.len(), NODES_MAX),
@@ -79,6 +83,22 @@ impl State {
             TableSize::new("requests for access", access.len(), ACCESS_REQUESTS_MAX),
             TableSize::new("locks", locks.len(), LOCKS_MAX),
             TableSize::new("identity providers", providers.len(), PROVIDERS_MAX),
+            TableSize::new("directories", directories.len(), providers.len()),
+            TableSize::new(
+                "people in directories",
+                directory_people.sum(),
+                DIRECTORY_PEOPLE_MAX,
+            ),
+            TableSize::new(
+                "groups in directories",
+                directory_groups.sum(),
+                DIRECTORY_GROUPS_MAX,
+            ),
+            TableSize::new(
+                "memberships in directories",
+                memberships.sum(),
+                DIRECTORY_MEMBERSHIPS_MAX,
+            ),
             TableSize::new("names", names.len(), nodes.len() + devices.len()),
             TableSize::new("WireGuard keys", keys.len(), keys_held + devices.len()),
             TableSize::new("IPv4 blocks", v4_blocks.len(), V4_BLOCKS as usize),

@@ -3,6 +3,7 @@
 mod access;
 mod conditions;
 mod devices;
+mod directories;
 mod enrolment;
 mod keys;
 mod lapse;

@@ -25,6 +25,12 @@ pub struct TokenId(pub u64);
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String))]
 pub struct SessionId(pub u64);
 
+/// Names one person or group in the directory that an identity provider keeps here (SCIM `id`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String))]
+pub struct DirectoryId(pub u64);
+
 /// Names one lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -96,6 +102,7 @@ hex_id!(NodeId);
 hex_id!(TokenId);
 hex_id!(SessionId);
 hex_id!(LockId);
+hex_id!(DirectoryId);
 
 impl RuleId {
     /// The rule that a request for access becomes once it is granted.

@@ -38,6 +38,17 @@ impl State {
                 )?;
                 self.hold(after, wall)
             }
+            PeopleEvent::SessionRegrouped { before, after } => {
+                self.drop_session(before)?;
+                ensure(
+                    before.id == after.id && before.node == after.node,
+                    "it is another session",
+                )?;
+                let user = self.user_mut(&after.login.user)?;
+                user.groups.clone_from(&after.login.groups);
+                self.sessions.insert(after.node, Arc::new(after.as_ref().clone()));
+                Ok(())
+            }
             PeopleEvent::SessionEnded { before, .. } => self.drop_session(before),
         }
     }

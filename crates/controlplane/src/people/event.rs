@@ -45,6 +45,13 @@ pub enum PeopleEvent {
         /// The session now.
         after: Box<Session>,
     },
+    /// The provider's directory lists its person in other groups.
+    SessionRegrouped {
+        /// The session before.
+        before: Box<Session>,
+        /// The session now.
+        after: Box<Session>,
+    },
     /// A session is over.
     SessionEnded {
         /// What it was.
@@ -64,6 +71,7 @@ impl PeopleEvent {
             Self::UserForgotten { .. } => "user-forgotten",
             Self::SessionStarted { .. } => "session-started",
             Self::SessionRenewed { .. } => "session-renewed",
+            Self::SessionRegrouped { .. } => "session-regrouped",
             Self::SessionEnded { .. } => "session-ended",
         }
     }
@@ -72,7 +80,7 @@ impl PeopleEvent {
     pub(crate) fn node(&self) -> Option<NodeId> {
         match self {
             Self::SessionStarted { session } => Some(session.node),
-            Self::SessionRenewed { after, .. } => Some(after.node),
+            Self::SessionRenewed { after, .. } | Self::SessionRegrouped { after, .. } => Some(after.node),
             Self::SessionEnded { before, .. } => Some(before.node),
             Self::UserAdded { .. }
             | Self::UserDeactivated { .. }
@@ -93,6 +101,11 @@ impl PeopleEvent {
             }
             Self::SessionRenewed { after, .. } => {
                 format!("{} logged in again at node {}", after.login.name, after.node)
+            }
+            Self::SessionRegrouped { after, .. } => {
+                let groups: Vec<&str> = after.login.groups.iter().map(String::as_str).collect();
+                let (name, node) = (&after.login.name, after.node);
+                format!("{name} at node {node} is in [{}] now", groups.join(", "))
             }
             Self::SessionEnded { before, cause } => {
                 let (name, node) = (&before.login.name, before.node);

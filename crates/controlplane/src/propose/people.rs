@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ringfence_model::{NodeId, SessionId, UnixMillis};
 
-use super::requests;
+use super::{directories, requests};
 use crate::draft::Draft;
 use crate::limit::{SESSION_LENGTH_MAX, SESSION_LENGTH_MIN, USERS_MAX};
 use crate::people::PeopleEvent;
@@ -37,7 +37,7 @@ fn start(draft: &mut Draft, node: NodeId, login: VerifiedLogin, length: Duration
     if !(SESSION_LENGTH_MIN..=SESSION_LENGTH_MAX).contains(&length) {
         return Err(Refusal::SessionLength);
     }
-    let login = login.checked(draft.wall)?;
+    let login = directories::vouched(&draft.state, login.checked(draft.wall)?)?;
     admit(draft, &login)?;
     // What policy grants for it ends with the second.
     let expires = draft.wall.saturating_add(length).whole_second();

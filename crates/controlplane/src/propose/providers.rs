@@ -2,7 +2,7 @@
 
 use ringfence_model::Name;
 
-use super::people;
+use super::{directories, people};
 use crate::draft::Draft;
 use crate::limit::PROVIDERS_MAX;
 use crate::{Event, Provider, ProviderCommand, Refusal, SessionEnd};
@@ -38,6 +38,7 @@ fn remove(draft: &mut Draft, name: &Name) -> Result<(), Refusal> {
     people::end_where(draft, SessionEnd::Ended, |session| {
         session.login.user.provider == *name
     });
+    directories::forget(draft, name);
     draft.record(Event::ProviderRemoved { before });
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! An entry of the log, as people read it.
 
 use ringfence_control::api;
+use ringfence_model::RuleId;
 
 use crate::{Change, Event};
 
@@ -9,7 +10,7 @@ pub fn audit_entry(change: &Change) -> api::AuditEntry {
     let events = change.events.iter();
     let events = events.map(|event| {
         let mut value = serde_json::to_value(event).expect("an event has string keys only");
-        // Who reads the trail has no use for the hash of a join token's secret.
+        // Who reads the trail has no use for the hash of a token's secret.
         if let Some(token) = value
             .pointer_mut("/token")
             .and_then(serde_json::Value::as_object_mut)
@@ -56,15 +57,11 @@ fn sentence(event: &Event) -> String {
         Event::PerimeterRemoved { perimeter, .. } => format!("removed perimeter {perimeter}"),
         Event::BlockAdded { perimeter, v4 } => format!("gave perimeter {perimeter} the block {v4}"),
         Event::RulesExpired { perimeter, rules } => {
-            let rules: Vec<String> = rules.iter().map(ToString::to_string).collect();
-            format!("rules {} of perimeter {perimeter} expired", rules.join(", "))
+            format!("rules {} of perimeter {perimeter} expired", listed(rules))
         }
         Event::ConditionsChanged { perimeter, rules } => {
-            let rules: Vec<String> = rules.iter().map(ToString::to_string).collect();
-            format!(
-                "the clock changed whom rules {} of perimeter {perimeter} let in",
-                rules.join(", ")
-            )
+            let rules = listed(rules);
+            format!("the clock changed whom rules {rules} of perimeter {perimeter} let in")
         }
         Event::MemberJoined { perimeter, name, .. } => format!("{name} joined perimeter {perimeter}"),
         Event::MemberLeft { perimeter, name, .. } => format!("{name} left perimeter {perimeter}"),
@@ -109,11 +106,17 @@ fn sentence(event: &Event) -> String {
             reason,
         } => format!("refused {method} for {subject}: {reason}"),
         Event::People(event) => event.sentence(),
+        Event::Directory(event) => event.sentence(),
         Event::Access(event) => event.sentence(),
         Event::Lapse(event) => event.sentence(),
         Event::Locks(event) => event.sentence(),
         Event::Posture(event) => event.sentence(),
     }
+}
+
+fn listed(rules: &[RuleId]) -> String {
+    let rules: Vec<String> = rules.iter().map(ToString::to_string).collect();
+    rules.join(", ")
 }
 
 const SUMMARY_EVENTS_MAX: usize = 2;

@@ -3,7 +3,7 @@
 use ringfence_control::api;
 use ringfence_model::NodeId;
 
-use crate::{Controller, Session, User, UserId, UserStanding};
+use crate::{Controller, Session, User, UserId};
 
 /// A text does not say who is meant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -80,12 +80,16 @@ impl Controller {
 
     /// Everyone who is known, in order of name.
     pub fn user_views(&self) -> Vec<api::UserView> {
-        let mut views: Vec<_> = self.users().map(|user| self.user_view(user)).collect();
+        let accounts = self.accounts();
+        let views = self
+            .users()
+            .map(|user| self.user_view(user, accounts.is_open(user)));
+        let mut views: Vec<_> = views.collect();
         views.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
         views
     }
 
-    fn user_view(&self, user: &User) -> api::UserView {
+    fn user_view(&self, user: &User, active: bool) -> api::UserView {
         let own = self.sessions().filter(|session| session.login.user == user.id);
         let nodes: Vec<NodeId> = own.map(|session| session.node).collect();
         api::UserView {
@@ -95,7 +99,7 @@ impl Controller {
             groups: user.groups.clone(),
             added_ms: user.added_at,
             seen_ms: user.seen_at,
-            active: user.standing == UserStanding::Active,
+            active,
             locked: self.state().user_lock(user).is_some(),
             nodes: self.names(&nodes),
         }

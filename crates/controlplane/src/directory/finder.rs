@@ -1,0 +1,85 @@
+//! Finds who a login is among the people of a directory.
+//!
+//! **Invariant:** a login is somebody only if it is nobody else: two people with one address are neither by it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ringfence_model::DirectoryId;
+
+use super::{Directory, DirectoryPerson, PersonProfile};
+use crate::{UserId, VerifiedLogin};
+
+/// An index over the people of one directory, made for a look-up or many.
+pub(crate) struct Finder<'a> {
+    directory: &'a Directory,
+    by_mark: BTreeMap<Mark, BTreeSet<DirectoryId>>,
+}
+
+/// By what a person is found.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Mark {
+    /// The subject of their tokens, which case counts in.
+    Subject(String),
+    /// An address, in small letters.
+    Address(String),
+}
+
+impl<'a> Finder<'a> {
+    pub(crate) fn new(directory: &'a Directory) -> Self {
+        let mut by_mark: BTreeMap<Mark, BTreeSet<DirectoryId>> = BTreeMap::new();
+        for person in directory.people() {
+            for mark in person.profile.marks() {
+                by_mark.entry(mark).or_default().insert(person.id);
+            }
+        }
+        Self { directory, by_mark }
+    }
+
+    /// The one person with any of these marks.
+    pub(crate) fn find(&self, marks: &BTreeSet<Mark>) -> Option<&'a DirectoryPerson> {
+        let found: BTreeSet<DirectoryId> = marks
+            .iter()
+            .filter_map(|mark| self.by_mark.get(mark))
+            .flatten()
+            .copied()
+            .collect();
+        match found.first() {
+            Some(only) if found.len() == 1 => self.directory.person(*only),
+            Some(_) | None => None,
+        }
+    }
+}
+
+impl PersonProfile {
+    /// By what they are found.
+    pub(crate) fn marks(&self) -> BTreeSet<Mark> {
+        let subject = self.external_id.iter().map(|id| Mark::Subject(id.clone()));
+        let emails = self.emails.iter().map(|email| &email.value);
+        // Whoever has no address by that name is found by none that way: a token's address is a verified one.
+        let addresses = emails.chain([&self.user_name]);
+        let addresses = addresses.map(|address| Mark::address(address));
+        subject.chain(addresses).collect()
+    }
+}
+
+impl VerifiedLogin {
+    /// By what its person is found.
+    pub(crate) fn marks(&self) -> BTreeSet<Mark> {
+        marks_of(&self.user, self.email.as_deref())
+    }
+}
+
+/// By what the person of this id and verified address is found.
+pub(crate) fn marks_of(user: &UserId, email: Option<&str>) -> BTreeSet<Mark> {
+    let address = email.map(Mark::address);
+    [Mark::Subject(user.subject.clone())]
+        .into_iter()
+        .chain(address)
+        .collect()
+}
+
+impl Mark {
+    fn address(text: &str) -> Self {
+        Self::Address(text.to_ascii_lowercase())
+    }
+}
