@@ -18,6 +18,8 @@ mod problem;
 mod providers;
 mod request;
 mod revisions;
+mod scim;
+mod scim_tokens;
 mod tokens;
 
 use std::sync::Arc;
@@ -28,7 +30,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::{StatusCode, Uri};
 use axum::middleware;
 use axum::routing::{delete, get, post, put};
-use ringfence_control::api::{BACKCHANNEL_LOGOUT_ROUTE, BODY_BYTES_MAX, PREFIX};
+use ringfence_control::api::{BACKCHANNEL_LOGOUT_ROUTE, BODY_BYTES_MAX, PREFIX, SCIM_ROUTE};
 use tower_http::timeout::TimeoutLayer;
 
 use crate::core::CoreHandle;
@@ -94,6 +96,10 @@ pub fn router(state: ApiState) -> Router {
         .route("/users", get(people::users).patch(people::update))
         .route("/providers", get(providers::list).post(providers::add))
         .route("/providers/{name}", delete(providers::remove))
+        .route(
+            "/providers/{name}/scim-token",
+            post(scim_tokens::create).delete(scim_tokens::revoke),
+        )
         .route("/explain", post(policy::explain))
         .route("/verify", post(policy::verify))
         .route("/audit", get(audit::list))
@@ -104,6 +110,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/revisions/{revision}/receipt", get(revisions::receipt));
     Router::new()
         .nest(PREFIX, routes)
+        .nest(SCIM_ROUTE, scim::routes())
         .route(BACKCHANNEL_LOGOUT_ROUTE, post(backchannel::logout))
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)

@@ -44,6 +44,8 @@ use utoipa::{Modify, OpenApi};
         super::revisions::latest,
         super::revisions::receipt,
         super::revisions::wait,
+        super::scim_tokens::create,
+        super::scim_tokens::revoke,
         super::tokens::create,
         super::tokens::list,
         super::tokens::revoke,
@@ -84,7 +86,7 @@ mod tests {
 
         assert_eq!(document["openapi"], "3.1.0");
         let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
-        assert_eq!(paths.len(), 27, "{paths:?}");
+        assert_eq!(paths.len(), 28, "{paths:?}");
         assert_eq!(
             document["components"]["securitySchemes"]["admin"]["scheme"],
             "bearer"

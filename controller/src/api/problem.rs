@@ -64,6 +64,12 @@ impl ApiProblem {
         self
     }
 
+    /// Its status and what it says, for those who say no in another form.
+    pub(super) fn into_parts(self) -> (StatusCode, String) {
+        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (status, self.0.detail)
+    }
+
     pub(super) fn internal(detail: impl Into<String>) -> Self {
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,

@@ -20,7 +20,14 @@ use super::request::{Admin, Body};
 pub(super) async fn list(_: Admin, State(state): State<ApiState>) -> Result<Json<ProviderList>, ApiProblem> {
     let providers = state
         .core
-        .with(|core| core.controller().providers().map(view_of).collect())
+        .with(|core| {
+            let controller = core.controller();
+            let views = controller.providers().map(|provider| ProviderView {
+                scim: controller.scim_view(provider),
+                ..view_of(provider)
+            });
+            views.collect()
+        })
         .await?;
     Ok(Json(ProviderList { providers }))
 }
@@ -117,6 +124,7 @@ fn view_of(provider: &Provider) -> ProviderView {
         mfa_amr: texts(&provider.second_factor.amr),
         allow_private_address: provider.allow_private_address,
         backchannel_logout_path: BACKCHANNEL_LOGOUT_ROUTE.replace("{provider}", provider.name.as_str()),
+        scim: None,
     }
 }
 

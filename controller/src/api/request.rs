@@ -16,8 +16,8 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use super::ApiState;
 use super::problem::{ApiProblem, ProblemBody};
+use super::{ApiState, scim};
 
 /// Who may ask, and under which names this API answers.
 pub struct Gate {
@@ -64,13 +64,18 @@ impl Gate {
         tokens.admit(source, now)
     }
 
+    /// Counts a wrong token, and says whether `source` may go on guessing.
+    pub(super) fn counts_failure(&self, source: Source, now: Instant) -> bool {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.admit(source, now)
+    }
+
     fn admits(&self, token: &str, remote: SocketAddr) -> Result<(), ApiProblem> {
         let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
         if hash.ct_eq(&self.admin_token_hash).into() {
             return Ok(());
         }
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        if !failures.admit(Source::of(remote.ip()), Instant::now()) {
+        if !self.counts_failure(Source::of(remote.ip()), Instant::now()) {
             return Err(ApiProblem::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 "too-many-failures",
@@ -98,7 +103,7 @@ pub(super) async fn enter(State(state): State<ApiState>, mut request: Request, n
     };
     if let Some(problem) = response.extensions_mut().remove::<ProblemBody>() {
         response = problem.with_request_id(&id);
-    } else if !response.status().is_success() {
+    } else if !response.status().is_success() && !scim::is_answer(&response) {
         // What the framework says no to by itself: a path that is no text, a request that took too long.
         response = ApiProblem::of_status(response.status())
             .with_request_id(&id)

@@ -17,15 +17,15 @@ use crate::store::{Log as _, SqliteLog};
 const TOKEN: &str = "rfa_test";
 
 /// A controller on a disk of its own, without the network.
-struct Api {
+pub(super) struct Api {
     router: Router,
-    core: CoreHandle,
+    pub(super) core: CoreHandle,
     store: std::path::PathBuf,
     _dir: tempfile::TempDir,
 }
 
 impl Api {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut log = SqliteLog::create(&dir.path().join("store.sqlite")).unwrap();
         let actor = Actor::system("init", "init");
@@ -45,7 +45,7 @@ impl Api {
         }
     }
 
-    async fn send(&self, request: Request<Body>) -> (StatusCode, String, serde_json::Value) {
+    pub(super) async fn send(&self, request: Request<Body>) -> (StatusCode, String, serde_json::Value) {
         let response: Response<Body> = self.router.clone().oneshot(request).await.unwrap();
         let status = response.status();
         let kind = response.headers().get(header::CONTENT_TYPE);
@@ -70,7 +70,7 @@ fn state_of(core: CoreHandle, flows: Flows) -> ApiState {
     }
 }
 
-fn request(method: Method, path: &str) -> axum::http::request::Builder {
+pub(super) fn request(method: Method, path: &str) -> axum::http::request::Builder {
     Request::builder()
         .method(method)
         .uri(path)
@@ -78,7 +78,7 @@ fn request(method: Method, path: &str) -> axum::http::request::Builder {
         .header(header::CONTENT_TYPE, "application/json")
 }
 
-fn with_token(method: Method, path: &str) -> axum::http::request::Builder {
+pub(super) fn with_token(method: Method, path: &str) -> axum::http::request::Builder {
     request(method, path).header(header::AUTHORIZATION, format!("Bearer {TOKEN}"))
 }
 
@@ -141,6 +141,8 @@ async fn nothing_is_shown_or_changed_without_the_token() {
         (Method::DELETE, "/peers/x"),
         (Method::POST, "/explain"),
         (Method::POST, "/verify"),
+        (Method::POST, "/providers/x/scim-token"),
+        (Method::DELETE, "/providers/x/scim-token"),
         (Method::GET, "/audit"),
         (Method::GET, "/audit/verify"),
         (Method::GET, "/revisions/latest"),

@@ -17,7 +17,7 @@ pub(crate) use self::explain::{ExplainArgs, as_if};
 pub(crate) use self::lock::{LockArgs, LockHow, QuarantineArgs, ReleaseArgs, UnlockArgs};
 pub(crate) use self::people::{SessionCommand, UserCommand};
 pub(crate) use self::posture::{FactArgs, PostureCommand, PostureTestArgs};
-pub(crate) use identity::{LoginArgs, ProviderAddArgs, ProviderCommand};
+pub(crate) use identity::{LoginArgs, ProviderAddArgs, ProviderCommand, ScimCommand};
 
 /// Zero-trust micro-perimeters on a WireGuard mesh.
 #[derive(Parser)]
@@ -73,6 +73,9 @@ pub(crate) enum Command {
     /// Add and remove identity providers, whose word about people counts
     #[command(subcommand)]
     Provider(ProviderCommand),
+    /// Have identity providers say by SCIM who their people are, and who left
+    #[command(subcommand)]
+    Scim(ScimCommand),
     /// Log in at this machine, so that it may reach what your groups may
     Login(LoginArgs),
     /// Log out at this machine: what it reaches by you alone closes at once

@@ -33,7 +33,7 @@ pub use posture::{
     NodePosture, PostureDetail,
 };
 pub use problem::{Finding, Problem};
-pub use provider::{AddProviderRequest, ProviderList, ProviderView};
+pub use provider::{AddProviderRequest, CreatedScimToken, ProviderList, ProviderView, ScimView};
 pub use revision::{ChangeReport, Health, LatestRevision, NodeAck, OfflineNode, Receipt, RevisionReceipt};
 pub use token::{CreateTokenRequest, CreatedToken, TokenList, TokenState, TokenView};
 
@@ -53,6 +53,9 @@ pub const PREFIX: &str = "/api/v1";
 
 /// Where identity providers tell of sessions that ended there (OpenID Connect Back-Channel Logout 1.0).
 pub const BACKCHANNEL_LOGOUT_ROUTE: &str = "/oidc/backchannel-logout/{provider}";
+
+/// Where identity providers say who their people are (SCIM 2.0, RFC 7644).
+pub const SCIM_ROUTE: &str = "/scim/v2";
 
 /// The longest request body the controller reads.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;

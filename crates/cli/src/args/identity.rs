@@ -73,6 +73,26 @@ pub(crate) struct ProviderAddArgs {
     pub ca_file: Option<PathBuf>,
 }
 
+/// `ringfence scim …`
+#[derive(Subcommand)]
+pub(crate) enum ScimCommand {
+    /// Make the SCIM token of a provider and print it, alone, on stdout: from now on only those in its directory log in
+    #[command(after_help = "Example:\n  ringfence scim token corp > corp-scim.token")]
+    Token {
+        /// The provider's name
+        provider: Name,
+    },
+    /// List providers, and how many people and groups each keeps here
+    #[command(visible_alias = "list", after_help = "Example:\n  ringfence scim ls")]
+    Ls,
+    /// Withdraw the token of a provider: what was said with it stays
+    #[command(after_help = "Example:\n  ringfence scim revoke corp")]
+    Revoke {
+        /// The provider's name
+        provider: Name,
+    },
+}
+
 /// `ringfence login`
 #[derive(Args)]
 #[command(

@@ -12,6 +12,7 @@ mod perimeter;
 mod posture;
 mod provider;
 mod receipt;
+mod scim;
 mod status;
 mod token;
 mod verify;
@@ -53,6 +54,7 @@ pub(crate) fn run(cli: Cli, output: &mut Output) -> Result<(), Failure> {
         Command::Status(args) => status::status(&args, output),
         Command::Ping(args) => status::ping(args, output),
         Command::Provider(command) => provider::run(command, &connect()?, output),
+        Command::Scim(command) => scim::run(command, &connect()?, output),
         Command::Login(args) => login::login(&args, output),
         Command::Logout(args) => login::logout(&args, output),
         Command::Whoami(args) => login::whoami(&args, output),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ringfence_model::Name;
+use ringfence_model::{Name, Revision, UnixMillis};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -88,6 +88,46 @@ pub struct ProviderView {
     pub allow_private_address: bool,
     /// Where it tells of sessions that ended there: to be registered at the provider as the back-channel logout URI.
     pub backchannel_logout_path: String,
+    /// What it said of its people by SCIM, if it ever got a token for that.
+    #[serde(default)]
+    pub scim: Option<ScimView>,
+}
+
+/// How the directory stands that a provider keeps here by SCIM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ScimView {
+    /// When its token was made, if it has one that counts.
+    pub token_created_ms: Option<UnixMillis>,
+    /// How many people are in it, those that are not active included.
+    pub people: usize,
+    /// How many groups are.
+    pub groups: usize,
+}
+
+/// `POST /providers/{name}/scim-token`: the one answer that ever holds the token.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CreatedScimToken {
+    /// Whose it is.
+    pub provider: Name,
+    /// The token itself: a secret.
+    pub token: String,
+    /// Where it counts on this controller: the path of SCIM's base URL.
+    pub path: String,
+    /// The revision that made it.
+    #[serde(with = "crate::text")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub revision: Revision,
+}
+
+// A SCIM token in a log is a way to be its provider (red line 11).
+impl fmt::Debug for CreatedScimToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CreatedScimToken")
+            .field("provider", &self.provider)
+            .finish_non_exhaustive()
+    }
 }
 
 fn twelve_hours() -> u64 {

@@ -38,6 +38,8 @@ GET    /api/v1/sessions                   -
 GET    /api/v1/users                      -
 POST   /api/v1/providers                  -      {"name":"corp","issuer":"https://login.example.com","client_id":"x","client_secret":"s"}
 GET    /api/v1/providers                  -
+POST   /api/v1/providers/{name}/scim-token  corp
+DELETE /api/v1/providers/{name}/scim-token  corp
 DELETE /api/v1/providers/{name}           corp
 POST   /api/v1/explain                    -      {"from":"api","to":"db","service":"tcp/5432"}
 POST   /api/v1/verify                     -      {"perimeter":"shop","wait_ms":300}
