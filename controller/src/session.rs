@@ -5,6 +5,7 @@
 //! **Invariant:** authority is judged from live state for every message (red line 6): a node that was removed is told
 //! so and gets nothing more.
 
+mod access;
 mod candidates;
 mod keys;
 mod logins;
@@ -349,6 +350,7 @@ impl Session {
             ToController::LoginCode(code) => self.finish_login(code),
             ToController::EndLogin(end) => self.context.logins.give_up(self.node, end.id),
             ToController::AskSession(question) => self.answer_session(question).await?,
+            ToController::AskAccess(question) => self.answer_access(question).await?,
             ToController::Pong(_) => {
                 let node = self.node;
                 let seen = self

@@ -10,6 +10,7 @@ use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
 
+use ringfence_control::api::AccessView;
 use ringfence_control::local::{
     LocalError, LocalErrorCode, LocalRequest, LocalResponse, PINGS_MAX, PeerStatus, PingReport,
     REQUEST_BYTES_MAX, SegmentStatus,
@@ -152,6 +153,7 @@ impl Desk {
             }
             Ok(LocalRequest::WhoAmI) => session(self.logins.session(SessionWish::Look).await),
             Ok(LocalRequest::Logout) => session(self.logins.session(SessionWish::End).await),
+            Ok(LocalRequest::Access { errand }) => access(self.logins.access(errand).await),
         }
     }
 
@@ -228,6 +230,10 @@ fn started(started: LoginStarted) -> LocalResponse {
 
 fn session(answer: Result<Option<SessionFacts>, LocalError>) -> LocalResponse {
     answer.map_or_else(LocalResponse::Error, |session| LocalResponse::Session { session })
+}
+
+fn access(answer: Result<Vec<AccessView>, LocalError>) -> LocalResponse {
+    answer.map_or_else(LocalResponse::Error, |access| LocalResponse::Access { access })
 }
 
 fn stopping() -> LocalResponse {

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use ringfence_control::api::AccessView;
 use ringfence_control::local::{LocalError, LocalErrorCode};
 use ringfence_control::{
-    AskSession, EndLogin, LoginCode, LoginDone, LoginNews, LoginStart, LoginStarted, SessionFacts,
-    ToController,
+    ACCESS_SINCE, AccessErrand, AskAccess, AskSession, EndLogin, LOGINS_SINCE, LoginCode, LoginDone,
+    LoginNews, LoginStart, LoginStarted, SessionFacts, ToController,
 };
 
 /// What people ask of the controller.
@@ -25,6 +26,8 @@ pub(crate) enum Ask {
     End(EndLogin),
     /// Who is logged in.
     Session(AskSession),
+    /// For access on request.
+    Access(AskAccess),
 }
 
 /// Hands on what people ask, and what the controller answers.
@@ -55,6 +58,7 @@ impl Ask {
             Self::Code(code) => code.id,
             Self::End(end) => end.id,
             Self::Session(question) => question.id,
+            Self::Access(question) => question.id,
         }
     }
 
@@ -65,6 +69,15 @@ impl Ask {
             Self::Code(code) => ToController::LoginCode(code),
             Self::End(end) => ToController::EndLogin(end),
             Self::Session(question) => ToController::AskSession(question),
+            Self::Access(question) => ToController::AskAccess(question),
+        }
+    }
+
+    /// The first capability of a controller that understands it.
+    pub(crate) fn since(&self) -> u32 {
+        match self {
+            Self::Start(_) | Self::Code(_) | Self::End(_) | Self::Session(_) => LOGINS_SINCE,
+            Self::Access(_) => ACCESS_SINCE,
         }
     }
 }
@@ -97,7 +110,7 @@ impl Logins {
                 Ok(started)
             }
             Ok(Some(LoginNews::Done(done))) => Err(denied(done.why)),
-            Ok(Some(LoginNews::Session(_)) | None) => Err(broken()),
+            Ok(Some(LoginNews::Session(_) | LoginNews::Access(_)) | None) => Err(broken()),
             Err(_) => {
                 self.lock().boxes.remove(&id);
                 Err(late())
@@ -137,7 +150,22 @@ impl Logins {
             Ok(Some(LoginNews::Session(answer))) if answer.why.is_empty() => Ok(answer.session),
             Ok(Some(LoginNews::Session(answer))) => Err(denied(answer.why)),
             Ok(Some(LoginNews::Done(done))) => Err(denied(done.why)),
-            Ok(Some(LoginNews::Started(_)) | None) => Err(broken()),
+            Ok(Some(LoginNews::Started(_) | LoginNews::Access(_)) | None) => Err(broken()),
+            Err(_) => Err(late()),
+        }
+    }
+
+    /// Asks for access on request in the name of who is logged in, or what they asked for.
+    pub(crate) async fn access(&self, errand: AccessErrand) -> Result<Vec<AccessView>, LocalError> {
+        let (id, mut news) = self.mailbox()?;
+        self.ask(Ask::Access(AskAccess { id, errand })).await?;
+        let answer = tokio::time::timeout(ANSWER_WAIT, news.recv()).await;
+        self.lock().boxes.remove(&id);
+        match answer {
+            Ok(Some(LoginNews::Access(answer))) if answer.why.is_empty() => Ok(answer.access),
+            Ok(Some(LoginNews::Access(answer))) => Err(denied(answer.why)),
+            Ok(Some(LoginNews::Done(done))) => Err(denied(done.why)),
+            Ok(Some(LoginNews::Started(_) | LoginNews::Session(_)) | None) => Err(broken()),
             Err(_) => Err(late()),
         }
     }
@@ -148,7 +176,7 @@ impl Logins {
         let id = news.id();
         let mailbox = match news {
             LoginNews::Started(_) => mail.boxes.get(&id).cloned(),
-            LoginNews::Done(_) | LoginNews::Session(_) => mail.boxes.remove(&id),
+            LoginNews::Done(_) | LoginNews::Session(_) | LoginNews::Access(_) => mail.boxes.remove(&id),
         };
         if let Some(mailbox) = mailbox {
             let _ = mailbox.try_send(news);
@@ -174,7 +202,9 @@ impl Logins {
         self.lock().boxes.remove(&id);
         match answer {
             Ok(Some(LoginNews::Done(done))) => done.session.ok_or_else(|| denied(done.why)),
-            Ok(Some(LoginNews::Started(_) | LoginNews::Session(_)) | None) => Err(broken()),
+            Ok(Some(LoginNews::Started(_) | LoginNews::Session(_) | LoginNews::Access(_)) | None) => {
+                Err(broken())
+            }
             Err(_) => Err(late()),
         }
     }

@@ -3,6 +3,7 @@
 //! Each route proves who asks (`request::Admin`), asks the core, and answers; the shapes are those of
 //! `ringfence_control::api`. A change is answered 2xx only once it is on the disk (red line 10).
 
+mod access;
 mod audit;
 mod backchannel;
 mod flows;
@@ -91,6 +92,12 @@ pub fn router(state: ApiState) -> Router {
         .route("/peers/{name}", get(peers::show).delete(peers::remove))
         .route("/locks", get(locks::list).post(locks::set))
         .route("/locks/{id}", delete(locks::lift))
+        .route("/access", get(access::list).post(access::ask))
+        .route("/access/{id}", get(access::show))
+        .route("/access/{id}/approve", post(access::approve))
+        .route("/access/{id}/deny", post(access::deny))
+        .route("/access/{id}/end", post(access::end))
+        .route("/access/{id}/review", post(access::review))
         .route("/sessions", get(people::sessions))
         .route("/sessions/{id}", delete(people::end))
         .route("/users", get(people::users).patch(people::update))

@@ -78,7 +78,7 @@ impl ApiState {
     }
 }
 
-fn no_node(text: &str) -> ApiProblem {
+pub(super) fn no_node(text: &str) -> ApiProblem {
     let shown: String = text.chars().filter(|c| !c.is_control()).take(80).collect();
     ApiProblem::not_found(format!(
         "there is no node {shown:?}: `ringfence node ls` lists them"

@@ -9,6 +9,13 @@ use utoipa::{Modify, OpenApi};
 #[openapi(
     info(title = "Ringfence", description = "Zero-trust micro-perimeters on a WireGuard mesh: the controller's API."),
     paths(
+        super::access::approve,
+        super::access::ask,
+        super::access::deny,
+        super::access::end,
+        super::access::list,
+        super::access::review,
+        super::access::show,
         super::audit::list,
         super::audit::verify,
         super::flows::list,
@@ -86,7 +93,7 @@ mod tests {
 
         assert_eq!(document["openapi"], "3.1.0");
         let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
-        assert_eq!(paths.len(), 28, "{paths:?}");
+        assert_eq!(paths.len(), 34, "{paths:?}");
         assert_eq!(
             document["components"]["securitySchemes"]["admin"]["scheme"],
             "bearer"

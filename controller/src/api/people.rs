@@ -60,19 +60,25 @@ pub(super) async fn update(
         .core
         .with(move |core| core.controller().find_user(&asked))
         .await?;
-    let user = found.map_err(|error| match &error {
-        FindUserError::Nobody(_) => ApiProblem::not_found(error.to_string()),
-        FindUserError::Several(_) => ApiProblem::new(
-            StatusCode::CONFLICT,
-            "several-users",
-            "It does not say whom",
-            error.to_string(),
-        ),
-    })?;
+    let user = found?;
     let command = if request.active {
         PeopleCommand::ReactivateUser { user }
     } else {
         PeopleCommand::DeactivateUser { user }
     };
     state.change(actor, Command::People(command)).await.map(Json)
+}
+
+impl From<FindUserError> for ApiProblem {
+    fn from(error: FindUserError) -> Self {
+        match &error {
+            FindUserError::Nobody(_) => Self::not_found(error.to_string()),
+            FindUserError::Several(_) => Self::new(
+                StatusCode::CONFLICT,
+                "several-users",
+                "It does not say whom",
+                error.to_string(),
+            ),
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! The command line, as a type. Stable from 0.1 on.
 
+mod access;
 mod explain;
 mod identity;
 mod lock;
@@ -13,6 +14,9 @@ use clap::{Args, Parser, Subcommand};
 use ringfence_model::{Labels, Name, PublicKey, Selector};
 use ringfence_policy::Service;
 
+pub(crate) use self::access::{
+    AccessAnswerArgs, AccessCommand, AccessEndArgs, AccessLsArgs, AccessRequestArgs,
+};
 pub(crate) use self::explain::{ExplainArgs, as_if};
 pub(crate) use self::lock::{LockArgs, LockHow, QuarantineArgs, ReleaseArgs, UnlockArgs};
 pub(crate) use self::people::{SessionCommand, UserCommand};
@@ -56,6 +60,9 @@ pub(crate) enum Command {
     /// List people, and say who may log in
     #[command(subcommand)]
     User(UserCommand),
+    /// Ask for access for a time, approve or deny it, end it, review it
+    #[command(subcommand)]
+    Access(AccessCommand),
     /// Cut a node or person off at once, but for those who look into it
     Quarantine(QuarantineArgs),
     /// End a quarantine: what policy allows is open again

@@ -45,6 +45,11 @@ impl Context {
         Self::parse(&text).map_err(|why| Failure::failed(format_args!("{shown}: {why}")))
     }
 
+    /// Whether somebody put one where it is looked for, or said where one is.
+    pub(crate) fn is_there(given: Option<&Path>) -> bool {
+        given.is_some() || default_path().is_ok_and(|path| path.exists())
+    }
+
     fn parse(text: &str) -> Result<Self, String> {
         // The error's own rendering quotes the line, which may hold the token: only its message goes out.
         toml::from_str(text).map_err(|error: toml::de::Error| {

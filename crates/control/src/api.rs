@@ -3,6 +3,7 @@
 //! Requests refuse unknown fields; answers may gain fields. Times are milliseconds since 1970 in fields that end in
 //! `_ms`; revisions are text, `"1.42"`; node ids are 16 hex digits, keys base64 as `wg` writes them.
 
+mod access;
 mod audit;
 mod device;
 mod explain;
@@ -17,6 +18,9 @@ mod provider;
 mod revision;
 mod token;
 
+pub use access::{
+    AccessList, AccessReport, AccessState, AccessView, AnswerAccessRequest, ApprovalView, AskAccessRequest,
+};
 pub use audit::{AuditActor, AuditEntry, AuditList, AuditVerification, BrokenEntry};
 pub use device::{AddPeerRequest, PeerConfig, PeerList, PeerView};
 pub use explain::{AsIf, ExplainReport, ExplainRequest, Explained, VerifyReport, VerifyRequest, VerifyRow};

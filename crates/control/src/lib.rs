@@ -4,6 +4,7 @@
 //! **Invariant:** what arrives is refused whole or taken whole; no byte string makes a decoder panic.
 #![deny(missing_docs)]
 
+mod access;
 pub mod api;
 mod delta;
 mod flow_journal;
@@ -21,6 +22,7 @@ pub mod saved;
 mod session;
 pub mod text;
 
+pub use access::{ACCESS_SINCE, AccessAnswer, AccessErrand, AccessWish, AskAccess};
 pub use delta::{Delta, DeltaError, PeersEdit, PublicKeyEdit, RuleKey, RulesEdit, SegmentDelta};
 pub use flow_journal::FlowEntry;
 pub use flow_report::{FLOW_RECORDS_SINCE, FlowEnd, FlowRecords, FlowRecordsTaken, FlowReport, FlowTraffic};

@@ -6,7 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use ringfence_model::{Name, NodeId, PublicKey, Revision};
 use serde::{Deserialize, Serialize};
 
-use crate::{AuthorizationCode, LoginMethod, PeerKind, SessionFacts};
+use crate::api::AccessView;
+use crate::{AccessErrand, AuthorizationCode, LoginMethod, PeerKind, SessionFacts};
 
 /// What may be asked: `{"request":"status"}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +66,11 @@ pub enum LocalRequest {
     WhoAmI,
     /// End the session: answered by [`LocalResponse::Session`] with the one that ended.
     Logout,
+    /// Access on request for who is logged in here: answered by [`LocalResponse::Access`].
+    Access {
+        /// What is to be done.
+        errand: AccessErrand,
+    },
     /// The program's version: answered by [`LocalResponse::Version`].
     Version,
 }
@@ -96,6 +102,11 @@ pub enum LocalResponse {
     Session {
         /// The session, if there is one.
         session: Option<SessionFacts>,
+    },
+    /// To [`LocalRequest::Access`].
+    Access {
+        /// What is asked for and granted; of a request the new one alone.
+        access: Vec<AccessView>,
     },
     /// To [`LocalRequest::Version`].
     Version {

@@ -9,6 +9,8 @@ use ringfence_model::{Name, UnixMillis};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::AccessAnswer;
+
 /// Begins a login: answered by [`LoginStarted`], or by [`LoginDone`] if it cannot begin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoginStart {
@@ -99,7 +101,7 @@ pub struct LoginDone {
     pub why: String,
 }
 
-/// Word of a login or a session.
+/// Word of a login, a session, or access on request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoginNews {
     /// Where the person goes.
@@ -108,6 +110,8 @@ pub enum LoginNews {
     Done(LoginDone),
     /// Who is logged in.
     Session(SessionAnswer),
+    /// What they may reach on request.
+    Access(AccessAnswer),
 }
 
 impl LoginNews {
@@ -117,6 +121,7 @@ impl LoginNews {
             Self::Started(started) => started.id,
             Self::Done(done) => done.id,
             Self::Session(answer) => answer.id,
+            Self::Access(answer) => answer.id,
         }
     }
 }

@@ -10,6 +10,7 @@ use ringfence_model::{Candidate, Name, NodeId, PublicKey, Revision, UnixMillis};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::access::{AccessAnswer, AskAccess};
 use crate::frame::encode_frame_within;
 use crate::login::{AskSession, EndLogin, LoginCode, LoginDone, LoginStart, LoginStarted, SessionAnswer};
 use crate::probe::{ProbeOrder, ProbeReport, SeenAnswer, SeenQuestion};
@@ -122,6 +123,8 @@ messages! {
         14 => EndLogin(EndLogin),
         /// Asks who is logged in, or logs them out.
         15 => AskSession(AskSession),
+        /// Asks for access on request, for the person at the node.
+        17 => AskAccess(AskAccess),
     }
 }
 
@@ -160,6 +163,8 @@ messages! {
         115 => LoginDone(LoginDone),
         /// Answers [`ToController::AskSession`].
         116 => SessionAnswer(SessionAnswer),
+        /// Answers [`ToController::AskAccess`].
+        119 => AccessAnswer(AccessAnswer),
     }
 }
 
@@ -333,9 +338,8 @@ fn decode_body<T: DeserializeOwned>(kind: &'static str, mut body: &[u8]) -> Resu
 /// What this build can do. Goes up when a new kind or field needs the other end to understand it; each end uses what
 /// both can.
 ///
-/// 1: the first. 2: flow records. 3: posture.
-/// 1: the first. 2: flow records. 3: logins and posture.
-pub const CAPABILITY: u32 = 3;
+/// 1: the first. 2: flow records. 3: logins and posture. 4: access on request.
+pub const CAPABILITY: u32 = 4;
 
 #[cfg(test)]
 mod tests;

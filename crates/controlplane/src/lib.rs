@@ -71,8 +71,8 @@ pub use posture::{FACT_TTL_MAX, FACTS_GIVEN_MAX, GivenFact, PostureCommand, Post
 pub use presence::{CANDIDATES_MAX, Connection, Enforcement, NodePresence};
 pub use provider::{Provider, ProviderCommand, SecondFactor};
 pub use query::{
-    ApplyOptions, ApplyPlan, AskError, DeviceConfig, DevicePeer, FindUserError, FlowChanges, LockTargetError,
-    audit_entry,
+    AccessFilter, ApplyOptions, ApplyPlan, AskError, DeviceConfig, DevicePeer, FindUserError, FlowChanges,
+    LockTargetError, audit_entry,
 };
 pub use receipt::{NODES_TOLD_MAX, REVISIONS_TIMED_MAX, Receipt, Slowest, Timing};
 pub use refusal::{Refusal, RefusalKind};

@@ -19,6 +19,7 @@ pub use explain::AskError;
 pub use locks::LockTargetError;
 pub use people::FindUserError;
 pub use report::{ApplyOptions, ApplyPlan, FlowChanges};
+pub use requests::AccessFilter;
 
 use ringfence_control::api;
 use ringfence_model::{Name, NodeId, Revision, TokenId, UnixMillis};

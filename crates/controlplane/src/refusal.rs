@@ -180,6 +180,12 @@ pub enum Refusal {
     /// A request without a reason.
     #[error("say why: whoever approves needs a reason")]
     NoReason,
+    /// A reason that could be taken for what the controller says.
+    #[error("a reason is one line of text")]
+    OddReason,
+    /// A request that does not say for what, where no rule does.
+    #[error("no rule of the file opens anything towards group {0}: say which ports")]
+    NoPorts(Name),
     /// No such request.
     #[error("there is no request for access {0}: `ringfence access ls` lists them")]
     NoAccess(AccessId),
@@ -316,6 +322,8 @@ impl Refusal {
             | Self::NoSuchGroup { .. }
             | Self::AccessLength
             | Self::NoReason
+            | Self::OddReason
+            | Self::NoPorts(_)
             | Self::LockTtl
             | Self::KeepsItself
             | Self::KeepsNobody
@@ -387,6 +395,8 @@ impl Refusal {
             Self::NoSuchGroup { .. } => "no-such-group",
             Self::AccessLength => "access-length",
             Self::NoReason => "no-reason",
+            Self::OddReason => "odd-reason",
+            Self::NoPorts(_) => "no-ports",
             Self::NoAccess(_) => "no-access",
             Self::AccessAnswered(_) => "access-answered",
             Self::OwnAccess(_) => "own-access",

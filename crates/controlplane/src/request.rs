@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use self::command::AccessCommand;
 pub use self::event::{AccessEnd, AccessEvent};
 use crate::limit::ACCESS_APPROVALS_MAX;
-use crate::{Actor, ActorKind, UserId};
+use crate::{Actor, ActorKind, Change, Event, UserId};
 
 /// What somebody asked to reach for a time, and what became of it. Once it has ended and owes no review it is gone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,6 +112,19 @@ pub enum AccessStanding {
     },
     /// What was granted has ended, and nobody has reviewed it yet.
     Closed,
+}
+
+impl Change {
+    /// The request for access that it holds.
+    pub fn access_requested(&self) -> Option<AccessId> {
+        self.events.iter().find_map(|event| match event {
+            Event::Access(event) => match event.as_ref() {
+                AccessEvent::AccessRequested { request } => Some(request.id),
+                _ => None,
+            },
+            _ => None,
+        })
+    }
 }
 
 impl AccessRequest {

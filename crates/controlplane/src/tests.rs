@@ -18,6 +18,7 @@ mod providers;
 mod queries;
 mod receipts;
 mod request_histories;
+mod request_views;
 mod requests;
 mod scale;
 mod sessions;

@@ -121,6 +121,23 @@ impl AccessId {
     pub const MAX: Self = Self(GRANTED_FROM - 1);
 }
 
+/// A text is not the number of a request for access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a request for access is named by its number, as `ringfence access ls` prints it")]
+pub struct AccessIdError;
+
+impl FromStr for AccessId {
+    type Err = AccessIdError;
+
+    fn from_str(text: &str) -> Result<Self, AccessIdError> {
+        // `parse` alone would take a sign and zeros in front: one id has one spelling.
+        let plain =
+            text.starts_with(|c: char| matches!(c, '1'..='9')) && text.bytes().all(|b| b.is_ascii_digit());
+        let id = text.parse().ok().filter(|_| plain).map(Self);
+        id.filter(|id| *id <= Self::MAX).ok_or(AccessIdError)
+    }
+}
+
 /// Far above the rules of the longest file.
 const GRANTED_FROM: u32 = 1 << 31;
 
@@ -158,6 +175,10 @@ mod tests {
         assert_eq!("00000000000000ab".parse(), Ok(id));
         for other in ["00000000000000AB", "+0000000000000ab", "ab", ""] {
             assert_eq!(other.parse::<NodeId>(), Err(IdError));
+        }
+        assert_eq!("17".parse(), Ok(AccessId(17)));
+        for other in ["", "0", "017", "+17", "-1", "2147483648", "#17"] {
+            assert_eq!(other.parse::<AccessId>(), Err(AccessIdError));
         }
     }
 }

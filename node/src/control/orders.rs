@@ -2,7 +2,7 @@
 
 use tokio::sync::oneshot;
 
-use ringfence_control::{LOGINS_SINCE, ProbeOrder, SeenAnswer, SeenQuestion, ToController};
+use ringfence_control::{ProbeOrder, SeenAnswer, SeenQuestion, ToController};
 
 use super::Control;
 use crate::command::Command;
@@ -38,9 +38,9 @@ impl Control {
                 &asked,
                 "this node is not connected to the controller: see `ringfence status`",
             );
-        } else if self.memory.capability < LOGINS_SINCE {
+        } else if self.memory.capability < asked.since() {
             self.logins
-                .refuse(&asked, "the controller is too old for logins: have it updated");
+                .refuse(&asked, "the controller is too old for this: have it updated");
         } else {
             self.say(asked.into_message());
         }

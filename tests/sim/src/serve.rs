@@ -74,6 +74,7 @@ impl World {
             | ToController::LoginCode(_)
             | ToController::EndLogin(_)
             | ToController::AskSession(_)
+            | ToController::AskAccess(_)
             | ToController::Pong(_) => {}
         }
         Ok(())

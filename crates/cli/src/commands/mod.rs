@@ -1,5 +1,6 @@
 //! What each command does: ask, then answer.
 
+mod access;
 mod audit;
 mod explain;
 mod flows;
@@ -39,6 +40,13 @@ pub(crate) fn run(cli: Cli, output: &mut Output) -> Result<(), Failure> {
         Command::Peer(command) => peer::run(command, &connect()?, output),
         Command::Session(command) => people::session(command, &connect()?, output),
         Command::User(command) => people::user(command, &connect()?, output),
+        Command::Access(command) => {
+            let desk = access::Desk {
+                connect,
+                is_administrators: Context::is_there(cli.context.as_deref()),
+            };
+            access::run(command, desk, output)
+        }
         Command::Quarantine(args) => lock::quarantine(args, &connect()?, output),
         Command::Release(args) => lock::unlock(&args.target, &connect()?, output),
         Command::Lock(args) => lock::lock(args, &connect()?, output),

@@ -52,6 +52,7 @@ pub(super) fn unexpected(response: &LocalResponse) -> Failure {
         LocalResponse::Ping(_) => "ping",
         LocalResponse::LoginStarted { .. } => "login",
         LocalResponse::Session { .. } => "session",
+        LocalResponse::Access { .. } => "access",
         LocalResponse::Version { .. } => "version",
         LocalResponse::Error(_) => "error",
     };

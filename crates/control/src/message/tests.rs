@@ -1,9 +1,11 @@
 //! Messages read back as written, and nothing else does anything.
 
 use proptest::prelude::*;
-use ringfence_model::CandidateKind;
+use ringfence_model::{AccessId, CandidateKind};
 
 use super::*;
+use crate::access::{AccessErrand, AccessWish};
+use crate::api::{AccessState, AccessView, ApprovalView};
 use crate::flow_spool::tests::flow_report;
 use crate::login::{AuthorizationCode, LoginMethod, SessionFacts};
 use crate::netmap::tests::{any_netmap, name, netmap, revision, segment};
@@ -73,6 +75,15 @@ fn to_controller() -> Vec<ToController> {
                 reported("firewall.active", ReportedValue::Missing("no nftables".into())),
             ],
         }),
+    ]
+    .into_iter()
+    .chain(asks_of_people())
+    .collect()
+}
+
+/// What people at a node ask.
+fn asks_of_people() -> [ToController; 5] {
+    [
         ToController::LoginStart(LoginStart {
             id: 1,
             provider: Some(name("corp")),
@@ -87,6 +98,17 @@ fn to_controller() -> Vec<ToController> {
         }),
         ToController::EndLogin(EndLogin { id: 1 }),
         ToController::AskSession(AskSession { id: 2, end: true }),
+        ToController::AskAccess(AskAccess {
+            id: 3,
+            errand: AccessErrand::Request(AccessWish {
+                perimeter: name("ledger"),
+                to: name("db"),
+                ports: vec!["tcp/5432".parse().unwrap()],
+                for_s: 7200,
+                reason: "stuck".into(),
+                break_glass: true,
+            }),
+        }),
     ]
 }
 
@@ -164,7 +186,7 @@ fn to_node() -> Vec<ToNode> {
 }
 
 /// What it says of logins.
-fn about_people() -> [ToNode; 3] {
+fn about_people() -> [ToNode; 4] {
     [
         ToNode::LoginStarted(LoginStarted {
             id: 1,
@@ -183,7 +205,42 @@ fn about_people() -> [ToNode; 3] {
             session: None,
             why: "no".into(),
         }),
+        ToNode::AccessAnswer(AccessAnswer {
+            id: 3,
+            access: vec![access_view()],
+            why: String::new(),
+        }),
     ]
+}
+
+fn access_view() -> AccessView {
+    AccessView {
+        id: AccessId(17),
+        standing: AccessState::Open,
+        perimeter: name("ledger"),
+        node: name("laptop"),
+        node_id: NodeId(2),
+        user: Some("corp/ada".into()),
+        name: Some("ada@example.com".into()),
+        email: None,
+        to: name("db"),
+        ports: vec!["tcp/5432".parse().unwrap()],
+        for_seconds: 7200,
+        reason: "stuck".into(),
+        break_glass: true,
+        asked_by: "ada@example.com".into(),
+        asked_ms: UnixMillis(1),
+        answer_by_ms: None,
+        approvals: vec![ApprovalView {
+            by: "bob".into(),
+            reason: None,
+            at_ms: UnixMillis(2),
+        }],
+        approvals_needed: 1,
+        since_ms: Some(UnixMillis(2)),
+        until_ms: Some(UnixMillis(3)),
+        review_by_ms: None,
+    }
 }
 
 fn session_facts() -> SessionFacts {

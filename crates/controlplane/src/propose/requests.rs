@@ -1,5 +1,6 @@
 //! Access on request: asked for, approved or denied, ended, reviewed.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,8 +57,11 @@ pub(super) fn dispatch(draft: &mut Draft, command: AccessCommand) -> Result<(), 
     }
 }
 
-fn request(draft: &mut Draft, wish: Wish) -> Result<(), Refusal> {
+fn request(draft: &mut Draft, mut wish: Wish) -> Result<(), Refusal> {
     let asker = asker(draft, wish.node)?;
+    if wish.services.is_empty() {
+        wish.services = services_towards(draft, &wish)?;
+    }
     check_wish(draft, &wish)?;
     check_room(draft, &wish)?;
     let id = AccessId(draft.state.last_access.0 + 1);
@@ -111,6 +115,17 @@ fn asker(draft: &Draft, node: NodeId) -> Result<Asker, Refusal> {
     })
 }
 
+/// What rules of the file open towards the group that is asked for: what who does not say what is meant to ask for.
+fn services_towards(draft: &Draft, wish: &Wish) -> Result<Vec<Service>, Refusal> {
+    let policy = draft.perimeter(&wish.perimeter)?.policy();
+    let rules = policy.rules.iter().filter(|rule| rule.to == wish.to);
+    let services: BTreeSet<Service> = rules.flat_map(|rule| rule.services.iter().copied()).collect();
+    if services.is_empty() && policy.groups.contains_key(&wish.to) {
+        return Err(Refusal::NoPorts(wish.to.clone()));
+    }
+    Ok(services.into_iter().collect())
+}
+
 fn check_wish(draft: &Draft, wish: &Wish) -> Result<(), Refusal> {
     let policy = draft.perimeter(&wish.perimeter)?.policy();
     if !policy.groups.contains_key(&wish.to) {
@@ -119,8 +134,8 @@ fn check_wish(draft: &Draft, wish: &Wish) -> Result<(), Refusal> {
             group: wish.to.clone(),
         });
     }
-    if !(1..=SERVICES_MAX).contains(&wish.services.len()) {
-        return Err(too_many("ports of one request (and at least one)", SERVICES_MAX));
+    if wish.services.len() > SERVICES_MAX {
+        return Err(too_many("ports of one request", SERVICES_MAX));
     }
     if !(ACCESS_LENGTH_MIN..=ACCESS_LENGTH_MAX).contains(&wish.length) {
         return Err(Refusal::AccessLength);
@@ -304,6 +319,10 @@ fn check_other(draft: &Draft, request: &AccessRequest) -> Result<(), Refusal> {
 fn check_reason(reason: Option<&String>) -> Result<(), Refusal> {
     if reason.is_some_and(|reason| reason.len() > ACCESS_REASON_BYTES_MAX) {
         return Err(too_many("bytes of a reason", ACCESS_REASON_BYTES_MAX));
+    }
+    // It is shown to whoever approves, among what the controller says.
+    if reason.is_some_and(|reason| reason.chars().any(char::is_control)) {
+        return Err(Refusal::OddReason);
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ pub enum AccessCommand {
         perimeter: Name,
         /// Which of its groups is to be reached.
         to: Name,
-        /// What is to be opened.
+        /// What is to be opened; what rules of the file open towards that group if empty.
         services: Vec<Service>,
         /// For how long.
         length: Duration,

@@ -34,6 +34,12 @@ DELETE /api/v1/peers/{name}               laptop
 POST   /api/v1/locks                      -      {"target":"node:web","keep":["node:api"],"reason":"test","ttl_seconds":60}
 GET    /api/v1/locks                      -
 DELETE /api/v1/locks/{id}                 @lock
+POST   /api/v1/access                     -      {"node":"web","perimeter":"shop","to":"db","for_seconds":60,"reason":"test"}
+POST   /api/v1/access                     -      {"node":"web","perimeter":"shop","to":"db","for_seconds":60,"reason":"test"}
+GET    /api/v1/access                     -
+GET    /api/v1/access/{id}                1
+POST   /api/v1/access/{id}/deny           1      {"reason":"test"}
+POST   /api/v1/access/{id}/end            2
 GET    /api/v1/sessions                   -
 GET    /api/v1/users                      -
 POST   /api/v1/providers                  -      {"name":"corp","issuer":"https://login.example.com","client_id":"x","client_secret":"s"}
@@ -50,10 +56,13 @@ DELETE /api/v1/nodes/{node}               web
 DELETE /api/v1/perimeters/{name}          shop
 "#;
 
-/// Those about people, of whom there is nobody here: to have one takes an identity provider.
+/// Those about people, of whom there is nobody here: to have one takes an identity provider. And those that take a second
+/// administrator.
 const NOBODY: &str = r#"
 DELETE /api/v1/sessions/{id}              00c0ffee00c0ffee
 PATCH  /api/v1/users                      -      {"user":"alice@example.com","active":false}
+POST   /api/v1/access/{id}/approve        1      {}
+POST   /api/v1/access/{id}/review         1      {}
 "#;
 
 /// Some that are refused.
