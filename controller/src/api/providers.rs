@@ -100,6 +100,7 @@ fn provider_of(request: AddProviderRequest) -> Provider {
         confidential: request.client_secret.is_some(),
         scopes: request.scopes,
         groups_claim: request.groups_claim,
+        directory_claim: request.directory_claim.map(String::into_boxed_str),
         session_ms: request.session_seconds.saturating_mul(1000),
         second_factor: SecondFactor {
             acr: BTreeSet::from_iter(request.mfa_acr),
@@ -119,6 +120,7 @@ fn view_of(provider: &Provider) -> ProviderView {
         confidential: provider.confidential,
         scopes: provider.scopes.clone(),
         groups_claim: provider.groups_claim.clone(),
+        directory_claim: provider.directory_claim.as_deref().map(ToOwned::to_owned),
         session_seconds: provider.session_ms / 1000,
         mfa_acr: texts(&provider.second_factor.acr),
         mfa_amr: texts(&provider.second_factor.amr),

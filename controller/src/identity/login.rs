@@ -283,7 +283,7 @@ impl Judged<'_> {
             wall: self.wall,
         };
         let claims = token::verify(token, &expected, self.nonce, tokens.access_token())?;
-        Ok(token::read(claims, provider.groups_claim.as_deref()))
+        Ok(token::read(claims, provider))
     }
 
     /// With a code, what scopes ask for may stand at the UserInfo endpoint alone (OpenID Connect Core 1.0, section 5.4).

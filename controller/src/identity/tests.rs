@@ -26,6 +26,7 @@ pub(super) fn provider() -> Provider {
         confidential: false,
         scopes: Vec::new(),
         groups_claim: Some("groups".to_owned()),
+        directory_claim: Some("oid".into()),
         session_ms: 12 * 3_600_000,
         second_factor: SecondFactor::default(),
         allow_private_address: false,
@@ -81,7 +82,7 @@ fn id_claims() -> Value {
     json!({
         "iss": ISSUER, "aud": CLIENT, "sub": "ada", "iat": WALL - 1, "exp": WALL + 300, "auth_time": WALL - 2,
         "nonce": "n", "email": "ada@example.com", "email_verified": true, "groups": ["dba", "staff"],
-        "acr": "urn:mfa", "amr": ["pwd", "otp"], "sid": "s1", "preferred_username": "ada",
+        "acr": "urn:mfa", "amr": ["pwd", "otp"], "sid": "s1", "preferred_username": "ada", "oid": "0a21f0f2",
     })
 }
 
@@ -112,7 +113,7 @@ fn judge(signer: &Signer, token: &str) -> Result<ringfence_controlplane::LoginCl
     expecting(&signer.keys(), |expected| {
         let nonce = Nonce::new("n".to_owned());
         let claims = token::verify(&token, expected, Some(&nonce), &AccessToken::new("at".to_owned()))?;
-        Ok(token::read(claims, Some("groups")))
+        Ok(token::read(claims, &provider()))
     })
 }
 
@@ -127,6 +128,7 @@ fn a_good_token_says_who_it_is_and_how_they_proved_it() {
     assert_eq!((claims.acr.as_deref(), claims.amr.len()), (Some("urn:mfa"), 2));
     assert_eq!(claims.auth_time, Some(UnixMillis((WALL - 2) * 1000)));
     assert_eq!(claims.provider_session.as_deref(), Some("s1"));
+    assert_eq!(claims.directory_id.as_deref(), Some("0a21f0f2"));
 }
 
 #[test]

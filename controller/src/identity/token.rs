@@ -13,7 +13,7 @@ use openidconnect::{
     AccessToken, AccessTokenHash, AdditionalClaims, ClaimsVerificationError, ClientId, IdToken,
     IdTokenClaims, IdTokenVerifier, IssuerUrl, JsonWebKeySet, Nonce, SignatureVerificationError,
 };
-use ringfence_controlplane::{CLOCK_SKEW_MAX, LoginClaims};
+use ringfence_controlplane::{CLOCK_SKEW_MAX, LoginClaims, Provider};
 use ringfence_model::UnixMillis;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -127,7 +127,7 @@ pub(super) fn verify<'t>(
 }
 
 /// What verified claims say, as far as it counts here.
-pub(super) fn read(claims: &Claims, groups_claim: Option<&str>) -> LoginClaims {
+pub(super) fn read(claims: &Claims, provider: &Provider) -> LoginClaims {
     let others = &claims.additional_claims().by_name;
     let text = |name: &str| others.get(name).and_then(Value::as_str).map(ToOwned::to_owned);
     let seconds = claims
@@ -136,6 +136,7 @@ pub(super) fn read(claims: &Claims, groups_claim: Option<&str>) -> LoginClaims {
     let amr = claims.auth_method_refs().into_iter().flatten();
     LoginClaims {
         subject: claims.subject().to_string(),
+        directory_id: provider.directory_claim.as_deref().and_then(text),
         username: claims.preferred_username().map(|name| name.to_string()),
         name: claims
             .name()
@@ -143,7 +144,10 @@ pub(super) fn read(claims: &Claims, groups_claim: Option<&str>) -> LoginClaims {
             .map(|name| name.to_string()),
         email: claims.email().map(|email| email.to_string()),
         email_verified: claims.email_verified() == Some(true),
-        groups: groups_claim.map_or(Vec::new(), |claim| texts(others.get(claim))),
+        groups: provider
+            .groups_claim
+            .as_deref()
+            .map_or(Vec::new(), |claim| texts(others.get(claim))),
         acr: claims.auth_context_ref().map(|acr| acr.to_string()),
         amr: amr.map(|method| method.to_string()).collect(),
         auth_time: seconds.map(|seconds| UnixMillis(seconds.saturating_mul(1000))),

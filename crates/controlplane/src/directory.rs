@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::command::DirectoryCommand;
 pub use self::event::DirectoryEvent;
-pub(crate) use self::finder::{Finder, Mark, marks_of};
+pub(crate) use self::finder::{Finder, Mark};
 pub use self::refusal::DirectoryRefusal;
 use crate::limit::{
     EMAIL_BYTES_MAX, EMAILS_PER_PERSON_MAX, GROUP_BYTES_MAX, PERSON_NAME_BYTES_MAX, SUBJECT_BYTES_MAX,

@@ -16,6 +16,8 @@ use crate::{Provider, UserId, VerifiedLogin};
 pub struct LoginClaims {
     /// `sub`.
     pub subject: String,
+    /// The claim that says who they are in the provider's directory.
+    pub directory_id: Option<String>,
     /// `preferred_username`.
     pub username: Option<String>,
     /// `name`.
@@ -121,6 +123,7 @@ impl LoginClaims {
                 provider: provider.name.clone(),
                 subject: self.subject,
             },
+            directory_id: self.directory_id.map(String::into_boxed_str),
             email,
             groups: self.groups.into_iter().collect(),
             acr: self.acr,
@@ -139,6 +142,7 @@ impl LoginClaims {
             ("email", &self.email),
             ("acr", &self.acr),
             ("sid", &self.provider_session),
+            ("of the directory", &self.directory_id),
         ];
         let optional = optional
             .into_iter()
@@ -173,6 +177,7 @@ mod tests {
     fn claims() -> LoginClaims {
         LoginClaims {
             subject: "248289761001".to_owned(),
+            directory_id: None,
             username: Some("ada".to_owned()),
             name: Some("Ada Lovelace".to_owned()),
             email: Some("ada@example.com".to_owned()),

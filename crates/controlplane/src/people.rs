@@ -42,6 +42,9 @@ pub struct UserIdError;
 pub struct VerifiedLogin {
     /// Who it is.
     pub user: UserId,
+    /// Who they are in the provider's SCIM directory, if a claim of their token says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory_id: Option<Box<str>>,
     /// What people call them: the address, else the login name.
     pub name: String,
     /// The address, if the provider has verified it.
@@ -102,6 +105,9 @@ pub enum SessionEnd {
 pub struct User {
     /// Who.
     pub id: UserId,
+    /// Who they are in the provider's SCIM directory, as the token of the last login said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory_id: Option<Box<str>>,
     /// What people called them at the last login.
     pub name: String,
     /// Their address then.
@@ -153,6 +159,11 @@ impl VerifiedLogin {
                 self.user.subject.len(),
                 SUBJECT_BYTES_MAX,
                 "bytes of a person's subject",
+            ),
+            (
+                self.directory_id.as_ref().map_or(0, |id| id.len()),
+                SUBJECT_BYTES_MAX,
+                "bytes of a person's id in a directory",
             ),
             (self.name.len(), PERSON_NAME_BYTES_MAX, "bytes of a person's name"),
             (bytes(&self.email), EMAIL_BYTES_MAX, "bytes of a person's address"),

@@ -26,6 +26,10 @@ pub struct Provider {
     pub scopes: Vec<String>,
     /// The claim that lists a person's groups; without one nobody has any.
     pub groups_claim: Option<String>,
+    /// The claim that says which person of its SCIM directory it is, by their `externalId`, where `sub` does not: `oid` of
+    /// Entra ID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory_claim: Option<Box<str>>,
     /// How long a session lasts, in milliseconds.
     pub session_ms: u64,
     /// What of its words proves a second factor.
@@ -106,7 +110,11 @@ impl Provider {
         let words = [&self.second_factor.acr, &self.second_factor.amr]
             .into_iter()
             .flatten();
-        let words = words.chain(&self.scopes).chain(&self.groups_claim);
+        let words = words
+            .chain(&self.scopes)
+            .chain(&self.groups_claim)
+            .map(String::as_str);
+        let words = words.chain(self.directory_claim.as_deref());
         let (mut count, mut plain) = (0, true);
         for word in words {
             count += 1;

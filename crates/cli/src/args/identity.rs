@@ -56,6 +56,9 @@ pub(crate) struct ProviderAddArgs {
     /// The claim that lists a person's groups; without one nobody has any
     #[arg(long, value_name = "CLAIM")]
     pub groups_claim: Option<String>,
+    /// The claim that is a person's externalId in SCIM, if `sub` is not: oid of Entra ID
+    #[arg(long, value_name = "CLAIM")]
+    pub directory_claim: Option<String>,
     /// How long a session lasts
     #[arg(long, default_value = "12h", value_parser = duration)]
     pub session: Duration,

@@ -77,6 +77,7 @@ fn request_of(args: ProviderAddArgs) -> Result<AddProviderRequest, Failure> {
         client_secret: secret.map(|secret| Zeroizing::new(secret.trim().to_owned())),
         scopes: args.scopes,
         groups_claim: args.groups_claim,
+        directory_claim: args.directory_claim,
         session_seconds: args.session.as_secs(),
         mfa_acr: args.mfa_acr,
         mfa_amr: args.mfa_amr,

@@ -27,6 +27,9 @@ pub struct AddProviderRequest {
     /// The claim that lists a person's groups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub groups_claim: Option<String>,
+    /// The claim that says which person of its SCIM directory it is, where `sub` does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory_claim: Option<String>,
     /// How long a session lasts, in seconds.
     #[serde(default = "twelve_hours")]
     pub session_seconds: u64,
@@ -78,6 +81,9 @@ pub struct ProviderView {
     pub scopes: Vec<String>,
     /// The claim that lists a person's groups.
     pub groups_claim: Option<String>,
+    /// The claim that says which person of its SCIM directory it is, where `sub` does not.
+    #[serde(default)]
+    pub directory_claim: Option<String>,
     /// How long a session lasts, in seconds.
     pub session_seconds: u64,
     /// Values of `acr` that prove a second factor.

@@ -58,6 +58,7 @@ impl State {
         self.nodes.get(&session.node).ok_or(NO_NODE)?;
         let user = self.user_mut(&session.login.user)?;
         ensure(user.standing == UserStanding::Active, "the person may not log in")?;
+        user.directory_id.clone_from(&session.login.directory_id);
         user.name.clone_from(&session.login.name);
         user.email.clone_from(&session.login.email);
         user.groups.clone_from(&session.login.groups);

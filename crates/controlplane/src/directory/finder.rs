@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ringfence_model::DirectoryId;
 
 use super::{Directory, DirectoryPerson, PersonProfile};
-use crate::{UserId, VerifiedLogin};
+use crate::{User, VerifiedLogin};
 
 /// An index over the people of one directory, made for a look-up or many.
 pub(crate) struct Finder<'a> {
@@ -18,7 +18,7 @@ pub(crate) struct Finder<'a> {
 /// By what a person is found.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Mark {
-    /// The subject of their tokens, which case counts in.
+    /// The subject of their tokens, or what another claim says in its place. Case counts.
     Subject(String),
     /// An address, in small letters.
     Address(String),
@@ -65,17 +65,26 @@ impl PersonProfile {
 impl VerifiedLogin {
     /// By what its person is found.
     pub(crate) fn marks(&self) -> BTreeSet<Mark> {
-        marks_of(&self.user, self.email.as_deref())
+        let subjects = [self.user.subject.as_str()]
+            .into_iter()
+            .chain(self.directory_id.as_deref());
+        marks(subjects, self.email.as_deref())
     }
 }
 
-/// By what the person of this id and verified address is found.
-pub(crate) fn marks_of(user: &UserId, email: Option<&str>) -> BTreeSet<Mark> {
-    let address = email.map(Mark::address);
-    [Mark::Subject(user.subject.clone())]
-        .into_iter()
-        .chain(address)
-        .collect()
+impl User {
+    /// By what they are found, as they last logged in.
+    pub(crate) fn marks(&self) -> BTreeSet<Mark> {
+        let subjects = [self.id.subject.as_str()]
+            .into_iter()
+            .chain(self.directory_id.as_deref());
+        marks(subjects, self.email.as_deref())
+    }
+}
+
+fn marks<'a>(subjects: impl Iterator<Item = &'a str>, email: Option<&str>) -> BTreeSet<Mark> {
+    let subjects = subjects.map(|subject| Mark::Subject(subject.to_owned()));
+    subjects.chain(email.map(Mark::address)).collect()
 }
 
 impl Mark {

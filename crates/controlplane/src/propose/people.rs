@@ -67,6 +67,7 @@ fn admit(draft: &mut Draft, login: &VerifiedLogin) -> Result<(), Refusal> {
     make_room(draft)?;
     let user = User {
         id: login.user.clone(),
+        directory_id: login.directory_id.clone(),
         name: login.name.clone(),
         email: login.email.clone(),
         groups: login.groups.clone(),

@@ -10,6 +10,7 @@ pub(crate) fn provider() -> Provider {
         confidential: true,
         scopes: vec!["profile".to_owned(), "email".to_owned()],
         groups_claim: Some("groups".to_owned()),
+        directory_claim: None,
         session_ms: 12 * 3_600_000,
         second_factor: SecondFactor {
             acr: BTreeSet::from(["urn:example:mfa".to_owned()]),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ringfence_control::api;
 use ringfence_model::Name;
 
-use crate::directory::{Finder, marks_of};
+use crate::directory::Finder;
 use crate::{Controller, Directory, Provider, TokenHash, User, UserStanding};
 
 impl Controller {
@@ -50,7 +50,7 @@ impl Accounts<'_> {
     /// Whether a person may log in, as far as their account goes.
     pub(crate) fn is_open(&self, user: &User) -> bool {
         let in_directory = self.0.get(&user.id.provider).is_none_or(|finder| {
-            let person = finder.find(&marks_of(&user.id, user.email.as_deref()));
+            let person = finder.find(&user.marks());
             person.is_some_and(|person| person.profile.standing == UserStanding::Active)
         });
         user.standing == UserStanding::Active && in_directory

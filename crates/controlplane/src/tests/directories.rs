@@ -295,6 +295,33 @@ fn a_person_is_found_by_subject_or_verified_address_and_two_of_one_address_are_n
 }
 
 #[test]
+fn a_person_is_found_by_the_claim_that_stands_for_their_directory_id() {
+    let (mut world, laptop) = World::with_directory();
+    let entra = PersonProfile {
+        external_id: Some("0a21f0f2".to_owned()),
+        ..profile("alice")
+    };
+    let alice = world.provision(entra.clone());
+    let pairwise = VerifiedLogin {
+        email: None,
+        directory_id: Some("0a21f0f2".into()),
+        ..login("pairwise-subject", world.wall)
+    };
+
+    world.vouch(laptop, pairwise.clone()).unwrap();
+    assert!(world.controller.user_views()[0].active);
+    let deactivated = PersonProfile {
+        standing: UserStanding::Deactivated,
+        ..entra
+    };
+    let change = world.change(alice, deactivated).unwrap();
+
+    assert_eq!(ends(&change), [SessionEnd::Deactivated]);
+    assert!(!world.controller.user_views()[0].active);
+    assert!(world.vouch(laptop, pairwise).is_err());
+}
+
+#[test]
 fn a_session_from_before_the_directory_lasts_until_the_directory_speaks_of_its_person() {
     let (mut world, laptop) = World::with_directory();
     let again = [

@@ -343,6 +343,7 @@ fn people_are_listed_and_found_by_id_address_and_name() {
 pub(super) fn login(subject: &str, at: UnixMillis) -> VerifiedLogin {
     VerifiedLogin {
         user: user(subject),
+        directory_id: None,
         name: format!("{subject}@example.com"),
         email: Some(format!("{subject}@example.com")),
         groups: BTreeSet::from(["staff".to_owned()]),
