@@ -113,7 +113,7 @@ impl Session {
         let found = self
             .context
             .core
-            .with(move |core| facts(core.controller(), node))
+            .with(move |core| core.controller().session_facts(node))
             .await?;
         let mut answer = SessionAnswer {
             id: question.id,
@@ -138,19 +138,6 @@ impl Session {
         self.sender.send(&ToNode::SessionAnswer(answer)).await?;
         Ok(())
     }
-}
-
-/// The session at a node, as its person may see it.
-fn facts(controller: &ringfence_controlplane::Controller, node: NodeId) -> Option<SessionFacts> {
-    let session = controller.session_at(node)?;
-    Some(SessionFacts {
-        provider: session.login.user.provider.clone(),
-        name: session.login.name.clone(),
-        email: session.login.email.clone(),
-        groups: session.login.groups.iter().cloned().collect(),
-        mfa_at_ms: session.login.mfa_at,
-        expires_ms: session.expires,
-    })
 }
 
 fn started(id: u64, begun: Begun) -> ToNode {
@@ -198,7 +185,9 @@ async fn done(
         });
         core.commit(&Actor::system("identity", "login"), &command)
             .map_err(|error| error.to_string())?;
-        facts(core.controller(), node).ok_or_else(|| "the session has ended already".to_owned())
+        core.controller()
+            .session_facts(node)
+            .ok_or_else(|| "the session has ended already".to_owned())
     });
     match started.await {
         Ok(Ok(session)) => ToNode::LoginDone(LoginDone {

@@ -21,6 +21,7 @@ mod rule_list;
 pub mod saved;
 mod session;
 pub mod text;
+mod why;
 
 pub use access::{ACCESS_SINCE, AccessAnswer, AccessErrand, AccessWish, AskAccess};
 pub use delta::{Delta, DeltaError, PeersEdit, PublicKeyEdit, RuleKey, RulesEdit, SegmentDelta};
@@ -52,3 +53,4 @@ pub use probe::{
 };
 pub use rule_list::RuleList;
 pub use session::{ControllerSession, GreetError, HelloFacts, NodeAction, NodeSession, SessionError};
+pub use why::{AskWhy, PerimeterOwners, WHY_SINCE, WhyAnswer, WhyQuestion, WhyReport};

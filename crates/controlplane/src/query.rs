@@ -12,6 +12,7 @@ mod receipt;
 mod report;
 mod requests;
 mod suppose;
+mod why;
 
 pub use audit::audit_entry;
 pub use device::{DeviceConfig, DevicePeer};

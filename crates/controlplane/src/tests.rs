@@ -25,4 +25,5 @@ mod sessions;
 mod sources;
 mod time;
 mod weight;
+mod why;
 mod world;

@@ -20,6 +20,12 @@ pub enum AskError {
     NoPerimeter(Name),
 }
 
+impl AskError {
+    pub(super) fn nobody(text: &str) -> Self {
+        Self::Nobody(text.chars().take(ASKED_CHARS_MAX).collect())
+    }
+}
+
 impl Controller {
     /// Why `from` may open a service towards `to` at `wall`, or not: in the perimeter asked about, else in each that both are
     /// in, else in each that one of them is in.
@@ -76,7 +82,7 @@ impl Controller {
     fn ask_member(&self, text: &str) -> Result<Member, AskError> {
         let id = self.find(text);
         let member = id.and_then(|id| self.state().member(id));
-        member.ok_or_else(|| AskError::Nobody(text.chars().take(ASKED_CHARS_MAX).collect()))
+        member.ok_or_else(|| AskError::nobody(text))
     }
 
     fn shared_perimeters(&self, from: NodeId, to: NodeId) -> BTreeSet<Name> {
