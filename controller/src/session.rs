@@ -11,6 +11,7 @@ mod keys;
 mod logins;
 mod posture;
 mod source;
+mod why;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -351,6 +352,7 @@ impl Session {
             ToController::EndLogin(end) => self.context.logins.give_up(self.node, end.id),
             ToController::AskSession(question) => self.answer_session(question).await?,
             ToController::AskAccess(question) => self.answer_access(question).await?,
+            ToController::AskWhy(question) => self.answer_why(question).await?,
             ToController::Pong(_) => {
                 let node = self.node;
                 let seen = self

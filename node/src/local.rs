@@ -153,6 +153,11 @@ impl Desk {
             }
             Ok(LocalRequest::WhoAmI) => session(self.logins.session(SessionWish::Look).await),
             Ok(LocalRequest::Logout) => session(self.logins.session(SessionWish::End).await),
+            Ok(LocalRequest::Why { question }) => self
+                .logins
+                .why(question)
+                .await
+                .map_or_else(LocalResponse::Error, |report| LocalResponse::Why { report }),
             Ok(LocalRequest::Access { errand }) => access(self.logins.access(errand).await),
         }
     }

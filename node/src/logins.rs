@@ -11,8 +11,9 @@ use tokio::sync::mpsc;
 use ringfence_control::api::AccessView;
 use ringfence_control::local::{LocalError, LocalErrorCode};
 use ringfence_control::{
-    ACCESS_SINCE, AccessErrand, AskAccess, AskSession, EndLogin, LOGINS_SINCE, LoginCode, LoginDone,
-    LoginNews, LoginStart, LoginStarted, SessionFacts, ToController,
+    ACCESS_SINCE, AccessErrand, AskAccess, AskSession, AskWhy, EndLogin, LOGINS_SINCE, LoginCode, LoginDone,
+    LoginNews, LoginStart, LoginStarted, SessionFacts, ToController, WHY_SINCE, WhyAnswer, WhyQuestion,
+    WhyReport,
 };
 
 /// What people ask of the controller.
@@ -28,6 +29,8 @@ pub(crate) enum Ask {
     Session(AskSession),
     /// For access on request.
     Access(AskAccess),
+    /// Why something is reached, or not.
+    Why(AskWhy),
 }
 
 /// Hands on what people ask, and what the controller answers.
@@ -59,6 +62,7 @@ impl Ask {
             Self::End(end) => end.id,
             Self::Session(question) => question.id,
             Self::Access(question) => question.id,
+            Self::Why(question) => question.id,
         }
     }
 
@@ -70,6 +74,7 @@ impl Ask {
             Self::End(end) => ToController::EndLogin(end),
             Self::Session(question) => ToController::AskSession(question),
             Self::Access(question) => ToController::AskAccess(question),
+            Self::Why(question) => ToController::AskWhy(question),
         }
     }
 
@@ -78,6 +83,7 @@ impl Ask {
         match self {
             Self::Start(_) | Self::Code(_) | Self::End(_) | Self::Session(_) => LOGINS_SINCE,
             Self::Access(_) => ACCESS_SINCE,
+            Self::Why(_) => WHY_SINCE,
         }
     }
 }
@@ -110,7 +116,9 @@ impl Logins {
                 Ok(started)
             }
             Ok(Some(LoginNews::Done(done))) => Err(denied(done.why)),
-            Ok(Some(LoginNews::Session(_) | LoginNews::Access(_)) | None) => Err(broken()),
+            Ok(Some(LoginNews::Session(_) | LoginNews::Access(_) | LoginNews::Why(_)) | None) => {
+                Err(broken())
+            }
             Err(_) => {
                 self.lock().boxes.remove(&id);
                 Err(late())
@@ -150,7 +158,28 @@ impl Logins {
             Ok(Some(LoginNews::Session(answer))) if answer.why.is_empty() => Ok(answer.session),
             Ok(Some(LoginNews::Session(answer))) => Err(denied(answer.why)),
             Ok(Some(LoginNews::Done(done))) => Err(denied(done.why)),
-            Ok(Some(LoginNews::Started(_) | LoginNews::Access(_)) | None) => Err(broken()),
+            Ok(Some(LoginNews::Started(_) | LoginNews::Access(_) | LoginNews::Why(_)) | None) => {
+                Err(broken())
+            }
+            Err(_) => Err(late()),
+        }
+    }
+
+    /// Asks why something can be reached from here, or not.
+    pub(crate) async fn why(&self, question: WhyQuestion) -> Result<Box<WhyReport>, LocalError> {
+        let (id, mut news) = self.mailbox()?;
+        self.ask(Ask::Why(AskWhy { id, question })).await?;
+        let answer = tokio::time::timeout(ANSWER_WAIT, news.recv()).await;
+        self.lock().boxes.remove(&id);
+        match answer {
+            Ok(Some(LoginNews::Why(answer))) => {
+                let WhyAnswer { report, why, .. } = *answer;
+                report.map(Box::new).ok_or_else(|| denied(why))
+            }
+            Ok(Some(LoginNews::Done(done))) => Err(denied(done.why)),
+            Ok(Some(LoginNews::Started(_) | LoginNews::Session(_) | LoginNews::Access(_)) | None) => {
+                Err(broken())
+            }
             Err(_) => Err(late()),
         }
     }
@@ -165,7 +194,9 @@ impl Logins {
             Ok(Some(LoginNews::Access(answer))) if answer.why.is_empty() => Ok(answer.access),
             Ok(Some(LoginNews::Access(answer))) => Err(denied(answer.why)),
             Ok(Some(LoginNews::Done(done))) => Err(denied(done.why)),
-            Ok(Some(LoginNews::Started(_) | LoginNews::Session(_)) | None) => Err(broken()),
+            Ok(Some(LoginNews::Started(_) | LoginNews::Session(_) | LoginNews::Why(_)) | None) => {
+                Err(broken())
+            }
             Err(_) => Err(late()),
         }
     }
@@ -176,7 +207,9 @@ impl Logins {
         let id = news.id();
         let mailbox = match news {
             LoginNews::Started(_) => mail.boxes.get(&id).cloned(),
-            LoginNews::Done(_) | LoginNews::Session(_) | LoginNews::Access(_) => mail.boxes.remove(&id),
+            LoginNews::Done(_) | LoginNews::Session(_) | LoginNews::Access(_) | LoginNews::Why(_) => {
+                mail.boxes.remove(&id)
+            }
         };
         if let Some(mailbox) = mailbox {
             let _ = mailbox.try_send(news);
@@ -202,9 +235,12 @@ impl Logins {
         self.lock().boxes.remove(&id);
         match answer {
             Ok(Some(LoginNews::Done(done))) => done.session.ok_or_else(|| denied(done.why)),
-            Ok(Some(LoginNews::Started(_) | LoginNews::Session(_) | LoginNews::Access(_)) | None) => {
-                Err(broken())
-            }
+            Ok(
+                Some(
+                    LoginNews::Started(_) | LoginNews::Session(_) | LoginNews::Access(_) | LoginNews::Why(_),
+                )
+                | None,
+            ) => Err(broken()),
             Err(_) => Err(late()),
         }
     }

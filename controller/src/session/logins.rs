@@ -5,9 +5,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use ringfence_control::{
-    AskSession, LoginCode, LoginDone, LoginStart, LoginStarted, SessionAnswer, SessionFacts, ToNode,
-};
+use ringfence_control::{AskSession, LoginCode, LoginDone, LoginStart, LoginStarted, SessionAnswer, ToNode};
 use ringfence_controlplane::{Actor, Command, PeopleCommand, Refusal, VerifiedLogin};
 use ringfence_model::NodeId;
 use tokio::sync::mpsc;

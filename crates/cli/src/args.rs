@@ -6,6 +6,7 @@ mod identity;
 mod lock;
 mod people;
 mod posture;
+mod why;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,6 +22,7 @@ pub(crate) use self::explain::{ExplainArgs, as_if};
 pub(crate) use self::lock::{LockArgs, LockHow, QuarantineArgs, ReleaseArgs, UnlockArgs};
 pub(crate) use self::people::{SessionCommand, UserCommand};
 pub(crate) use self::posture::{FactArgs, PostureCommand, PostureTestArgs};
+pub(crate) use self::why::WhyArgs;
 pub(crate) use identity::{LoginArgs, ProviderAddArgs, ProviderCommand, ScimCommand};
 
 /// Zero-trust micro-perimeters on a WireGuard mesh.
@@ -91,6 +93,8 @@ pub(crate) enum Command {
     /// Say who is logged in at this machine
     #[command(after_help = "Example:\n  ringfence whoami --json")]
     Whoami(SocketArg),
+    /// Why this machine reaches something, or what it lacks, and whom to ask
+    Why(WhyArgs),
     /// Say whether policy lets one member reach another, by which rule, or what is missing
     Explain(ExplainArgs),
     /// Read the log of changes, or prove that it was not rewritten

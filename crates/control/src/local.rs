@@ -7,7 +7,7 @@ use ringfence_model::{Name, NodeId, PublicKey, Revision};
 use serde::{Deserialize, Serialize};
 
 use crate::api::AccessView;
-use crate::{AccessErrand, AuthorizationCode, LoginMethod, PeerKind, SessionFacts};
+use crate::{AccessErrand, AuthorizationCode, LoginMethod, PeerKind, SessionFacts, WhyQuestion, WhyReport};
 
 /// What may be asked: `{"request":"status"}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +71,11 @@ pub enum LocalRequest {
         /// What is to be done.
         errand: AccessErrand,
     },
+    /// Why something can be reached from here, or not: answered by [`LocalResponse::Why`].
+    Why {
+        /// What.
+        question: WhyQuestion,
+    },
     /// The program's version: answered by [`LocalResponse::Version`].
     Version,
 }
@@ -107,6 +112,11 @@ pub enum LocalResponse {
     Access {
         /// What is asked for and granted; of a request the new one alone.
         access: Vec<AccessView>,
+    },
+    /// To [`LocalRequest::Why`].
+    Why {
+        /// The answer.
+        report: Box<WhyReport>,
     },
     /// To [`LocalRequest::Version`].
     Version {

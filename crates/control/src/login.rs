@@ -9,7 +9,7 @@ use ringfence_model::{Name, UnixMillis};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::AccessAnswer;
+use crate::{AccessAnswer, WhyAnswer};
 
 /// Begins a login: answered by [`LoginStarted`], or by [`LoginDone`] if it cannot begin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,6 +112,8 @@ pub enum LoginNews {
     Session(SessionAnswer),
     /// What they may reach on request.
     Access(AccessAnswer),
+    /// Why they reach something, or not.
+    Why(Box<WhyAnswer>),
 }
 
 impl LoginNews {
@@ -122,6 +124,7 @@ impl LoginNews {
             Self::Done(done) => done.id,
             Self::Session(answer) => answer.id,
             Self::Access(answer) => answer.id,
+            Self::Why(answer) => answer.id,
         }
     }
 }

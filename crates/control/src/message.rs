@@ -14,6 +14,7 @@ use crate::access::{AccessAnswer, AskAccess};
 use crate::frame::encode_frame_within;
 use crate::login::{AskSession, EndLogin, LoginCode, LoginDone, LoginStart, LoginStarted, SessionAnswer};
 use crate::probe::{ProbeOrder, ProbeReport, SeenAnswer, SeenQuestion};
+use crate::why::{AskWhy, WhyAnswer};
 use crate::{
     Delta, FRAME_BYTES_MAX, FlowRecords, FlowRecordsTaken, Frame, FrameError, NETMAP_BYTES_MAX, Netmap,
     PostureOrder, PostureReport,
@@ -123,6 +124,8 @@ messages! {
         14 => EndLogin(EndLogin),
         /// Asks who is logged in, or logs them out.
         15 => AskSession(AskSession),
+        /// Asks why something can be reached from the node, or not.
+        16 => AskWhy(AskWhy),
         /// Asks for access on request, for the person at the node.
         17 => AskAccess(AskAccess),
     }
@@ -163,6 +166,8 @@ messages! {
         115 => LoginDone(LoginDone),
         /// Answers [`ToController::AskSession`].
         116 => SessionAnswer(SessionAnswer),
+        /// Answers [`ToController::AskWhy`].
+        118 => WhyAnswer(WhyAnswer),
         /// Answers [`ToController::AskAccess`].
         119 => AccessAnswer(AccessAnswer),
     }
@@ -338,7 +343,7 @@ fn decode_body<T: DeserializeOwned>(kind: &'static str, mut body: &[u8]) -> Resu
 /// What this build can do. Goes up when a new kind or field needs the other end to understand it; each end uses what
 /// both can.
 ///
-/// 1: the first. 2: flow records. 3: logins and posture. 4: access on request.
+/// 1: the first. 2: flow records. 3: logins and posture. 4: access on request and why.
 pub const CAPABILITY: u32 = 4;
 
 #[cfg(test)]

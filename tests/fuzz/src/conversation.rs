@@ -176,6 +176,8 @@ pub(crate) fn to_controller(input: &[u8]) {
             | ToController::LoginCode(_)
             | ToController::EndLogin(_)
             | ToController::AskSession(_)
+            | ToController::AskAccess(_)
+            | ToController::AskWhy(_)
             | ToController::Pong(_) => {}
         }
         assert!(

@@ -75,6 +75,7 @@ impl World {
             | ToController::EndLogin(_)
             | ToController::AskSession(_)
             | ToController::AskAccess(_)
+            | ToController::AskWhy(_)
             | ToController::Pong(_) => {}
         }
         Ok(())

@@ -9,7 +9,9 @@ use super::SocketArg;
 
 /// `ringfence why`
 #[derive(Args)]
-#[command(after_help = "Examples:\n  ringfence why db-1:5432\n  ringfence why 100.64.0.7:udp/53\n  ringfence why db-1:icmp --json | jq .posture")]
+#[command(
+    after_help = "Examples:\n  ringfence why db-1:5432\n  ringfence why 100.64.0.7:udp/53\n  ringfence why db-1:icmp --json | jq .posture"
+)]
 pub(crate) struct WhyArgs {
     /// What is to be reached: a member's name or address, and a TCP port, udp/PORT or icmp
     #[arg(value_name = "TO:PORT")]
@@ -33,9 +35,16 @@ impl FromStr for Target {
         let (to, port) = text
             .rsplit_once(':')
             .ok_or("write it as NAME:PORT, as in db-1:5432 or db-1:udp/53")?;
-        let to = to.strip_prefix('[').and_then(|to| to.strip_suffix(']')).unwrap_or(to);
+        let to = to
+            .strip_prefix('[')
+            .and_then(|to| to.strip_suffix(']'))
+            .unwrap_or(to);
         let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
-        let service = if is_number { format!("tcp/{port}") } else { port.to_owned() };
+        let service = if is_number {
+            format!("tcp/{port}")
+        } else {
+            port.to_owned()
+        };
         if to.is_empty() {
             return Err("before the colon stands whom to reach, as in db-1:5432".to_owned());
         }
@@ -59,7 +68,11 @@ mod tests {
             ("[fd00::7]:22", "fd00::7", "tcp/22"),
         ] {
             let target: Target = text.parse().unwrap();
-            assert_eq!((target.to.as_str(), target.service), (to, service.parse().unwrap()), "{text}");
+            assert_eq!(
+                (target.to.as_str(), target.service),
+                (to, service.parse().unwrap()),
+                "{text}"
+            );
         }
         for wrong in ["db", ":22", "db:", "db:http"] {
             assert!(wrong.parse::<Target>().is_err(), "{wrong}");

@@ -18,6 +18,7 @@ mod status;
 mod token;
 mod verify;
 mod wait;
+mod why;
 
 use clap::CommandFactory as _;
 
@@ -53,6 +54,7 @@ pub(crate) fn run(cli: Cli, output: &mut Output) -> Result<(), Failure> {
         Command::Unlock(args) => lock::unlock(&args.which, &connect()?, output),
         Command::Locks => lock::ls(&connect()?, output),
         Command::Posture(command) => posture::run(command, connect, output),
+        Command::Why(args) => why::run(args, output),
         Command::Explain(args) => explain::run(args, &connect()?, output),
         Command::Audit(args) => audit::run(&args, &connect()?, output),
         Command::Flows(args) => flows::run(&args, &connect()?, output),

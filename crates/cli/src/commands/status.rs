@@ -53,6 +53,7 @@ pub(super) fn unexpected(response: &LocalResponse) -> Failure {
         LocalResponse::LoginStarted { .. } => "login",
         LocalResponse::Session { .. } => "session",
         LocalResponse::Access { .. } => "access",
+        LocalResponse::Why { .. } => "why",
         LocalResponse::Version { .. } => "version",
         LocalResponse::Error(_) => "error",
     };

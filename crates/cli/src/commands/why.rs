@@ -19,7 +19,7 @@ pub(super) fn run(args: WhyArgs, output: &mut Output) -> Result<(), Failure> {
     let request = LocalRequest::Why { question };
     match local::ask(&args.socket.socket, &request, ANSWER_WAIT)? {
         LocalResponse::Why { report } => {
-            output.answer(&report, text);
+            output.answer(report.as_ref(), text);
             match report.explained.verdict {
                 Verdict::Allow => Ok(()),
                 Verdict::Deny => Err(Failure::told(Exit::Denied)),

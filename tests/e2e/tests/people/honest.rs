@@ -54,6 +54,47 @@ fn a_login_opens_what_the_persons_groups_may_reach_and_a_logout_closes_it() {
 }
 
 #[test]
+fn a_person_is_told_why_they_do_not_reach_something_and_what_would_open_it() {
+    let mut office = Office::open("people-why", Script::Honest).unwrap();
+    let _db = office.mesh.node("db", &["role=db"]).unwrap();
+    office.mesh.apply_and_wait(LEDGER).unwrap();
+    let why = |office: &Office, what: &str| office.ringfence(&["why", what]).unwrap().run().unwrap();
+
+    let stranger = why(&office, "db:22");
+    assert!(!stranger.status.success(), "{}", stranger.stdout);
+    assert!(
+        stranger.stderr.contains("there is no node or device \"db\""),
+        "{}",
+        stranger.stderr
+    );
+
+    office.log_in(&[], None).unwrap();
+    wait_until(SOON, "the laptop to be a member", || {
+        why(&office, "db:5432").status.success()
+    })
+    .unwrap();
+    let closed = why(&office, "db:22");
+    assert_eq!(closed.status.code(), Some(4), "{}", closed.stdout);
+    for part in [
+        "closed",
+        "ada@example.com, no second factor",
+        "dba",
+        "log in again with a second factor",
+        "alice@example.com (ledger)",
+    ] {
+        assert!(closed.stdout.contains(part), "{part}: {}", closed.stdout);
+    }
+
+    office.log_in(&["--mfa"], Some("123456")).unwrap();
+    let open = why(&office, "db:22");
+    assert!(
+        open.status.success() && open.stdout.starts_with("open"),
+        "{}",
+        open.stdout
+    );
+}
+
+#[test]
 fn a_person_logs_in_with_a_browser_on_another_device() {
     let office = Office::open("people-device", Script::Honest).unwrap();
 
