@@ -1,6 +1,6 @@
 # The menu. `make` alone prints it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test sim lint build setup fuzz sanitize bench bench-instructions
+.PHONY: help demo remote-users test sim lint build setup fuzz sanitize bench bench-instructions
 
 help: ## print this menu
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 27
@@ -8,6 +8,10 @@ help: ## print this menu
 demo: setup ## protect a real database in namespaces, and watch it happen (root; ten seconds after the build)
 	cargo build --workspace --bins
 	@examples/critical-database/demo.sh
+
+remote-users: setup ## people on laptops: login, second factor, posture, and five ways out (root; 90 seconds after the build)
+	cargo build --workspace --bins
+	@examples/remote-users/story.sh
 
 test: setup ## run every test, the real binaries in network namespaces included (root)
 	cargo build --workspace --bins

@@ -12,8 +12,7 @@ use ringfence_control::api::AccessView;
 use ringfence_control::local::{LocalError, LocalErrorCode};
 use ringfence_control::{
     ACCESS_SINCE, AccessErrand, AskAccess, AskSession, AskWhy, EndLogin, LOGINS_SINCE, LoginCode, LoginDone,
-    LoginNews, LoginStart, LoginStarted, SessionFacts, ToController, WHY_SINCE, WhyAnswer, WhyQuestion,
-    WhyReport,
+    LoginNews, LoginStart, LoginStarted, SessionFacts, ToController, WHY_SINCE, WhyQuestion, WhyReport,
 };
 
 /// What people ask of the controller.
@@ -172,10 +171,7 @@ impl Logins {
         let answer = tokio::time::timeout(ANSWER_WAIT, news.recv()).await;
         self.lock().boxes.remove(&id);
         match answer {
-            Ok(Some(LoginNews::Why(answer))) => {
-                let WhyAnswer { report, why, .. } = *answer;
-                report.map(Box::new).ok_or_else(|| denied(why))
-            }
+            Ok(Some(LoginNews::Why(answer))) => answer.report.ok_or_else(|| denied(answer.why)),
             Ok(Some(LoginNews::Done(done))) => Err(denied(done.why)),
             Ok(Some(LoginNews::Started(_) | LoginNews::Session(_) | LoginNews::Access(_)) | None) => {
                 Err(broken())

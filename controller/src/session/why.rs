@@ -17,7 +17,7 @@ impl Session {
             .with(move |core| core.controller().why(node, &question, wall_now()))
             .await?;
         let (report, why) = match answer {
-            Ok(report) => (Some(report), String::new()),
+            Ok(report) => (Some(Box::new(report)), String::new()),
             Err(error) => (
                 None,
                 format!("{error} in a perimeter of this machine: `ringfence status` shows who is"),

@@ -113,7 +113,7 @@ pub enum LoginNews {
     /// What they may reach on request.
     Access(AccessAnswer),
     /// Why they reach something, or not.
-    Why(Box<WhyAnswer>),
+    Why(WhyAnswer),
 }
 
 impl LoginNews {

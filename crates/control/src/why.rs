@@ -34,7 +34,7 @@ pub struct WhyAnswer {
     pub id: u64,
     /// The answer, if there is one.
     #[serde(default)]
-    pub report: Option<WhyReport>,
+    pub report: Option<Box<WhyReport>>,
     /// Why there is none, for people.
     #[serde(default)]
     pub why: String,

@@ -11,7 +11,7 @@ use ringfence_e2e::Node;
 use ringfence_lab::Reach;
 
 use crate::cast::{Cast, addresses};
-use crate::screen::{Mark, dimmed, marked};
+use ringfence_example_stage::{Mark, dimmed, marked};
 
 /// One measurement of everything.
 pub(crate) struct Matrix {

@@ -1,21 +1,17 @@
 //! The acts, in order. Each does something real, measures it, and fails the demo if it is not as promised.
 
-use std::io;
-use std::thread;
-
 use anyhow::{Result, ensure};
+use ringfence_example_stage::{Finale, Mark, Screen, dimmed, milliseconds};
 use ringfence_lab::{Lab, Reach};
 
-use crate::Stay;
 use crate::attack;
 use crate::cast::{Cast, PAYMENTS, database, folder};
 use crate::matrix::Matrix;
 use crate::revocation::Sessions;
-use crate::screen::{Mark, Screen, dimmed, milliseconds};
 use crate::visit;
 
-/// Plays it all. `told` is called when the story is over and the scene stays up.
-pub(crate) fn play(lab: &Lab, stay: Stay, told: &dyn Fn()) -> Result<()> {
+/// Plays it all.
+pub(crate) fn play(lab: &Lab, finale: &Finale<'_>) -> Result<()> {
     let screen = Screen::start();
     screen.title(
         "Ringfence: a critical database on a network that nobody trusts",
@@ -29,7 +25,7 @@ pub(crate) fn play(lab: &Lab, stay: Stay, told: &dyn Fn()) -> Result<()> {
     intruder(&screen, &cast)?;
     revocation(&screen, &cast)?;
     look_around(&screen, &cast, lab)?;
-    linger(&screen, stay, told)
+    finale.linger(&screen)
 }
 
 fn machines(screen: &Screen, lab: &Lab) -> Result<Cast> {
@@ -201,35 +197,6 @@ fn look_around(screen: &Screen, cast: &Cast, lab: &Lab) -> Result<()> {
     screen.say(&visit::suggestions(cast)?)?;
     let prefix = cast.db.host().shell_prefix();
     screen.say(&dimmed(format!("`./on db` is short for `{prefix}`")))
-}
-
-fn linger(screen: &Screen, stay: Stay, told: &dyn Fn()) -> Result<()> {
-    let time = format!("All as promised, in {:.1} s.", screen.elapsed().as_secs_f64());
-    match stay {
-        Stay::Not => screen.finding(
-            Mark::Good,
-            &format!("{time} Everything is removed now; on a terminal, or with --keep, it stays up."),
-        ),
-        Stay::UntilEnter => {
-            screen.finding(
-                Mark::Good,
-                &format!("{time} Everything is still up: Enter ends and removes it."),
-            )?;
-            told();
-            io::stdin().read_line(&mut String::new())?;
-            Ok(())
-        }
-        Stay::UntilInterrupted => {
-            screen.finding(
-                Mark::Good,
-                &format!("{time} Everything is still up: Ctrl-C ends and removes it."),
-            )?;
-            told();
-            loop {
-                thread::park();
-            }
-        }
-    }
 }
 
 /// Runs `ringfence` for all to see.

@@ -98,10 +98,16 @@ pub const ROOMS: &[Room] = &[
             "node",
         ],
     ),
+    test("example-stage", "examples/stage", &["lab"]),
     test(
         "example-critical-database",
         "examples/critical-database",
-        &["lab", "e2e"],
+        &["lab", "e2e", "example-stage"],
+    ),
+    test(
+        "example-remote-users",
+        "examples/remote-users",
+        &["lab", "e2e", "example-stage"],
     ),
 ];
 

@@ -9,22 +9,29 @@ use anstream::AutoStream;
 use anyhow::{Context as _, Result};
 
 /// The terminal, or whatever stands in for it.
-pub(crate) struct Screen {
+pub struct Screen {
     started: Instant,
     stdout: RefCell<AutoStream<Stdout>>,
 }
 
 /// How a finding is marked.
 #[derive(Clone, Copy)]
-pub(crate) enum Mark {
+pub enum Mark {
     /// As policy says.
     Good,
     /// Not as policy says.
     Bad,
 }
 
+impl Default for Screen {
+    fn default() -> Self {
+        Self::start()
+    }
+}
+
 impl Screen {
-    pub(crate) fn start() -> Self {
+    /// An empty one; its clock starts.
+    pub fn start() -> Self {
         Self {
             started: Instant::now(),
             stdout: RefCell::new(AutoStream::auto(io::stdout())),
@@ -32,16 +39,23 @@ impl Screen {
     }
 
     /// Since the demo began.
-    pub(crate) fn elapsed(&self) -> Duration {
+    pub fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
 
-    pub(crate) fn title(&self, title: &str, below: &str) -> Result<()> {
+    /// What the whole is about.
+    ///
+    /// # Errors
+    /// When nobody reads standard output any more, as for all below.
+    pub fn title(&self, title: &str, below: &str) -> Result<()> {
         self.print(&format!("{BOLD}{title}{PLAIN}\n{DIM}{below}{PLAIN}\n"))
     }
 
     /// A heading, with the time at the right edge.
-    pub(crate) fn act(&self, number: u32, title: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// As [`Self::title`].
+    pub fn act(&self, number: u32, title: &str) -> Result<()> {
         let time = format!("{:.1} s", self.elapsed().as_secs_f64());
         let head = format!("{number}  {title} ");
         let rule = WIDTH.saturating_sub(head.chars().count() + time.len() + 1);
@@ -52,22 +66,34 @@ impl Screen {
     }
 
     /// A sentence.
-    pub(crate) fn say(&self, text: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// As [`Self::title`].
+    pub fn say(&self, text: &str) -> Result<()> {
         self.print(&indented(text, "   "))
     }
 
     /// A command that is run on a host.
-    pub(crate) fn command(&self, host: &str, command: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// As [`Self::title`].
+    pub fn command(&self, host: &str, command: &str) -> Result<()> {
         self.print(&format!("   {DIM}{host} ${PLAIN} {BOLD}{command}{PLAIN}\n"))
     }
 
     /// What it printed.
-    pub(crate) fn output(&self, text: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// As [`Self::title`].
+    pub fn output(&self, text: &str) -> Result<()> {
         self.print(&indented(text.trim_end(), "     "))
     }
 
     /// What was measured.
-    pub(crate) fn finding(&self, mark: Mark, text: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// As [`Self::title`].
+    pub fn finding(&self, mark: Mark, text: &str) -> Result<()> {
         let (colour, sign) = match mark {
             Mark::Good => (GREEN, "✓"),
             Mark::Bad => (RED, "✗"),
@@ -89,7 +115,7 @@ pub(crate) fn failure(why: &str) {
 }
 
 /// `text` in green or red.
-pub(crate) fn marked(mark: Mark, text: impl Display) -> String {
+pub fn marked(mark: Mark, text: impl Display) -> String {
     let colour = match mark {
         Mark::Good => GREEN,
         Mark::Bad => RED,
@@ -98,12 +124,12 @@ pub(crate) fn marked(mark: Mark, text: impl Display) -> String {
 }
 
 /// `text` less bright than the rest.
-pub(crate) fn dimmed(text: impl Display) -> String {
+pub fn dimmed(text: impl Display) -> String {
     format!("{DIM}{text}{PLAIN}")
 }
 
 /// A duration in milliseconds, with as many digits as are worth reading.
-pub(crate) fn milliseconds(duration: Duration) -> String {
+pub fn milliseconds(duration: Duration) -> String {
     let ms = duration.as_secs_f64() * 1000.0;
     if ms < 10.0 {
         format!("{ms:.1} ms")
