@@ -218,7 +218,7 @@ impl Core {
                 return Err(refusal.into());
             }
         };
-        let flows = self.controller.flow_changes(&change);
+        let flows = self.controller.flow_changes_for(actor, &change, wall_now());
         self.store_and_apply(&change, Room::of(command.is_removal() || flows.only_closes()))?;
         let report = ChangeReport {
             revision: change.revision,

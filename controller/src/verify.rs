@@ -10,25 +10,29 @@ use std::net::SocketAddr;
 
 use ringfence_control::api::{Verdict, VerifyReport, VerifyRequest, VerifyRow};
 use ringfence_control::{ProbeOrder, ProbeOutcome, ProbeVerdict, SeenFlow, SeenQuestion};
+use ringfence_controlplane::Actor;
 use ringfence_model::{Name, NodeId};
 
-use crate::core::{CoreGone, CoreHandle};
+use crate::core::{CoreGone, CoreHandle, wall_now};
 use crate::sessions::Sessions;
 
 use plan::{Attempt, Plan};
 
-/// Measures a perimeter; `None` if there is no such.
+/// Measures a perimeter; `None` if there is no such that the actor may see.
 ///
 /// # Errors
 /// [`CoreGone`] while shutting down.
 pub async fn measure(
     core: &CoreHandle,
     sessions: &Sessions,
-    request: VerifyRequest,
+    (actor, request): (Actor, VerifyRequest),
 ) -> Result<Option<VerifyReport>, CoreGone> {
     let perimeter = request.perimeter.clone();
     let plan = core
-        .with(move |core| Plan::of(core.controller(), &perimeter))
+        .with(move |core| {
+            let controller = core.controller();
+            Plan::of(controller, controller.seen_by(&actor, wall_now())?, &perimeter)
+        })
         .await?;
     let Some(plan) = plan else { return Ok(None) };
     let wait_ms = request.wait_ms.clamp(WAIT_MS_MIN, ProbeOrder::WAIT_MS_MAX);

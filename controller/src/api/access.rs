@@ -14,9 +14,10 @@ use ringfence_model::{AccessId, Name, NodeId};
 use serde::Deserialize;
 
 use super::ApiState;
+use super::caller::{Admin, Owner, Reader};
 use super::nodes::no_node;
 use super::problem::ApiProblem;
-use super::request::{Admin, Body};
+use super::request::Body;
 use crate::core::Core;
 
 /// The query of `GET /access`.
@@ -37,13 +38,13 @@ pub(super) struct AccessQuery {
 #[utoipa::path(get, path = "/api/v1/access", tag = "access", security(("admin" = [])), params(AccessQuery),
     responses((status = 200, body = AccessList), (status = "4XX", body = Problem)))]
 pub(super) async fn list(
-    _: Admin,
+    reader: Reader,
     State(state): State<ApiState>,
     query: Result<Query<AccessQuery>, QueryRejection>,
 ) -> Result<Json<AccessList>, ApiProblem> {
     let Query(query) = query.map_err(|error| ApiProblem::bad_request(error.to_string()))?;
     let node = match query.node {
-        Some(text) => Some(state.find_node(&text).await?),
+        Some(text) => Some(state.find_seen_node(&reader, &text).await?),
         None => None,
     };
     let filter = AccessFilter {
@@ -51,10 +52,7 @@ pub(super) async fn list(
         node,
         standing: query.standing,
     };
-    let access = state
-        .core
-        .with(move |core| core.controller().access_views(&filter))
-        .await?;
+    let access = state.see(&reader, move |seen| seen.access_views(&filter)).await?;
     Ok(Json(AccessList { access }))
 }
 
@@ -62,14 +60,13 @@ pub(super) async fn list(
 #[utoipa::path(get, path = "/api/v1/access/{id}", tag = "access", security(("admin" = [])), params(("id" = u32, Path)),
     responses((status = 200, body = AccessView), (status = "4XX", body = Problem)))]
 pub(super) async fn show(
-    _: Admin,
+    reader: Reader,
     State(state): State<ApiState>,
     Path(id): Path<String>,
 ) -> Result<Json<AccessView>, ApiProblem> {
     let access = parse_id(&id)?;
     let found = state
-        .core
-        .with(move |core| core.controller().access_view_of(access))
+        .see(&reader, move |seen| seen.access_view_of(access))
         .await?;
     found
         .map(Json)
@@ -92,7 +89,7 @@ pub(super) async fn ask(
 #[utoipa::path(post, path = "/api/v1/access/{id}/approve", tag = "access", security(("admin" = [])), params(("id" = u32, Path)),
     request_body = AnswerAccessRequest, responses((status = 200, body = AccessReport), (status = "4XX", body = Problem)))]
 pub(super) async fn approve(
-    Admin(actor): Admin,
+    Owner(actor): Owner,
     State(state): State<ApiState>,
     Path(id): Path<String>,
     Body(AnswerAccessRequest { reason }): Body<AnswerAccessRequest>,
@@ -107,7 +104,7 @@ pub(super) async fn approve(
 #[utoipa::path(post, path = "/api/v1/access/{id}/deny", tag = "access", security(("admin" = [])), params(("id" = u32, Path)),
     request_body = AnswerAccessRequest, responses((status = 200, body = AccessReport), (status = "4XX", body = Problem)))]
 pub(super) async fn deny(
-    Admin(actor): Admin,
+    Owner(actor): Owner,
     State(state): State<ApiState>,
     Path(id): Path<String>,
     Body(AnswerAccessRequest { reason }): Body<AnswerAccessRequest>,
@@ -122,7 +119,7 @@ pub(super) async fn deny(
 #[utoipa::path(post, path = "/api/v1/access/{id}/end", tag = "access", security(("admin" = [])), params(("id" = u32, Path)),
     responses((status = 200, body = AccessReport), (status = "4XX", body = Problem)))]
 pub(super) async fn end(
-    Admin(actor): Admin,
+    Owner(actor): Owner,
     State(state): State<ApiState>,
     Path(id): Path<String>,
 ) -> Result<Json<AccessReport>, ApiProblem> {
@@ -134,7 +131,7 @@ pub(super) async fn end(
 #[utoipa::path(post, path = "/api/v1/access/{id}/review", tag = "access", security(("admin" = [])), params(("id" = u32, Path)),
     request_body = AnswerAccessRequest, responses((status = 200, body = AccessReport), (status = "4XX", body = Problem)))]
 pub(super) async fn review(
-    Admin(actor): Admin,
+    Owner(actor): Owner,
     State(state): State<ApiState>,
     Path(id): Path<String>,
     Body(AnswerAccessRequest { reason }): Body<AnswerAccessRequest>,

@@ -1,16 +1,18 @@
 //! `/audit`: the log of changes, and the proof that nobody has rewritten it.
 
+use std::collections::VecDeque;
+
 use axum::Json;
 use axum::extract::{Query, State};
-use ringfence_control::api::{AuditEntry, AuditList, AuditVerification, BrokenEntry, Problem};
-use ringfence_controlplane::{ChainHead, Replay, Snapshot, audit_entry};
+use ringfence_control::api::{AuditList, AuditVerification, BrokenEntry, Problem};
+use ringfence_controlplane::{Actor, ChainHead, Change, Replay, Role, Snapshot};
 use ringfence_model::UnixMillis;
 use serde::Deserialize;
 
 use super::ApiState;
+use super::caller::{Auditor, Reader, invalid_token};
 use super::problem::ApiProblem;
-use super::request::Admin;
-use crate::core::{Core, parse_entry};
+use crate::core::{Core, parse_entry, wall_now};
 use crate::store::{Entry, Log, StoreError};
 
 /// The query of `GET /audit`.
@@ -29,39 +31,58 @@ pub(super) struct AuditQuery {
 #[utoipa::path(get, path = "/api/v1/audit", tag = "audit", security(("admin" = [])), params(AuditQuery),
     responses((status = 200, body = AuditList), (status = "4XX", body = Problem)))]
 pub(super) async fn list(
-    _: Admin,
+    Reader(actor): Reader,
     State(state): State<ApiState>,
     query: Result<Query<AuditQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Json<AuditList>, ApiProblem> {
     let Query(query) = query.map_err(|error| ApiProblem::bad_request(error.to_string()))?;
     let limit = usize::try_from(query.limit.clamp(1, ENTRIES_MAX)).unwrap_or(1);
     let since = UnixMillis(query.since_ms);
-    let list = state.core.with(move |core| read(core, since, limit)).await??;
+    let list = state
+        .core
+        .with(move |core| read(core, &actor, since, limit))
+        .await??;
     Ok(Json(list))
 }
 
-fn read(core: &mut Core, since: UnixMillis, limit: usize) -> Result<AuditList, ApiProblem> {
-    // One more than asked for tells whether there are older ones.
-    let mut stored = core.log().entries_since(since, limit + 1)?;
-    let truncated = stored.len() > limit;
-    if truncated {
-        stored.remove(0);
+fn read(core: &mut Core, actor: &Actor, since: UnixMillis, limit: usize) -> Result<AuditList, ApiProblem> {
+    // One more than asked for tells whether there are older ones. Of an owner's it is not known how far back they lie.
+    let sees_all = core
+        .controller()
+        .role_of(actor, wall_now())
+        .is_some_and(Role::sees_all);
+    let looked_at = if sees_all {
+        limit + 1
+    } else {
+        ENTRIES_MAX as usize + 1
+    };
+    let stored = core.log().entries_since(since, looked_at)?;
+    let Some(seen) = core.controller().seen_by(actor, wall_now()) else {
+        return Err(invalid_token());
+    };
+    let mut entries = VecDeque::new();
+    let mut truncated = stored.len() == looked_at;
+    for entry in &stored {
+        entries.extend(seen.audit_entry(&change_in(entry)?));
+        if entries.len() > limit {
+            entries.pop_front();
+            truncated = true;
+        }
     }
-    let entries: Result<Vec<AuditEntry>, ApiProblem> = stored
-        .iter()
-        .map(|entry| match parse_entry(entry) {
-            Ok(change) => Ok(audit_entry(&change)),
-            Err(error) => Err(ApiProblem::new(
-                axum::http::StatusCode::INTERNAL_SERVER_ERROR,
-                "damaged-entry",
-                "The log is damaged",
-                format!("{error:#}: run `ringfence audit verify`"),
-            )),
-        })
-        .collect();
     Ok(AuditList {
-        entries: entries?,
+        entries: entries.into(),
         truncated,
+    })
+}
+
+fn change_in(entry: &Entry) -> Result<Change, ApiProblem> {
+    parse_entry(entry).map_err(|error| {
+        ApiProblem::new(
+            axum::http::StatusCode::INTERNAL_SERVER_ERROR,
+            "damaged-entry",
+            "The log is damaged",
+            format!("{error:#}: run `ringfence audit verify`"),
+        )
     })
 }
 
@@ -69,7 +90,7 @@ fn read(core: &mut Core, since: UnixMillis, limit: usize) -> Result<AuditList, A
 #[utoipa::path(get, path = "/api/v1/audit/verify", tag = "audit", security(("admin" = [])),
     responses((status = 200, body = AuditVerification), (status = "4XX", body = Problem)))]
 pub(super) async fn verify(
-    _: Admin,
+    _: Auditor,
     State(state): State<ApiState>,
 ) -> Result<Json<AuditVerification>, ApiProblem> {
     let (reader, expected) = state

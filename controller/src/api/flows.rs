@@ -1,20 +1,21 @@
 //! `/flows`: who talked to whom, by which rule, and how it ended.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use ringfence_control::api::{FlowList, FlowView, MissingFlows, Problem};
-use ringfence_controlplane::Controller;
+use ringfence_controlplane::{Role, Seen};
 use ringfence_model::{Name, NodeId, UnixMillis};
 use ringfence_packet::Protocol;
 use ringfence_policy::Direction;
 use serde::Deserialize;
 
 use super::ApiState;
+use super::caller::Reader;
 use super::problem::ApiProblem;
-use super::request::Admin;
 use crate::core::wall_now;
 use crate::flows::{FlowFilter, FlowLoss, FlowRow, FlowsUnavailable, Found};
 
@@ -39,7 +40,7 @@ pub(super) struct FlowsQuery {
 #[utoipa::path(get, path = "/api/v1/flows", tag = "flows", security(("admin" = [])), params(FlowsQuery),
     responses((status = 200, body = FlowList), (status = "4XX", body = Problem)))]
 pub(super) async fn list(
-    _: Admin,
+    reader: Reader,
     State(state): State<ApiState>,
     query: Result<Query<FlowsQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Json<FlowList>, ApiProblem> {
@@ -48,12 +49,16 @@ pub(super) async fn list(
         // A removed node has no name any more; what it told is found by its id.
         Some(text) => match text.parse() {
             Ok(id) => Some(id),
-            Err(_) => Some(state.find_node(&text).await?),
+            Err(_) => Some(state.find_seen_node(&reader, &text).await?),
         },
         None => None,
     };
+    let asked = query.perimeter;
+    let perimeters = state
+        .see(&reader, move |seen| perimeters(seen.role(), asked))
+        .await??;
     let filter = FlowFilter {
-        perimeter: query.perimeter,
+        perimeters,
         node,
         since: UnixMillis(query.since_ms),
         limit: usize::try_from(query.limit.clamp(1, FLOWS_LISTED_MAX)).unwrap_or(1),
@@ -65,15 +70,26 @@ pub(super) async fn list(
         .map_err(|error| unavailable(&error))?;
     let (found, losses) = read.map_err(|error| ApiProblem::internal(error.to_string()))?;
     let list = state
-        .core
-        .with(move |core| view(core.controller(), &found, &losses))
+        .see(&reader, move |seen| view(seen, &found, &losses))
         .await?;
     Ok(Json(list))
 }
 
-fn view(controller: &Controller, found: &Found, losses: &[FlowLoss]) -> FlowList {
+/// In which perimeters to look; `None` for all.
+fn perimeters(role: &Role, asked: Option<Name>) -> Result<Option<BTreeSet<Name>>, ApiProblem> {
+    match (asked, role) {
+        (Some(name), _) if !role.sees(&name) => {
+            Err(ApiProblem::not_found(format!("there is no perimeter {name}")))
+        }
+        (Some(name), _) => Ok(Some(BTreeSet::from([name]))),
+        (None, Role::Admin | Role::Auditor) => Ok(None),
+        (None, Role::Owner { perimeters }) => Ok(Some(perimeters.clone())),
+    }
+}
+
+fn view(seen: Seen<'_>, found: &Found, losses: &[FlowLoss]) -> FlowList {
     let name = |id: NodeId| {
-        let name = controller.name_of(id);
+        let name = seen.name_of(id);
         name.map_or_else(|| id.to_string(), ToString::to_string)
     };
     let flow = |row: &FlowRow| {
@@ -109,7 +125,12 @@ fn view(controller: &Controller, found: &Found, losses: &[FlowLoss]) -> FlowList
     FlowList {
         flows: found.rows.iter().map(flow).collect(),
         truncated: found.truncated,
-        missing: losses.iter().map(missing).collect(),
+        // They are counted by node, over all of its perimeters.
+        missing: losses
+            .iter()
+            .filter(|_| seen.role().sees_all())
+            .map(missing)
+            .collect(),
     }
 }
 

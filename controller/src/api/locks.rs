@@ -9,14 +9,18 @@ use ringfence_controlplane::{Command, Event, LockCommand, LockEvent, LockTargetE
 use ringfence_model::LockId;
 
 use super::ApiState;
+use super::caller::{Admin, Reader};
 use super::problem::ApiProblem;
-use super::request::{Admin, Body};
+use super::request::Body;
 
 /// Lists locks.
 #[utoipa::path(get, path = "/api/v1/locks", tag = "locks", security(("admin" = [])),
     responses((status = 200, body = LockList), (status = "4XX", body = Problem)))]
-pub(super) async fn list(_: Admin, State(state): State<ApiState>) -> Result<Json<LockList>, ApiProblem> {
-    let locks = state.core.with(|core| core.controller().lock_views()).await?;
+pub(super) async fn list(
+    reader: Reader,
+    State(state): State<ApiState>,
+) -> Result<Json<LockList>, ApiProblem> {
+    let locks = state.see(&reader, |seen| seen.lock_views()).await?;
     Ok(Json(LockList { locks }))
 }
 

@@ -1,11 +1,13 @@
 //! The REST API: what administrators ask and change, as JSON over HTTPS.
 //!
-//! Each route proves who asks (`request::Admin`), asks the core, and answers; the shapes are those of
+//! Each route proves who asks (`caller`), asks the core, and answers; the shapes are those of
 //! `ringfence_control::api`. A change is answered 2xx only once it is on the disk (red line 10).
 
 mod access;
+mod api_tokens;
 mod audit;
 mod backchannel;
+mod caller;
 mod flows;
 mod locks;
 mod nodes;
@@ -88,6 +90,8 @@ pub fn router(state: ApiState) -> Router {
         .route("/posture", get(posture::show).put(posture::apply))
         .route("/tokens", get(tokens::list).post(tokens::create))
         .route("/tokens/{id}", delete(tokens::revoke))
+        .route("/api-tokens", get(api_tokens::list).post(api_tokens::create))
+        .route("/api-tokens/{token}", delete(api_tokens::revoke))
         .route("/peers", get(peers::list).post(peers::add))
         .route("/peers/{name}", get(peers::show).delete(peers::remove))
         .route("/locks", get(locks::list).post(locks::set))

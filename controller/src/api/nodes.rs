@@ -7,14 +7,18 @@ use ringfence_controlplane::Command;
 use ringfence_model::NodeId;
 
 use super::ApiState;
+use super::caller::{Admin, Reader};
 use super::problem::ApiProblem;
-use super::request::{Admin, Body};
+use super::request::Body;
 
 /// Lists nodes.
 #[utoipa::path(get, path = "/api/v1/nodes", tag = "nodes", security(("admin" = [])),
     responses((status = 200, body = NodeList), (status = "4XX", body = Problem)))]
-pub(super) async fn list(_: Admin, State(state): State<ApiState>) -> Result<Json<NodeList>, ApiProblem> {
-    let nodes = state.core.with(|core| core.controller().node_views()).await?;
+pub(super) async fn list(
+    reader: Reader,
+    State(state): State<ApiState>,
+) -> Result<Json<NodeList>, ApiProblem> {
+    let nodes = state.see(&reader, |seen| seen.node_views()).await?;
     Ok(Json(NodeList { nodes }))
 }
 
@@ -22,15 +26,12 @@ pub(super) async fn list(_: Admin, State(state): State<ApiState>) -> Result<Json
 #[utoipa::path(get, path = "/api/v1/nodes/{node}", tag = "nodes", security(("admin" = [])), params(("node" = String, Path)),
     responses((status = 200, body = NodeView), (status = "4XX", body = Problem)))]
 pub(super) async fn show(
-    _: Admin,
+    reader: Reader,
     State(state): State<ApiState>,
     Path(node): Path<String>,
 ) -> Result<Json<NodeView>, ApiProblem> {
-    let id = state.find_node(&node).await?;
-    let view = state
-        .core
-        .with(move |core| core.controller().node_view(id))
-        .await?;
+    let id = state.find_seen_node(&reader, &node).await?;
+    let view = state.see(&reader, move |seen| seen.node_view(id)).await?;
     view.map(Json).ok_or_else(|| no_node(&node))
 }
 
@@ -74,6 +75,13 @@ impl ApiState {
                 core.controller().node(id).map(|node| node.id)
             })
             .await?;
+        found.ok_or_else(|| no_node(text))
+    }
+
+    /// The same for one who may not know of every node.
+    pub(super) async fn find_seen_node(&self, reader: &Reader, text: &str) -> Result<NodeId, ApiProblem> {
+        let asked = text.to_owned();
+        let found = self.see(reader, move |seen| seen.find_node(&asked)).await?;
         found.ok_or_else(|| no_node(text))
     }
 }

@@ -16,6 +16,9 @@ use utoipa::{Modify, OpenApi};
         super::access::list,
         super::access::review,
         super::access::show,
+        super::api_tokens::create,
+        super::api_tokens::list,
+        super::api_tokens::revoke,
         super::audit::list,
         super::audit::verify,
         super::flows::list,
@@ -68,7 +71,7 @@ impl Modify for BearerToken {
         let scheme = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
             .description(Some(
-                "The token in the context file that `ringfence-controller init` writes",
+                "The token in the context file that `ringfence-controller init` writes, or one that `ringfence api-token create` makes",
             ))
             .build();
         document
@@ -93,7 +96,7 @@ mod tests {
 
         assert_eq!(document["openapi"], "3.1.0");
         let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
-        assert_eq!(paths.len(), 34, "{paths:?}");
+        assert_eq!(paths.len(), 36, "{paths:?}");
         assert_eq!(
             document["components"]["securitySchemes"]["admin"]["scheme"],
             "bearer"

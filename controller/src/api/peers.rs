@@ -6,19 +6,22 @@ use axum::Json;
 use axum::extract::{Path, State};
 use ringfence_control::api::{AddPeerRequest, ChangeReport, PeerConfig, PeerList, Problem};
 use ringfence_controlplane::Command;
-use ringfence_model::Name;
 
 use super::ApiState;
+use super::caller::{Admin, Reader};
 use super::perimeters::parse_name;
 use super::problem::ApiProblem;
-use super::request::{Admin, Body};
-use crate::core::{Core, wall_now};
+use super::request::Body;
+use crate::core::wall_now;
 
 /// Lists devices.
 #[utoipa::path(get, path = "/api/v1/peers", tag = "peers", security(("admin" = [])),
     responses((status = 200, body = PeerList), (status = "4XX", body = Problem)))]
-pub(super) async fn list(_: Admin, State(state): State<ApiState>) -> Result<Json<PeerList>, ApiProblem> {
-    let peers = state.core.with(|core| core.controller().device_views()).await?;
+pub(super) async fn list(
+    reader: Reader,
+    State(state): State<ApiState>,
+) -> Result<Json<PeerList>, ApiProblem> {
+    let peers = state.see(&reader, |seen| seen.device_views()).await?;
     Ok(Json(PeerList { peers }))
 }
 
@@ -45,7 +48,8 @@ pub(super) async fn add(
         .core
         .with(move |core| {
             core.commit(&actor, &command)?;
-            Ok::<_, ApiProblem>(config_of(core, &name))
+            let seen = core.controller().seen_by(&actor, wall_now());
+            Ok::<_, ApiProblem>(seen.and_then(|seen| seen.device(&name)))
         })
         .await??;
     config
@@ -57,13 +61,13 @@ pub(super) async fn add(
 #[utoipa::path(get, path = "/api/v1/peers/{name}", tag = "peers", security(("admin" = [])), params(("name" = String, Path)),
     responses((status = 200, body = PeerConfig), (status = "4XX", body = Problem)))]
 pub(super) async fn show(
-    _: Admin,
+    reader: Reader,
     State(state): State<ApiState>,
     Path(name): Path<String>,
 ) -> Result<Json<PeerConfig>, ApiProblem> {
     let name = parse_name(&name)?;
     let shown = name.clone();
-    let config = state.core.with(move |core| config_of(core, &name)).await?;
+    let config = state.see(&reader, move |seen| seen.device(&name)).await?;
     config
         .map(Json)
         .ok_or_else(|| ApiProblem::not_found(format!("there is no device {shown}")))
@@ -81,13 +85,4 @@ pub(super) async fn remove(
         name: parse_name(&name)?,
     };
     state.change(actor, command).await.map(Json)
-}
-
-fn config_of(core: &Core, name: &Name) -> Option<PeerConfig> {
-    let controller = core.controller();
-    Some(PeerConfig {
-        peer: controller.device_view(name)?,
-        wg_quick: controller.device_config(name)?.to_string(),
-        revision: controller.revision(),
-    })
 }

@@ -7,18 +7,19 @@ use ringfence_controlplane::{Command, FindUserError, PeopleCommand};
 use ringfence_model::SessionId;
 
 use super::ApiState;
+use super::caller::{Admin, Auditor, Reader};
 use super::problem::ApiProblem;
-use super::request::{Admin, Body};
+use super::request::Body;
 use axum::http::StatusCode;
 
 /// Lists who is logged in where.
 #[utoipa::path(get, path = "/api/v1/sessions", tag = "people", security(("admin" = [])),
     responses((status = 200, body = SessionList), (status = "4XX", body = Problem)))]
 pub(super) async fn sessions(
-    _: Admin,
+    reader: Reader,
     State(state): State<ApiState>,
 ) -> Result<Json<SessionList>, ApiProblem> {
-    let sessions = state.core.with(|core| core.controller().session_views()).await?;
+    let sessions = state.see(&reader, |seen| seen.session_views()).await?;
     Ok(Json(SessionList { sessions }))
 }
 
@@ -42,7 +43,7 @@ pub(super) async fn end(
 /// Lists everyone who was vouched for.
 #[utoipa::path(get, path = "/api/v1/users", tag = "people", security(("admin" = [])),
     responses((status = 200, body = UserList), (status = "4XX", body = Problem)))]
-pub(super) async fn users(_: Admin, State(state): State<ApiState>) -> Result<Json<UserList>, ApiProblem> {
+pub(super) async fn users(_: Auditor, State(state): State<ApiState>) -> Result<Json<UserList>, ApiProblem> {
     let users = state.core.with(|core| core.controller().user_views()).await?;
     Ok(Json(UserList { users }))
 }

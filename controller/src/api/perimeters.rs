@@ -9,18 +9,19 @@ use ringfence_controlplane::{Actor, ApplyOptions, Command, PolicyFile};
 use ringfence_model::Name;
 
 use super::ApiState;
+use super::caller::{Admin, Owner, Reader};
 use super::problem::ApiProblem;
-use super::request::{Admin, Body};
+use super::request::Body;
 use crate::core::{Core, wall_now};
 
 /// Lists perimeters.
 #[utoipa::path(get, path = "/api/v1/perimeters", tag = "perimeters", security(("admin" = [])),
     responses((status = 200, body = PerimeterList), (status = "4XX", body = Problem)))]
-pub(super) async fn list(_: Admin, State(state): State<ApiState>) -> Result<Json<PerimeterList>, ApiProblem> {
-    let perimeters = state
-        .core
-        .with(|core| core.controller().perimeter_summaries())
-        .await?;
+pub(super) async fn list(
+    reader: Reader,
+    State(state): State<ApiState>,
+) -> Result<Json<PerimeterList>, ApiProblem> {
+    let perimeters = state.see(&reader, |seen| seen.perimeter_summaries()).await?;
     Ok(Json(PerimeterList { perimeters }))
 }
 
@@ -28,7 +29,7 @@ pub(super) async fn list(_: Admin, State(state): State<ApiState>) -> Result<Json
 #[utoipa::path(post, path = "/api/v1/perimeters", tag = "perimeters", security(("admin" = [])), request_body = ApplyRequest,
     responses((status = 200, body = ApplyReport), (status = "4XX", body = Problem), (status = 507, body = Problem)))]
 pub(super) async fn apply(
-    Admin(actor): Admin,
+    Owner(actor): Owner,
     State(state): State<ApiState>,
     Body(request): Body<ApplyRequest>,
 ) -> Result<Json<ApplyReport>, ApiProblem> {
@@ -67,15 +68,14 @@ fn apply_in(core: &mut Core, actor: &Actor, request: ApplyRequest) -> Result<App
 #[utoipa::path(get, path = "/api/v1/perimeters/{name}", tag = "perimeters", security(("admin" = [])), params(("name" = String, Path)),
     responses((status = 200, body = PerimeterDetail), (status = "4XX", body = Problem)))]
 pub(super) async fn show(
-    _: Admin,
+    reader: Reader,
     State(state): State<ApiState>,
     Path(name): Path<String>,
 ) -> Result<Json<PerimeterDetail>, ApiProblem> {
     let name = parse_name(&name)?;
     let shown = name.clone();
     let detail = state
-        .core
-        .with(move |core| core.controller().perimeter_detail(&name))
+        .see(&reader, move |seen| seen.perimeter_detail(&name))
         .await?;
     match detail {
         Some(detail) => Ok(Json(detail)),

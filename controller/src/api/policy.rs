@@ -5,8 +5,9 @@ use axum::extract::State;
 use ringfence_control::api::{ExplainReport, ExplainRequest, Problem, VerifyReport, VerifyRequest};
 
 use super::ApiState;
+use super::caller::Reader;
 use super::problem::ApiProblem;
-use super::request::{Admin, Body};
+use super::request::Body;
 use crate::core::wall_now;
 use crate::verify;
 
@@ -14,13 +15,12 @@ use crate::verify;
 #[utoipa::path(post, path = "/api/v1/explain", tag = "policy", security(("admin" = [])), request_body = ExplainRequest,
     responses((status = 200, body = ExplainReport), (status = "4XX", body = Problem)))]
 pub(super) async fn explain(
-    _: Admin,
+    reader: Reader,
     State(state): State<ApiState>,
     Body(request): Body<ExplainRequest>,
 ) -> Result<Json<ExplainReport>, ApiProblem> {
     let answer = state
-        .core
-        .with(move |core| core.controller().explain(&request, wall_now()))
+        .see(&reader, move |seen| seen.explain(&request, wall_now()))
         .await?;
     answer
         .map(Json)
@@ -31,12 +31,12 @@ pub(super) async fn explain(
 #[utoipa::path(post, path = "/api/v1/verify", tag = "policy", security(("admin" = [])), request_body = VerifyRequest,
     responses((status = 200, body = VerifyReport), (status = "4XX", body = Problem)))]
 pub(super) async fn verify(
-    _: Admin,
+    Reader(actor): Reader,
     State(state): State<ApiState>,
     Body(request): Body<VerifyRequest>,
 ) -> Result<Json<VerifyReport>, ApiProblem> {
     let shown = request.perimeter.clone();
-    match verify::measure(&state.core, &state.sessions, request).await? {
+    match verify::measure(&state.core, &state.sessions, (actor, request)).await? {
         Some(report) => Ok(Json(report)),
         None => Err(ApiProblem::not_found(format!("there is no perimeter {shown}"))),
     }

@@ -10,15 +10,19 @@ use ringfence_control::api::{
 use ringfence_controlplane::{Command, PolicyFile, PostureCommand};
 
 use super::ApiState;
+use super::caller::{Admin, Auditor, Reader};
 use super::perimeters::parse_name;
 use super::problem::ApiProblem;
-use super::request::{Admin, Body};
+use super::request::Body;
 use crate::core::wall_now;
 
 /// The posture file, and how many nodes meet each of its checks.
 #[utoipa::path(get, path = "/api/v1/posture", tag = "posture", security(("admin" = [])),
     responses((status = 200, body = PostureDetail), (status = "4XX", body = Problem)))]
-pub(super) async fn show(_: Admin, State(state): State<ApiState>) -> Result<Json<PostureDetail>, ApiProblem> {
+pub(super) async fn show(
+    _: Auditor,
+    State(state): State<ApiState>,
+) -> Result<Json<PostureDetail>, ApiProblem> {
     let detail = state
         .core
         .with(|core| core.controller().posture_detail(wall_now()));
@@ -45,14 +49,13 @@ pub(super) async fn apply(
 #[utoipa::path(get, path = "/api/v1/nodes/{node}/posture", tag = "posture", security(("admin" = [])), params(("node" = String, Path)),
     responses((status = 200, body = NodePosture), (status = "4XX", body = Problem)))]
 pub(super) async fn of_node(
-    _: Admin,
+    reader: Reader,
     State(state): State<ApiState>,
     Path(node): Path<String>,
 ) -> Result<Json<NodePosture>, ApiProblem> {
-    let id = state.find_node(&node).await?;
+    let id = state.find_seen_node(&reader, &node).await?;
     let posture = state
-        .core
-        .with(move |core| core.controller().node_posture(id, wall_now()))
+        .see(&reader, move |seen| seen.node_posture(id, wall_now()))
         .await?;
     posture
         .map(Json)

@@ -10,14 +10,18 @@ use ringfence_control::api::{
 use ringfence_controlplane::{Command, Provider, ProviderCommand, SecondFactor};
 
 use super::ApiState;
+use super::caller::{Admin, Auditor};
 use super::perimeters::parse_name;
 use super::problem::ApiProblem;
-use super::request::{Admin, Body};
+use super::request::Body;
 
 /// Lists identity providers, without their client secrets.
 #[utoipa::path(get, path = "/api/v1/providers", tag = "providers", security(("admin" = [])),
     responses((status = 200, body = ProviderList), (status = "4XX", body = Problem)))]
-pub(super) async fn list(_: Admin, State(state): State<ApiState>) -> Result<Json<ProviderList>, ApiProblem> {
+pub(super) async fn list(
+    _: Auditor,
+    State(state): State<ApiState>,
+) -> Result<Json<ProviderList>, ApiProblem> {
     let providers = state
         .core
         .with(|core| {

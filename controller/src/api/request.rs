@@ -5,12 +5,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
-use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Request, State};
-use axum::http::{HeaderValue, StatusCode, header, request::Parts};
+use axum::extract::{FromRequest, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use ringfence_control::api::{BODY_BYTES_MAX, REQUEST_ID_HEADER};
-use ringfence_controlplane::Actor;
 use ringfence_transport::{AttemptLimiter, SERVER_NAME, Source};
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
@@ -30,9 +29,6 @@ pub struct Gate {
 /// The request's id: the caller's, if it is a plain one, or a new one.
 #[derive(Clone, Debug)]
 pub(super) struct RequestId(pub String);
-
-/// An administrator, proved by the bearer token.
-pub(super) struct Admin(pub Actor);
 
 /// A JSON body; what is wrong with it is said with line and column.
 pub(super) struct Body<T>(pub T);
@@ -70,23 +66,27 @@ impl Gate {
         failures.admit(source, now)
     }
 
-    fn admits(&self, token: &str, remote: SocketAddr) -> Result<(), ApiProblem> {
+    /// Whether this is the token that `init` made.
+    pub(super) fn is_first_admin(&self, token: &str) -> bool {
         let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        if hash.ct_eq(&self.admin_token_hash).into() {
-            return Ok(());
-        }
+        hash.ct_eq(&self.admin_token_hash).into()
+    }
+
+    /// What to tell `remote`, which presented a token that does not count; guessing is slowed down.
+    pub(super) fn refuse(&self, remote: SocketAddr) -> ApiProblem {
         if !self.counts_failure(Source::of(remote.ip()), Instant::now()) {
-            return Err(ApiProblem::new(
+            return ApiProblem::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 "too-many-failures",
                 "Too many wrong tokens",
                 "too many requests with a wrong token came from this address: wait a minute",
-            ));
+            );
         }
-        tracing::warn!(remote = %remote.ip(), "a request with a wrong admin token");
-        Err(unauthorized(
-            "the token is not valid: use the context file that `ringfence-controller init` wrote",
-        ))
+        tracing::warn!(remote = %remote.ip(), "a request with a wrong API token");
+        unauthorized(
+            "the token is not valid: use the context file that `ringfence-controller init` wrote, or a token that \
+             `ringfence api-token create` made and that still counts",
+        )
     }
 }
 
@@ -163,28 +163,6 @@ fn request_id(given: Option<&HeaderValue>) -> String {
     hex::encode(random)
 }
 
-impl FromRequestParts<ApiState> for Admin {
-    type Rejection = ApiProblem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiProblem> {
-        let id = parts
-            .extensions
-            .get::<RequestId>()
-            .map(|id| id.0.clone())
-            .unwrap_or_default();
-        let remote = parts
-            .extensions
-            .get::<ConnectInfo<SocketAddr>>()
-            .map_or(SocketAddr::from(([0, 0, 0, 0], 0)), |info| info.0);
-        let Some(given) = parts.headers.get(header::AUTHORIZATION) else {
-            return Err(unauthorized("this needs an API token: Authorization: Bearer …"));
-        };
-        let token = given.to_str().ok().and_then(|text| text.strip_prefix("Bearer "));
-        state.gate.admits(token.unwrap_or("").trim(), remote)?;
-        Ok(Self(Actor::admin("admin", id)))
-    }
-}
-
 impl<T: DeserializeOwned> FromRequest<ApiState> for Body<T> {
     type Rejection = ApiProblem;
 
@@ -219,7 +197,7 @@ impl<T: DeserializeOwned> FromRequest<ApiState> for Body<T> {
     }
 }
 
-fn unauthorized(detail: &str) -> ApiProblem {
+pub(super) fn unauthorized(detail: &str) -> ApiProblem {
     ApiProblem::new(StatusCode::UNAUTHORIZED, "unauthorized", "Who are you?", detail)
 }
 
@@ -293,10 +271,13 @@ mod tests {
         let remote: SocketAddr = "192.0.2.1:1".parse().unwrap();
 
         for _ in 0..FAILURES_BURST {
-            assert!(gate.admits("rfa_wrong", remote).is_err());
+            assert_eq!(
+                gate.refuse(remote).into_response().status(),
+                StatusCode::UNAUTHORIZED
+            );
         }
-        let slowed = gate.admits("rfa_wrong", remote).err().unwrap().into_response();
+        let slowed = gate.refuse(remote).into_response();
         assert_eq!(slowed.status(), StatusCode::TOO_MANY_REQUESTS);
-        assert!(gate.admits(token, remote).is_ok());
+        assert!(gate.is_first_admin(token) && !gate.is_first_admin("rfa_wrong"));
     }
 }

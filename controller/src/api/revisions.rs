@@ -5,14 +5,14 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use ringfence_control::api::{Health, LatestRevision, Problem, Receipt, RevisionReceipt};
-use ringfence_controlplane::Controller;
+use ringfence_controlplane::Seen;
 use ringfence_model::Revision;
 use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::ApiState;
+use super::caller::Reader;
 use super::problem::ApiProblem;
-use super::request::Admin;
 
 /// The query of `GET /revisions/{revision}/wait`.
 #[derive(Deserialize, utoipa::IntoParams)]
@@ -47,7 +47,7 @@ pub(super) async fn health(State(state): State<ApiState>) -> Result<Json<Health>
 #[utoipa::path(get, path = "/api/v1/revisions/latest", tag = "revisions", security(("admin" = [])),
     responses((status = 200, body = LatestRevision), (status = "4XX", body = Problem)))]
 pub(super) async fn latest(
-    _: Admin,
+    _: Reader,
     State(state): State<ApiState>,
 ) -> Result<Json<LatestRevision>, ApiProblem> {
     let revision = state.core.revision().await?;
@@ -58,7 +58,7 @@ pub(super) async fn latest(
 #[utoipa::path(get, path = "/api/v1/revisions/{revision}/wait", tag = "revisions", security(("admin" = [])), params(("revision" = String, Path), WaitQuery),
     responses((status = 200, body = Receipt), (status = "4XX", body = Problem)))]
 pub(super) async fn wait(
-    _: Admin,
+    reader: Reader,
     State(state): State<ApiState>,
     Path(text): Path<String>,
     query: Result<Query<WaitQuery>, axum::extract::rejection::QueryRejection>,
@@ -66,12 +66,14 @@ pub(super) async fn wait(
     let Query(query) = query.map_err(|error| ApiProblem::bad_request(error.to_string()))?;
     // A new perimeter is in force once its members' keys are, and each key is a revision of its own: `latest` moves.
     let asked = asked_for(&text)?;
-    let look = move |controller: &Controller| {
-        let revision = asked.unwrap_or_else(|| controller.revision());
-        let receipt = controller.receipt_view(revision).ok_or(revision)?;
+    let look = move |seen: Seen<'_>| {
+        let revision = asked.unwrap_or_else(|| seen.revision());
+        let receipt = seen.receipt_view(revision).ok_or(revision)?;
         Ok((receipt.complete, receipt))
     };
-    look_until(&state, query.timeout_ms, look).await.map(Json)
+    look_until((&state, &reader), query.timeout_ms, look)
+        .await
+        .map(Json)
 }
 
 /// Who enforces a revision (`latest`, or as a change reported it) and after how long, and when those that are away have
@@ -79,7 +81,7 @@ pub(super) async fn wait(
 #[utoipa::path(get, path = "/api/v1/revisions/{revision}/receipt", tag = "revisions", security(("admin" = [])), params(("revision" = String, Path), ReceiptQuery),
     responses((status = 200, body = RevisionReceipt), (status = "4XX", body = Problem)))]
 pub(super) async fn receipt(
-    _: Admin,
+    reader: Reader,
     State(state): State<ApiState>,
     Path(text): Path<String>,
     query: Result<Query<ReceiptQuery>, axum::extract::rejection::QueryRejection>,
@@ -89,11 +91,11 @@ pub(super) async fn receipt(
         Some(revision) => revision,
         None => state.core.revision().await?,
     };
-    let look = move |controller: &Controller| {
-        let receipt = controller.revision_receipt(revision).ok_or(revision)?;
+    let look = move |seen: Seen<'_>| {
+        let receipt = seen.revision_receipt(revision).ok_or(revision)?;
         Ok((receipt.complete, receipt))
     };
-    look_until(&state, query.wait_ms, look).await.map(Json)
+    look_until((&state, &reader), query.wait_ms, look).await.map(Json)
 }
 
 /// A revision, or `None` for the latest.
@@ -109,16 +111,16 @@ fn asked_for(text: &str) -> Result<Option<Revision>, ApiProblem> {
 /// Looks again with everything that happens, until what is seen is complete or time is up. A look that finds nothing
 /// names the revision that has not been yet.
 async fn look_until<T: Send + 'static>(
-    state: &ApiState,
+    (state, reader): (&ApiState, &Reader),
     wait_ms: u64,
-    look: impl Fn(&Controller) -> Result<(bool, T), Revision> + Clone + Send + 'static,
+    look: impl Fn(Seen<'_>) -> Result<(bool, T), Revision> + Clone + Send + 'static,
 ) -> Result<T, ApiProblem> {
     let until = Instant::now() + Duration::from_millis(wait_ms.min(WAIT_MS_MAX));
     let mut progress = state.core.progress();
     loop {
         progress.mark_unchanged();
         let look = look.clone();
-        let seen = state.core.with(move |core| look(core.controller())).await?;
+        let seen = state.see(reader, look).await?;
         let (complete, seen) =
             seen.map_err(|revision| ApiProblem::not_found(format!("revision {revision} has not been yet")))?;
         if complete || Instant::now() >= until {

@@ -9,9 +9,9 @@ use ringfence_controlplane::{Command, DirectoryCommand, TokenHash};
 use zeroize::Zeroizing;
 
 use super::ApiState;
+use super::caller::Admin;
 use super::perimeters::parse_name;
 use super::problem::ApiProblem;
-use super::request::Admin;
 use crate::core::entropy;
 
 /// Makes the SCIM token of a provider, in the place of the one before. The answer is the one place where it ever stands.

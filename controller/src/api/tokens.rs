@@ -10,14 +10,15 @@ use ringfence_model::TokenId;
 use ringfence_transport::{JoinToken, TokenSecret};
 
 use super::ApiState;
+use super::caller::{Admin, Auditor};
 use super::problem::ApiProblem;
-use super::request::{Admin, Body};
+use super::request::Body;
 use crate::core::{entropy, wall_now};
 
 /// Lists join tokens, without their secrets.
 #[utoipa::path(get, path = "/api/v1/tokens", tag = "tokens", security(("admin" = [])),
     responses((status = 200, body = TokenList), (status = "4XX", body = Problem)))]
-pub(super) async fn list(_: Admin, State(state): State<ApiState>) -> Result<Json<TokenList>, ApiProblem> {
+pub(super) async fn list(_: Auditor, State(state): State<ApiState>) -> Result<Json<TokenList>, ApiProblem> {
     let tokens = state
         .core
         .with(|core| core.controller().token_views(wall_now()))

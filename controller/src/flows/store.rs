@@ -52,8 +52,8 @@ pub struct FlowLoss {
 /// Which records are asked for.
 #[derive(Clone, Debug, Default)]
 pub struct FlowFilter {
-    /// Only in this perimeter.
-    pub perimeter: Option<Name>,
+    /// Only in these perimeters.
+    pub perimeters: Option<BTreeSet<Name>>,
     /// Only those that this node told, or whose peer it is.
     pub node: Option<NodeId>,
     /// Only those that ended then or later.
@@ -219,9 +219,10 @@ impl FlowStore {
     pub fn find(&self, filter: &FlowFilter, wall: UnixMillis) -> rusqlite::Result<Found> {
         let mut sql = "SELECT node, body FROM flow WHERE closed_at >= ? AND stored_at >= ?".to_owned();
         let mut values = vec![signed(filter.since.0), signed(oldest_kept(wall))];
-        if let Some(perimeter) = &filter.perimeter {
-            sql.push_str(" AND perimeter = ?");
-            values.push(Value::Text(perimeter.to_string()));
+        if let Some(perimeters) = &filter.perimeters {
+            let places = vec!["?"; perimeters.len()].join(", ");
+            sql.push_str(&format!(" AND perimeter IN ({places})"));
+            values.extend(perimeters.iter().map(|name| Value::Text(name.to_string())));
         }
         if let Some(node) = filter.node {
             sql.push_str(" AND (node = ? OR peer = ?)");

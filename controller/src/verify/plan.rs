@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ringfence_control::api::{MemberView, Verdict};
 use ringfence_control::{PeerKind, Probe};
-use ringfence_controlplane::Controller;
+use ringfence_controlplane::{Controller, Seen};
 use ringfence_model::{Name, NodeId, Revision};
 use ringfence_policy::{Compiled, Service};
 
@@ -37,8 +37,8 @@ enum Target {
 }
 
 impl Plan {
-    pub(super) fn of(controller: &Controller, perimeter: &Name) -> Option<Self> {
-        let detail = controller.perimeter_detail(perimeter)?;
+    pub(super) fn of(controller: &Controller, seen: Seen<'_>, perimeter: &Name) -> Option<Self> {
+        let detail = seen.perimeter_detail(perimeter)?;
         let compiled = controller.compiled(perimeter)?;
         let mut plan = Self {
             revision: controller.revision(),
@@ -46,7 +46,7 @@ impl Plan {
             unmeasured: Vec::new(),
             names: controller
                 .nodes()
-                .map(|node| (node.id, node.name.clone()))
+                .map(|node| (node.id, seen.name_of(node.id).cloned().unwrap_or_else(somebody)))
                 .collect(),
         };
         let members = plan.reachable(controller, &detail.members);
@@ -202,6 +202,11 @@ fn targets(compiled: &Compiled) -> BTreeSet<Target> {
         }
     }
     targets
+}
+
+/// Whoever is outside is nobody that an owner may know by name.
+fn somebody() -> Name {
+    Name::parse("outsider").expect("letters are a name")
 }
 
 fn unknown(node: NodeId) -> Name {

@@ -1,6 +1,7 @@
 //! The command line, as a type. Stable from 0.1 on.
 
 mod access;
+mod api_token;
 mod explain;
 mod identity;
 mod lock;
@@ -18,6 +19,7 @@ use ringfence_policy::Service;
 pub(crate) use self::access::{
     AccessAnswerArgs, AccessCommand, AccessEndArgs, AccessLsArgs, AccessRequestArgs,
 };
+pub(crate) use self::api_token::{ApiTokenCommand, ApiTokenCreateArgs, RoleArg};
 pub(crate) use self::explain::{ExplainArgs, as_if};
 pub(crate) use self::lock::{LockArgs, LockHow, QuarantineArgs, ReleaseArgs, UnlockArgs};
 pub(crate) use self::people::{SessionCommand, UserCommand};
@@ -50,6 +52,9 @@ pub(crate) enum Command {
     /// Make and withdraw join tokens
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Make and revoke API tokens: for other administrators, auditors and owners of perimeters
+    #[command(subcommand)]
+    ApiToken(ApiTokenCommand),
     /// List, label, rename and remove nodes
     #[command(subcommand)]
     Node(NodeCommand),

@@ -3,13 +3,13 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::failure::{Exit, Failure};
 
 /// A context file.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Context {
     /// `host:port` of the REST API.
@@ -48,6 +48,14 @@ impl Context {
     /// Whether somebody put one where it is looked for, or said where one is.
     pub(crate) fn is_there(given: Option<&Path>) -> bool {
         given.is_some() || default_path().is_ok_and(|path| path.exists())
+    }
+
+    /// The same as a file's text; wiped on drop.
+    ///
+    /// # Errors
+    /// If it cannot be written as TOML.
+    pub(crate) fn to_text(&self) -> Result<Zeroizing<String>, toml::ser::Error> {
+        toml::to_string(self).map(Zeroizing::new)
     }
 
     fn parse(text: &str) -> Result<Self, String> {

@@ -4,6 +4,7 @@
 //! `_ms`; revisions are text, `"1.42"`; node ids are 16 hex digits, keys base64 as `wg` writes them.
 
 mod access;
+mod api_token;
 mod audit;
 mod device;
 mod explain;
@@ -21,6 +22,7 @@ mod token;
 pub use access::{
     AccessList, AccessReport, AccessState, AccessView, AnswerAccessRequest, ApprovalView, AskAccessRequest,
 };
+pub use api_token::{ApiTokenList, ApiTokenView, CreateApiTokenRequest, CreatedApiToken, Role};
 pub use audit::{AuditActor, AuditEntry, AuditList, AuditVerification, BrokenEntry};
 pub use device::{AddPeerRequest, PeerConfig, PeerList, PeerView};
 pub use explain::{AsIf, ExplainReport, ExplainRequest, Explained, VerifyReport, VerifyRequest, VerifyRow};

@@ -1,10 +1,12 @@
 //! Who may do what: judged from live state for each request and message (red line 6).
 
-use ringfence_model::{Name, NodeId};
+use ringfence_model::{AccessId, Name, NodeId, UnixMillis};
 
+use crate::draft::Draft;
+use crate::state::State;
 use crate::{
-    AccessCommand, Actor, ActorKind, Command, Controller, DirectoryCommand, Node, PeopleCommand,
-    PostureCommand, Refusal,
+    AccessCommand, Actor, ActorKind, ApiTokenRefusal, Command, Controller, DirectoryCommand, Node,
+    PeopleCommand, PostureCommand, Refusal, Role,
 };
 
 /// Why a certificate gives no access. It may be valid in every other way.
@@ -43,75 +45,123 @@ impl Controller {
     }
 }
 
-/// Sessions start by the word of an identity provider alone, which the controller itself has checked.
-fn permits_people(actor: &Actor, command: &PeopleCommand) -> bool {
-    match command {
-        PeopleCommand::StartSession { .. } => actor.kind == ActorKind::System,
-        PeopleCommand::EndSessions { .. } => matches!(actor.kind, ActorKind::System | ActorKind::Admin),
-        PeopleCommand::LogOut { node } => actor.kind == ActorKind::Node && actor.name == node.to_string(),
-        PeopleCommand::EndSession { .. }
-        | PeopleCommand::DeactivateUser { .. }
-        | PeopleCommand::ReactivateUser { .. } => actor.kind == ActorKind::Admin,
-    }
+/// Who asks, and what they may do at this moment.
+struct Asking<'a> {
+    state: &'a State,
+    actor: &'a Actor,
+    role: Option<&'a Role>,
 }
 
-/// A provider speaks for its own people alone, and nobody else does for them.
-fn permits_directory(actor: &Actor, command: &DirectoryCommand) -> bool {
-    match command {
-        DirectoryCommand::CreateToken { .. } | DirectoryCommand::RevokeToken { .. } => {
-            actor.kind == ActorKind::Admin
+impl Asking<'_> {
+    fn is_admin(&self) -> bool {
+        self.role == Some(&Role::Admin)
+    }
+
+    fn is(&self, kind: ActorKind, name: &impl ToString) -> bool {
+        self.actor.kind == kind && self.actor.name == name.to_string()
+    }
+
+    /// Sessions start by the word of an identity provider alone, which the controller itself has checked.
+    fn may_people(&self, command: &PeopleCommand) -> bool {
+        match command {
+            PeopleCommand::StartSession { .. } => self.actor.kind == ActorKind::System,
+            PeopleCommand::EndSessions { .. } => self.actor.kind == ActorKind::System || self.is_admin(),
+            PeopleCommand::LogOut { node } => self.is(ActorKind::Node, node),
+            PeopleCommand::EndSession { .. }
+            | PeopleCommand::DeactivateUser { .. }
+            | PeopleCommand::ReactivateUser { .. } => self.is_admin(),
         }
-        DirectoryCommand::AddPerson { provider, .. }
-        | DirectoryCommand::ChangePerson { provider, .. }
-        | DirectoryCommand::RemovePerson { provider, .. }
-        | DirectoryCommand::AddGroup { provider, .. }
-        | DirectoryCommand::ChangeGroup { provider, .. }
-        | DirectoryCommand::RemoveGroup { provider, .. } => {
-            actor.kind == ActorKind::Directory && actor.name == provider.as_str()
+    }
+
+    /// A provider speaks for its own people alone, and nobody else does for them.
+    fn may_directory(&self, command: &DirectoryCommand) -> bool {
+        match command {
+            DirectoryCommand::CreateToken { .. } | DirectoryCommand::RevokeToken { .. } => self.is_admin(),
+            DirectoryCommand::AddPerson { provider, .. }
+            | DirectoryCommand::ChangePerson { provider, .. }
+            | DirectoryCommand::RemovePerson { provider, .. }
+            | DirectoryCommand::AddGroup { provider, .. }
+            | DirectoryCommand::ChangeGroup { provider, .. }
+            | DirectoryCommand::RemoveGroup { provider, .. } => self.is(ActorKind::Directory, provider),
+        }
+    }
+
+    /// A node asks for the person at it; who answers is somebody else.
+    fn may_access(&self, command: &AccessCommand) -> Result<bool, Refusal> {
+        match command {
+            AccessCommand::Request { node, .. } => Ok(self.is_admin() || self.is(ActorKind::Node, node)),
+            // Of whom it is, is looked at where it is known.
+            AccessCommand::End { .. } if self.actor.kind == ActorKind::Node => Ok(true),
+            AccessCommand::End { access } | AccessCommand::Deny { access, .. } => self.may_answer(*access),
+            AccessCommand::Approve { access, .. } | AccessCommand::Review { access, .. } => {
+                self.stands_for_somebody()?;
+                self.may_answer(*access)
+            }
+        }
+    }
+
+    /// Owners answer for their perimeters, and are not told what is asked for in others.
+    fn may_answer(&self, access: AccessId) -> Result<bool, Refusal> {
+        match self.role {
+            Some(Role::Admin) => Ok(true),
+            Some(Role::Owner { perimeters }) => {
+                let request = self.state.access.get(&access);
+                let is_own = request.is_some_and(|request| perimeters.contains(&request.perimeter));
+                is_own.then_some(true).ok_or(Refusal::NoAccess(access))
+            }
+            Some(Role::Auditor) | None => Ok(false),
+        }
+    }
+
+    /// Else somebody could approve what they asked for themselves, by a token that does not say whose it is.
+    fn stands_for_somebody(&self) -> Result<(), Refusal> {
+        let token = self.actor.api_token.and_then(|id| self.state.api_tokens.get(&id));
+        match token {
+            Some(token) if token.stands_for.is_none() => Err(ApiTokenRefusal::StandsForNobody.into()),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// What nodes report about themselves is judged by the controller alone.
+    fn may_posture(&self, command: &PostureCommand) -> bool {
+        match command {
+            PostureCommand::Apply { .. } | PostureCommand::Give { .. } => self.is_admin(),
+            PostureCommand::Judge { .. } => self.actor.kind == ActorKind::System,
         }
     }
 }
 
-/// A node asks for the person at it; who answers is somebody else.
-fn permits_access(actor: &Actor, command: &AccessCommand) -> bool {
-    let is_admin = actor.kind == ActorKind::Admin;
-    match command {
-        AccessCommand::Request { node, .. } => {
-            is_admin || (actor.kind == ActorKind::Node && actor.name == node.to_string())
-        }
-        // Of whom it is, is looked at where it is known.
-        AccessCommand::End { .. } => is_admin || actor.kind == ActorKind::Node,
-        AccessCommand::Approve { .. } | AccessCommand::Deny { .. } | AccessCommand::Review { .. } => is_admin,
-    }
-}
-
-/// What nodes report about themselves is judged by the controller alone.
-fn permits_posture(actor: &Actor, command: &PostureCommand) -> bool {
-    match command {
-        PostureCommand::Apply { .. } | PostureCommand::Give { .. } => actor.kind == ActorKind::Admin,
-        PostureCommand::Judge { .. } => actor.kind == ActorKind::System,
-    }
-}
-
-/// Whether an actor of this kind may ask for this command at all. A node asks for itself alone.
-pub(crate) fn permit(actor: &Actor, command: &Command) -> Result<(), Refusal> {
+/// Whether an actor may ask for this command at all, as things stand at `wall`. A node asks for itself alone.
+pub(crate) fn permit(
+    state: &State,
+    (actor, wall): (&Actor, UnixMillis),
+    command: &Command,
+) -> Result<(), Refusal> {
+    let role = state.role_of(actor, wall);
+    let asking = Asking { state, actor, role };
     let permitted = match command {
-        Command::ApplyPerimeters { .. }
-        | Command::RemovePerimeter { .. }
+        // Whose perimeters the files are of, is looked at where they are read.
+        Command::ApplyPerimeters { prune, .. } => match role {
+            Some(Role::Admin) => true,
+            Some(Role::Owner { .. }) => !prune,
+            Some(Role::Auditor) | None => false,
+        },
+        Command::RemovePerimeter { .. }
         | Command::CreateToken { .. }
         | Command::RevokeToken { .. }
         | Command::UpdateNode { .. }
         | Command::RemoveNode { .. }
         | Command::AddDevice { .. }
         | Command::RemoveDevice { .. }
+        | Command::ApiTokens(_)
         | Command::Locks(_)
-        | Command::Provider(_) => actor.kind == ActorKind::Admin,
-        Command::Access(command) => permits_access(actor, command),
-        Command::People(command) => permits_people(actor, command),
-        Command::Directory(command) => permits_directory(actor, command),
-        Command::Posture(command) => permits_posture(actor, command),
-        Command::Enroll { token, .. } => actor.kind == ActorKind::Token && actor.name == token.to_string(),
-        Command::RegisterKey { node, .. } => actor.kind == ActorKind::Node && actor.name == node.to_string(),
+        | Command::Provider(_) => asking.is_admin(),
+        Command::Access(command) => asking.may_access(command)?,
+        Command::People(command) => asking.may_people(command),
+        Command::Directory(command) => asking.may_directory(command),
+        Command::Posture(command) => asking.may_posture(command),
+        Command::Enroll { token, .. } => asking.is(ActorKind::Token, token),
+        Command::RegisterKey { node, .. } => asking.is(ActorKind::Node, node),
         Command::NoteSource { .. }
         | Command::RecordCertificate { .. }
         | Command::StartTerm
@@ -126,4 +176,14 @@ pub(crate) fn permit(actor: &Actor, command: &Command) -> Result<(), Refusal> {
         actor: format!("{} {}", actor.kind, actor.name),
         method: command.method(),
     })
+}
+
+/// Whether the actor of a draft may set the file of a perimeter. An owner is not told which others there are: a perimeter
+/// that is not theirs is none to them.
+pub(crate) fn check_owner(draft: &Draft, perimeter: &Name) -> Result<(), Refusal> {
+    let role = draft.state.role_of(&draft.actor, draft.wall);
+    if role.is_some_and(|role| role.owns(perimeter)) {
+        return Ok(());
+    }
+    Err(Refusal::NoPerimeter(perimeter.clone()))
 }

@@ -2,18 +2,24 @@
 
 use std::fmt;
 
-use ringfence_model::{Name, NodeId, TokenId};
+use ringfence_model::{ApiTokenId, Name, NodeId, TokenId};
 use serde::{Deserialize, Serialize};
+
+use crate::ApiToken;
 
 /// Who asks for a change, and in which request: what the audit trail says first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
     /// What kind of identity was verified.
     pub kind: ActorKind,
-    /// Its name: an administrator's, a node's id, a token's id, or the part of the controller.
+    /// Its name: an administrator's, a node's id, a token's id, or the part of the controller. Of an API token, whom it
+    /// stands for, or what it is called.
     pub name: String,
     /// The request, as the API's `X-Request-Id` gives it.
     pub request_id: String,
+    /// By which API token, if it was one: what it may do is judged by that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_token: Option<ApiTokenId>,
 }
 
 /// What kind of identity the shell verified before it asked.
@@ -22,6 +28,8 @@ pub struct Actor {
 pub enum ActorKind {
     /// Holds an admin token.
     Admin,
+    /// Holds an API token.
+    ApiToken,
     /// Holds a node certificate; the name is the node's id.
     Node,
     /// Presents a join token; the name is the token's id. Nothing is verified yet.
@@ -58,11 +66,20 @@ impl Actor {
         Self::new(ActorKind::System, part, request_id)
     }
 
+    /// Whoever holds an API token.
+    pub fn api_token(token: &ApiToken, request_id: impl Into<String>) -> Self {
+        Self {
+            api_token: Some(token.id),
+            ..Self::new(ActorKind::ApiToken, token.speaker(), request_id)
+        }
+    }
+
     fn new(kind: ActorKind, name: impl Into<String>, request_id: impl Into<String>) -> Self {
         Self {
             kind,
             name: bounded(name.into()),
             request_id: bounded(request_id.into()),
+            api_token: None,
         }
     }
 }
@@ -83,6 +100,7 @@ impl ActorKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Admin => "admin",
+            Self::ApiToken => "api-token",
             Self::Node => "node",
             Self::Token => "token",
             Self::Directory => "directory",

@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** an event that does not fit the state is an error, never half-applied: callers work on a copy.
 
+mod api_tokens;
 mod directories;
 mod lapse;
 mod locks;
@@ -137,6 +138,7 @@ impl State {
             Event::People(event) => self.apply_people_event(event, wall),
             Event::Directory(event) => self.apply_directory_event(event, wall),
             Event::Access(event) => self.apply_access_event(event, wall),
+            Event::ApiTokens(event) => self.apply_api_token_event(event),
             Event::Lapse(event) => self.apply_lapse_event(event),
             Event::Locks(event) => self.apply_lock_event(event),
             Event::Posture(event) => self.apply_posture_event(event),
@@ -210,6 +212,7 @@ impl State {
         (revision, wall): (Revision, UnixMillis),
     ) -> Result<(), Misfit> {
         self.policy_revision = revision;
+        self.forget_owners(name);
         let gone = self.perimeters.remove(name).ok_or(NO_PERIMETER)?;
         let devices = self.devices.values().any(|device| device.perimeter == *name);
         ensure(!devices, "devices are left in it")?;

@@ -185,15 +185,7 @@ impl Touched {
                     .extend(nodes.iter().map(|node| (perimeter.clone(), *node)));
             }
             Event::Locks(event) => self.add_target(event.target(), before),
-            Event::Posture(event) => match event.as_ref() {
-                PostureEvent::PostureJudged { node, .. } => self.add_groups_of(*node, before),
-                // Every node is told what to look up from now on, and checks that are only reported count for all.
-                PostureEvent::PostureApplied { .. } => {
-                    self.everyone = true;
-                    self.perimeters.extend(before.perimeters.keys().cloned());
-                }
-                PostureEvent::FactGiven { .. } => {}
-            },
+            Event::Posture(event) => self.add_posture(event, before),
             Event::People(event) => {
                 if let Some(node) = event.node() {
                     self.add_groups_of(node, before);
@@ -213,9 +205,22 @@ impl Touched {
             | Event::CertificateIssued { .. }
             | Event::ProviderAdded { .. }
             | Event::ProviderRemoved { .. }
+            | Event::ApiTokens(_)
             // What follows from it is of the sessions it changes.
             | Event::Directory(_)
             | Event::Refused { .. } => {}
+        }
+    }
+
+    fn add_posture(&mut self, event: &PostureEvent, before: &State) {
+        match event {
+            PostureEvent::PostureJudged { node, .. } => self.add_groups_of(*node, before),
+            // Every node is told what to look up from now on, and checks that are only reported count for all.
+            PostureEvent::PostureApplied { .. } => {
+                self.everyone = true;
+                self.perimeters.extend(before.perimeters.keys().cloned());
+            }
+            PostureEvent::FactGiven { .. } => {}
         }
     }
 

@@ -160,6 +160,7 @@ impl Controller {
         let ends = ends.chain(access.filter_map(|request| request.ends()));
         let locks = self.state.locks.values();
         let ends = ends.chain(locks.filter_map(|lock| lock.until));
+        let ends = ends.chain(self.state.api_tokens.values().map(|token| token.expires));
         let ends = ends.chain(self.reports.next_end());
         let ends = ends.chain(self.silence.next());
         ends.chain(self.views.next_change()).min()

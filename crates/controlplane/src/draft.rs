@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use rand::{RngCore as _, SeedableRng as _};
 use rand_chacha::ChaCha20Rng;
-use ringfence_model::{DirectoryId, LockId, Name, NodeId, Revision, SessionId, TokenId, UnixMillis};
+use ringfence_model::{
+    ApiTokenId, DirectoryId, LockId, Name, NodeId, Revision, SessionId, TokenId, UnixMillis,
+};
 
 use crate::change::Body;
 use crate::perimeter::Perimeter;
@@ -126,6 +128,16 @@ impl Draft {
         loop {
             let id = LockId(self.random.next_u64());
             if id.0 != 0 && !self.state.locks.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
+    /// An id that no API token has.
+    pub(crate) fn draw_api_token_id(&mut self) -> ApiTokenId {
+        loop {
+            let id = ApiTokenId(self.random.next_u64());
+            if id.0 != 0 && !self.state.api_tokens.contains_key(&id) {
                 return id;
             }
         }

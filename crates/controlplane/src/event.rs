@@ -10,8 +10,8 @@ use ringfence_model::{Labels, Name, NodeId, OverlayAddresses, PublicKey, RuleId,
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccessEvent, Certificate, Device, DirectoryEvent, LapseEvent, LockEvent, Node, PeopleEvent, PolicyFile,
-    PostureEvent, Provider, Token,
+    AccessEvent, ApiTokenEvent, Certificate, Device, DirectoryEvent, LapseEvent, LockEvent, Node,
+    PeopleEvent, PolicyFile, PostureEvent, Provider, Token,
 };
 
 /// One fact.
@@ -235,6 +235,9 @@ pub enum Event {
     /// What became of requests for access. Written as that event alone.
     #[serde(untagged)]
     Access(Box<AccessEvent>),
+    /// What became of API tokens. Written as that event alone.
+    #[serde(untagged)]
+    ApiTokens(Box<ApiTokenEvent>),
     /// Who is silent for too long, or is not any more. Written as that event alone.
     #[serde(untagged)]
     Lapse(LapseEvent),
@@ -317,6 +320,7 @@ impl Event {
             Self::People(event) => event.kind(),
             Self::Directory(event) => event.kind(),
             Self::Access(event) => event.kind(),
+            Self::ApiTokens(event) => event.kind(),
             Self::Lapse(event) => event.kind(),
             Self::Locks(event) => event.kind(),
             Self::Posture(event) => event.kind(),

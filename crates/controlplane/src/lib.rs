@@ -13,6 +13,7 @@
 mod access;
 mod actor;
 mod address;
+mod api_token;
 mod apply;
 mod change;
 mod command;
@@ -50,6 +51,7 @@ mod tests;
 
 pub use access::AccessDenied;
 pub use actor::{ACTOR_TEXT_BYTES_MAX, Actor, ActorKind};
+pub use api_token::{ApiToken, ApiTokenCommand, ApiTokenEvent, ApiTokenRefusal, Role};
 pub use apply::ApplyError;
 pub use change::{CHANGE_FORMAT, ChainError, ChainHash, ChainHead, Change, verify_chain};
 pub use command::{Command, PolicyFile};
@@ -72,7 +74,7 @@ pub use presence::{CANDIDATES_MAX, Connection, Enforcement, NodePresence};
 pub use provider::{Provider, ProviderCommand, SecondFactor};
 pub use query::{
     AccessFilter, ApplyOptions, ApplyPlan, AskError, DeviceConfig, DevicePeer, FindUserError, FlowChanges,
-    LockTargetError, audit_entry,
+    LockTargetError, Seen, audit_entry,
 };
 pub use receipt::{NODES_TOLD_MAX, REVISIONS_TIMED_MAX, Receipt, Slowest, Timing};
 pub use refusal::{Refusal, RefusalKind};

@@ -66,6 +66,12 @@ pub const ACCESS_ANSWER_WITHIN: Duration = Duration::from_hours(24);
 pub const ACCESS_REVIEW_WITHIN: Duration = Duration::from_hours(24);
 /// Bytes of the reason of a request, and of each answer.
 pub const ACCESS_REASON_BYTES_MAX: usize = 512;
+/// API tokens that count.
+pub const API_TOKENS_MAX: usize = 1_024;
+/// The longest life of an API token.
+pub const API_TOKEN_LIFE_MAX: Duration = Duration::from_hours(365 * 24);
+/// Perimeters of one owner's API token.
+pub const API_TOKEN_PERIMETERS_MAX: usize = 256;
 /// Locks at one time.
 pub const LOCKS_MAX: usize = 4_096;
 /// The longest that a lock lasts which ends by itself.

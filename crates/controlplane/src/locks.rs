@@ -127,6 +127,13 @@ impl State {
         self.find_lock(|lock| lock.is_on_user(&user.id, &user.name, user.email.as_deref()))
     }
 
+    /// The lock on whoever has an address, whether they are known or not.
+    pub(crate) fn address_lock(&self, address: &str) -> Option<&Lock> {
+        self.find_lock(
+            |lock| matches!(&lock.target, LockTarget::User { user } if user.eq_ignore_ascii_case(address)),
+        )
+    }
+
     fn find_lock(&self, is_meant: impl Fn(&Lock) -> bool) -> Option<&Lock> {
         let mut locks = self.locks.values();
         locks.find(|lock| is_meant(lock)).map(AsRef::as_ref)

@@ -3,6 +3,7 @@
 //! **Invariant:** proposing changes nothing, and what it answers depends on its arguments, the state, how fast nodes have
 //! asked and where they connect from alone.
 
+mod api_tokens;
 mod devices;
 mod directories;
 mod keys;
@@ -38,7 +39,7 @@ impl Controller {
         wall: UnixMillis,
         entropy: [u8; 32],
     ) -> Result<Change, Refusal> {
-        access::permit(actor, &command)?;
+        access::permit(self.state(), (actor, wall), &command)?;
         let method = command.method();
         let mut draft = Draft::new(self.state(), actor, wall, entropy);
         let is_tick = matches!(command, Command::Tick);
@@ -48,6 +49,9 @@ impl Controller {
             for event in self.lapses_due(wall) {
                 draft.record(event.into());
             }
+        }
+        if matches!(command, Command::StartTerm) {
+            time::start_term(&mut draft);
         }
         dispatch(&mut draft, self, command)?;
         sources::settle(&mut draft, self);
@@ -108,6 +112,7 @@ fn dispatch(draft: &mut Draft, controller: &Controller, command: Command) -> Res
         }
         Command::RemoveDevice { name } => devices::remove(draft, &name),
         Command::Access(command) => requests::dispatch(draft, command),
+        Command::ApiTokens(command) => api_tokens::dispatch(draft, command),
         Command::Locks(command) => locks::dispatch(draft, command),
         Command::People(command) => people::dispatch(draft, command),
         Command::NoteSource { node, source } => sources::note(draft, node, source),
@@ -124,12 +129,8 @@ fn dispatch(draft: &mut Draft, controller: &Controller, command: Command) -> Res
             subject,
             reason,
         } => record_refusal(draft, [method, subject, reason]),
-        Command::StartTerm => {
-            time::start_term(draft);
-            Ok(())
-        }
-        // It asks for nothing but what time itself ends.
-        Command::Tick => Ok(()),
+        // They ask for nothing that is not done before: see `Controller::propose`.
+        Command::StartTerm | Command::Tick => Ok(()),
     }
 }
 

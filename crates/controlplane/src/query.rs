@@ -1,5 +1,6 @@
 //! What people ask: the views of the API, made from the state, the compiled perimeters and presence.
 
+mod api_tokens;
 mod audit;
 mod device;
 mod directories;
@@ -11,6 +12,7 @@ mod posture;
 mod receipt;
 mod report;
 mod requests;
+mod seen;
 mod suppose;
 mod why;
 
@@ -21,6 +23,9 @@ pub use locks::LockTargetError;
 pub use people::FindUserError;
 pub use report::{ApplyOptions, ApplyPlan, FlowChanges};
 pub use requests::AccessFilter;
+pub use seen::Seen;
+
+use std::collections::BTreeSet;
 
 use ringfence_control::api;
 use ringfence_model::{Name, NodeId, Revision, TokenId, UnixMillis};
@@ -130,7 +135,16 @@ impl Controller {
 
     /// How far a revision has got, with names; `None` if it has not been yet.
     pub fn receipt_view(&self, revision: Revision) -> Option<api::Receipt> {
-        let receipt = self.receipt(revision)?;
+        self.receipt_view_among(revision, None)
+    }
+
+    /// The same for these nodes alone.
+    pub(crate) fn receipt_view_among(
+        &self,
+        revision: Revision,
+        among: Option<&BTreeSet<NodeId>>,
+    ) -> Option<api::Receipt> {
+        let receipt = self.receipt_among(revision, among)?;
         let mut pending = self.names(&receipt.pending);
         let mut absent = self.names(&receipt.absent);
         pending.sort();

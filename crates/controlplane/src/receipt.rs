@@ -2,6 +2,7 @@
 
 mod told;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ringfence_model::{NodeId, Revision, UnixMillis};
@@ -76,6 +77,16 @@ impl Controller {
 
     /// How far `revision` has got; `None` if it has not been yet.
     pub fn receipt(&self, revision: Revision) -> Option<Receipt> {
+        self.receipt_among(revision, None)
+    }
+
+    /// The same for these nodes alone.
+    pub(crate) fn receipt_among(
+        &self,
+        revision: Revision,
+        among: Option<&BTreeSet<NodeId>>,
+    ) -> Option<Receipt> {
+        let is_among = |node: NodeId| among.is_none_or(|among| among.contains(&node));
         if revision > self.revision() {
             return None;
         }
@@ -88,9 +99,10 @@ impl Controller {
             slowest: self
                 .receipts
                 .progress(revision)
-                .and_then(|progress| progress.slowest),
+                .and_then(|progress| progress.slowest)
+                .filter(|slowest| is_among(slowest.node)),
         };
-        for &node in self.state().nodes.keys() {
+        for &node in self.state().nodes.keys().filter(|node| is_among(**node)) {
             let presence = self.presence(node);
             let Some(presence) = presence.filter(|presence| presence.connection.is_some()) else {
                 receipt.absent.push(node);

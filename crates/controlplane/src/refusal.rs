@@ -6,7 +6,7 @@ use ringfence_model::{
 };
 use ringfence_policy::Diagnostic;
 
-use crate::{DirectoryRefusal, limit};
+use crate::{ApiTokenRefusal, DirectoryRefusal, limit};
 
 /// Why a command is refused. Nothing of it has happened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -244,6 +244,9 @@ pub enum Refusal {
         /// What its netmap would weigh.
         bytes: usize,
     },
+    /// Something about API tokens.
+    #[error(transparent)]
+    ApiToken(#[from] ApiTokenRefusal),
     /// A bound of [`crate::limit`] is reached.
     #[error("{what} would be too many: at most {max}")]
     Limit {
@@ -294,6 +297,7 @@ impl Refusal {
     pub fn kind(&self) -> RefusalKind {
         match self {
             Self::Unchanged => RefusalKind::Unchanged,
+            Self::ApiToken(refusal) => refusal.kind(),
             Self::Directory(refusal) => refusal.kind(),
             Self::NotPermitted { .. }
             | Self::NoToken(_)
@@ -359,6 +363,7 @@ impl Refusal {
         match self {
             Self::Unchanged => "unchanged",
             Self::NotPermitted { .. } => "not-permitted",
+            Self::ApiToken(refusal) => refusal.code(),
             Self::Policy(_) => "policy",
             Self::NoFiles => "no-files",
             Self::Stale { .. } => "stale-base",

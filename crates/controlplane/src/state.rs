@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ipnetwork::Ipv6Network;
-use ringfence_model::{AccessId, LockId, Name, NodeId, PublicKey, Revision, TokenId, UnixMillis};
+use ringfence_model::{AccessId, ApiTokenId, LockId, Name, NodeId, PublicKey, Revision, TokenId, UnixMillis};
 use ringfence_policy::{Facts, GrantedRule, Member, Policy};
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +16,7 @@ use crate::address::Pool;
 use crate::change::{ChainHash, ChainHead};
 use crate::perimeter::Perimeter;
 use crate::posture::PostureState;
-use crate::{AccessRequest, Device, Directory, Lock, Node, Provider, Session, Token, User, UserId};
+use crate::{AccessRequest, ApiToken, Device, Directory, Lock, Node, Provider, Session, Token, User, UserId};
 
 /// Everything the log says. Records are shared: a draft costs a reference each, not a copy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,6 +38,8 @@ pub(crate) struct State {
     pub(crate) access: BTreeMap<AccessId, Arc<AccessRequest>>,
     /// The number of the last request ever made.
     pub(crate) last_access: AccessId,
+    /// Who else may ask, and for what.
+    pub(crate) api_tokens: BTreeMap<ApiTokenId, Arc<ApiToken>>,
     /// What is shut.
     pub(crate) locks: BTreeMap<LockId, Arc<Lock>>,
     pub(crate) providers: BTreeMap<Name, Arc<Provider>>,
@@ -88,6 +90,7 @@ impl State {
             sessions: BTreeMap::new(),
             access: BTreeMap::new(),
             last_access: AccessId(0),
+            api_tokens: BTreeMap::new(),
             locks: BTreeMap::new(),
             providers: BTreeMap::new(),
             directories: BTreeMap::new(),

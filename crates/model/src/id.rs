@@ -37,6 +37,12 @@ pub struct DirectoryId(pub u64);
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String))]
 pub struct LockId(pub u64);
 
+/// Names one API token. Not a secret: it is what listings and audit records show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String))]
+pub struct ApiTokenId(pub u64);
+
 /// The place of an allow rule in its perimeter's policy, counted from 1 in file order.
 ///
 /// Written `#3`; with the perimeter it is a rule's full name: `payments-db#3`. A rule that is in no file, but was granted
@@ -102,6 +108,7 @@ hex_id!(NodeId);
 hex_id!(TokenId);
 hex_id!(SessionId);
 hex_id!(LockId);
+hex_id!(ApiTokenId);
 hex_id!(DirectoryId);
 
 impl RuleId {

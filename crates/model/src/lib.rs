@@ -19,7 +19,7 @@ mod time;
 
 pub use address::{INTERFACE_NAME_BYTES_MAX, OverlayAddresses, PerimeterPrefixes, interface_name};
 pub use candidate::{Candidate, CandidateKind};
-pub use id::{AccessId, AccessIdError, DirectoryId, LockId, NodeId, RuleId, SessionId, TokenId};
+pub use id::{AccessId, AccessIdError, ApiTokenId, DirectoryId, LockId, NodeId, RuleId, SessionId, TokenId};
 pub use key::{KEY_BYTES, PrivateKey, PublicKey};
 pub use label::{LABELS_MAX, LabelError, Labels, Selector};
 pub use name::{NAME_BYTES_MAX, Name, NameError};

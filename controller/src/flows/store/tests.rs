@@ -200,7 +200,7 @@ fn records_go_with_age_and_a_filter_finds_the_newest() {
     let newest = FlowFilter {
         limit: 2,
         node: Some(NodeId(2)),
-        perimeter: Some(name("shop")),
+        perimeters: Some([name("shop")].into()),
         since: UnixMillis(1),
     };
     let found = store.find(&newest, NOW).unwrap();
@@ -214,7 +214,7 @@ fn records_go_with_age_and_a_filter_finds_the_newest() {
     );
     assert!(found.truncated);
     let elsewhere = FlowFilter {
-        perimeter: Some(name("vault")),
+        perimeters: Some([name("vault")].into()),
         ..everything()
     };
     assert_eq!(store.find(&elsewhere, NOW).unwrap(), Found::default());

@@ -1,6 +1,7 @@
 //! What each command does: ask, then answer.
 
 mod access;
+mod api_token;
 mod audit;
 mod explain;
 mod flows;
@@ -37,6 +38,7 @@ pub(crate) fn run(cli: Cli, output: &mut Output) -> Result<(), Failure> {
     match cli.command {
         Command::Perimeter(command) => perimeter::run(command, connect, output),
         Command::Token(command) => token::run(command, &connect()?, output),
+        Command::ApiToken(command) => api_token::run(command, Context::load(cli.context.as_deref())?, output),
         Command::Node(command) => node::run(command, &connect()?, output),
         Command::Peer(command) => peer::run(command, &connect()?, output),
         Command::Session(command) => people::session(command, &connect()?, output),

@@ -44,7 +44,7 @@ pub struct AuditEntry {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AuditActor {
-    /// `admin`, `node` or `system`.
+    /// `admin`, `api-token`, `node`, `token` or `system`.
     pub kind: String,
     /// Which one.
     pub name: String,

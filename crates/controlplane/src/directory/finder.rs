@@ -51,6 +51,14 @@ impl<'a> Finder<'a> {
 }
 
 impl PersonProfile {
+    /// Whether an address is theirs.
+    pub(crate) fn has_address(&self, address: &str) -> bool {
+        let emails = self.emails.iter().map(|email| &email.value);
+        emails
+            .chain([&self.user_name])
+            .any(|own| own.eq_ignore_ascii_case(address))
+    }
+
     /// By what they are found.
     pub(crate) fn marks(&self) -> BTreeSet<Mark> {
         let subject = self.external_id.iter().map(|id| Mark::Subject(id.clone()));

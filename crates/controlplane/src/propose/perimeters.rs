@@ -11,7 +11,7 @@ use crate::compile::compile_file;
 use crate::draft::Draft;
 use crate::limit::{APPLY_BYTES_MAX, FILE_NAME_BYTES_MAX, FILES_PER_APPLY_MAX, PERIMETERS_MAX};
 use crate::perimeter::PolicySource;
-use crate::{AccessEnd, Event, PolicyFile, Refusal, membership};
+use crate::{AccessEnd, Event, PolicyFile, Refusal, access, membership};
 
 /// That perimeters in none of the files go.
 #[derive(Clone, Copy)]
@@ -43,6 +43,9 @@ pub(super) fn apply(
 ) -> Result<(), Refusal> {
     check_base(draft, base)?;
     let sources = read(files)?;
+    for source in &sources {
+        access::check_owner(draft, &source.policy().name)?;
+    }
     if prune.is_some() {
         let named: BTreeSet<&Name> = sources.iter().map(|source| &source.policy().name).collect();
         let all: Vec<Name> = draft.state.perimeters.keys().cloned().collect();

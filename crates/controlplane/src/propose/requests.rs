@@ -200,7 +200,11 @@ fn approve(draft: &mut Draft, id: AccessId, reason: Option<String>) -> Result<()
     let request = waiting(draft, id)?;
     check_other(draft, &request)?;
     let by = draft.actor.name.clone();
-    if request.approvals.iter().any(|approval| approval.by == by) {
+    if request
+        .approvals
+        .iter()
+        .any(|approval| approval.by.eq_ignore_ascii_case(&by))
+    {
         return Err(Refusal::Unchanged);
     }
     let is_last = request.approvals.len() + 1 >= request.approvals_needed();

@@ -4,14 +4,14 @@
 use ringfence_model::{RuleId, UnixMillis};
 use ringfence_policy::Compiled;
 
-use super::{locks, people, requests};
+use super::{api_tokens, locks, people, requests};
 use crate::compile::{Touched, compile_perimeter};
 use crate::draft::Draft;
 use crate::perimeter::Perimeter;
 use crate::state::State;
 use crate::{Controller, Event, SessionEnd, TokenState};
 
-/// Ends every token, device, session, lock and access on request that is due.
+/// Ends every token, API token, device, session, lock and access on request that is due.
 pub(super) fn tick(draft: &mut Draft) {
     let wall = draft.wall;
     let tokens = draft.state.tokens.values();
@@ -32,6 +32,7 @@ pub(super) fn tick(draft: &mut Draft) {
     }
     requests::end_due(draft);
     locks::end_due(draft);
+    api_tokens::end_due(draft);
     people::end_where(draft, SessionEnd::Expired, |session| session.expires <= wall);
 }
 

@@ -7,8 +7,13 @@ use crate::{Change, Event};
 
 /// An entry for the API: what it says, and one line that sums it up.
 pub fn audit_entry(change: &Change) -> api::AuditEntry {
-    let events = change.events.iter();
-    let events = events.map(|event| {
+    let events: Vec<&Event> = change.events.iter().collect();
+    entry_of(change, &events)
+}
+
+/// The same with these of its events alone.
+pub(super) fn entry_of(change: &Change, seen: &[&Event]) -> api::AuditEntry {
+    let events = seen.iter().map(|event| {
         let mut value = serde_json::to_value(event).expect("an event has string keys only");
         // Who reads the trail has no use for the hash of a token's secret.
         if let Some(token) = value
@@ -28,7 +33,7 @@ pub fn audit_entry(change: &Change) -> api::AuditEntry {
         },
         request_id: change.actor.request_id.clone(),
         method: change.method.clone(),
-        summary: summary(&change.events),
+        summary: summary(seen),
         events: events.collect(),
         previous_hash: change.previous_hash.to_string(),
         hash: change.hash.to_string(),
@@ -36,8 +41,9 @@ pub fn audit_entry(change: &Change) -> api::AuditEntry {
 }
 
 /// The first two things that happened in words, and how many more did.
-fn summary(events: &[Event]) -> String {
-    let mut parts: Vec<String> = events.iter().take(SUMMARY_EVENTS_MAX).map(sentence).collect();
+fn summary(events: &[&Event]) -> String {
+    let first = events.iter().take(SUMMARY_EVENTS_MAX);
+    let mut parts: Vec<String> = first.map(|event| sentence(event)).collect();
     if events.len() > SUMMARY_EVENTS_MAX {
         parts.push(format!("and {} more", events.len() - SUMMARY_EVENTS_MAX));
     }
@@ -108,6 +114,7 @@ fn sentence(event: &Event) -> String {
         Event::People(event) => event.sentence(),
         Event::Directory(event) => event.sentence(),
         Event::Access(event) => event.sentence(),
+        Event::ApiTokens(event) => event.sentence(),
         Event::Lapse(event) => event.sentence(),
         Event::Locks(event) => event.sentence(),
         Event::Posture(event) => event.sentence(),

@@ -37,6 +37,16 @@ impl Controller {
         request: &api::ExplainRequest,
         wall: UnixMillis,
     ) -> Result<api::ExplainReport, AskError> {
+        self.explain_in(request, |_| true, wall)
+    }
+
+    /// The same in perimeters that may be seen alone.
+    pub(super) fn explain_in(
+        &self,
+        request: &api::ExplainRequest,
+        sees: impl Fn(&Name) -> bool,
+        wall: UnixMillis,
+    ) -> Result<api::ExplainReport, AskError> {
         let mut from = self.ask_member(&request.from)?;
         let supposed_wall = request.as_if.as_ref().and_then(|as_if| as_if.time_ms);
         let wall = supposed_wall.unwrap_or(wall);
@@ -46,11 +56,11 @@ impl Controller {
         let to = self.ask_member(&request.to)?;
         let names = match &request.perimeter {
             Some(name) => BTreeSet::from([name.clone()]),
-            None => self.shared_perimeters(from.id, to.id),
+            None => self.shared_perimeters(from.id, to.id, &sees),
         };
         let mut perimeters = Vec::new();
         for name in names {
-            let perimeter = self.state().perimeters.get(&name);
+            let perimeter = self.state().perimeters.get(&name).filter(|_| sees(&name));
             let (Some(perimeter), Some(compiled)) = (perimeter, self.compiled(&name)) else {
                 return Err(AskError::NoPerimeter(name));
             };
@@ -85,8 +95,10 @@ impl Controller {
         member.ok_or_else(|| AskError::nobody(text))
     }
 
-    fn shared_perimeters(&self, from: NodeId, to: NodeId) -> BTreeSet<Name> {
-        let (from, to) = (self.perimeters_of(from), self.perimeters_of(to));
+    fn shared_perimeters(&self, from: NodeId, to: NodeId, sees: impl Fn(&Name) -> bool) -> BTreeSet<Name> {
+        let [mut from, mut to] = [from, to].map(|id| self.perimeters_of(id));
+        from.retain(&sees);
+        to.retain(&sees);
         let both: BTreeSet<Name> = from.intersection(&to).cloned().collect();
         if both.is_empty() {
             from.union(&to).cloned().collect()

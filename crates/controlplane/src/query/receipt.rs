@@ -1,5 +1,6 @@
 //! Receipts, as people read them.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ringfence_control::api;
@@ -16,23 +17,40 @@ impl Controller {
     /// Of one that was made before this controller came to life, or is not among the latest, who enforces it is known,
     /// and no more.
     pub fn revision_receipt(&self, revision: Revision) -> Option<api::RevisionReceipt> {
+        self.revision_receipt_among(revision, None)
+    }
+
+    /// The same for these nodes alone.
+    pub(super) fn revision_receipt_among(
+        &self,
+        revision: Revision,
+        among: Option<&BTreeSet<NodeId>>,
+    ) -> Option<api::RevisionReceipt> {
         if revision > self.revision() {
             return None;
         }
         let progress = self.receipts.progress(revision);
-        let told = progress.filter(|progress| progress.timing.is_none());
-        let mut receipt = match told {
-            Some(progress) => self.receipt_of_told(revision, &progress.told),
-            None => self.receipt_of_all(revision)?,
+        let words = progress.filter(|progress| progress.timing.is_none());
+        let Some(words) = words else {
+            let mut receipt = self.receipt_of_all(revision, among)?;
+            receipt.made_ms = progress.map(|progress| progress.made_at);
+            // What is left of the words is of all nodes.
+            if let (Some(progress), None) = (progress, among) {
+                set_timing(&mut receipt, progress.timing());
+            }
+            return Some(receipt);
         };
-        if let Some(progress) = progress {
-            receipt.made_ms = Some(progress.made_at);
-            set_timing(&mut receipt, progress.timing());
-        }
+        let told = words.told.iter();
+        let told: Vec<&Told> = told
+            .filter(|told| among.is_none_or(|among| among.contains(&told.node)))
+            .collect();
+        let mut receipt = self.receipt_of_told(revision, &told);
+        receipt.made_ms = Some(words.made_at);
+        set_timing(&mut receipt, crate::Timing::of(told.into_iter()));
         Some(receipt)
     }
 
-    fn receipt_of_told(&self, revision: Revision, told: &[Told]) -> api::RevisionReceipt {
+    fn receipt_of_told(&self, revision: Revision, told: &[&Told]) -> api::RevisionReceipt {
         let mut receipt = empty(revision);
         receipt.told = count(told.len());
         // Who is gone has nothing left to enforce it on: nobody talks to it.
@@ -54,8 +72,12 @@ impl Controller {
         finish(receipt)
     }
 
-    fn receipt_of_all(&self, revision: Revision) -> Option<api::RevisionReceipt> {
-        let known = self.receipt(revision)?;
+    fn receipt_of_all(
+        &self,
+        revision: Revision,
+        among: Option<&BTreeSet<NodeId>>,
+    ) -> Option<api::RevisionReceipt> {
+        let known = self.receipt_among(revision, among)?;
         let mut receipt = empty(revision);
         receipt.told = count(known.connected + known.absent.len());
         receipt.more_enforced = known.enforced as u64;

@@ -8,7 +8,7 @@ use crate::apply::ApplyError;
 use crate::compile::{Touched, compile_perimeter};
 use crate::controller::advance;
 use crate::state::State;
-use crate::{Actor, Change, Command, Controller, Event, PolicyFile, Refusal};
+use crate::{Actor, ActorKind, Change, Command, Controller, Event, PolicyFile, Refusal, Role};
 
 /// An apply that is ready: report it for a dry run, or store and apply its change.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,7 +88,7 @@ impl Controller {
         let mut only_closes = false;
         if let Some(change) = &change {
             report.removed = removed_perimeters(change);
-            let flows = self.flow_changes(change);
+            let flows = self.flow_changes_for(actor, change, wall);
             only_closes = flows.only_closes();
             (report.changes, report.more_changes) = (flows.listed, flows.more);
         }
@@ -102,6 +102,24 @@ impl Controller {
     /// The flows that a change proposed to this state opens and closes; none for any other change, so ask before it
     /// is applied. Expensive for large groups: every pair is looked at.
     pub fn flow_changes(&self, change: &Change) -> FlowChanges {
+        self.flow_changes_in(change, |_| true)
+    }
+
+    /// The same, of which those are listed that an actor may see. A change to one perimeter may open and close flows in
+    /// others: where it is the first that asks where nodes connect from.
+    pub fn flow_changes_for(&self, actor: &Actor, change: &Change, wall: UnixMillis) -> FlowChanges {
+        let role = match actor.kind {
+            ActorKind::System => Some(&Role::Admin),
+            ActorKind::Admin
+            | ActorKind::ApiToken
+            | ActorKind::Directory
+            | ActorKind::Node
+            | ActorKind::Token => self.role_of(actor, wall),
+        };
+        self.flow_changes_in(change, |name| role.is_some_and(|role| role.sees(name)))
+    }
+
+    fn flow_changes_in(&self, change: &Change, sees: impl Fn(&Name) -> bool) -> FlowChanges {
         let mut changes = FlowChanges::default();
         let Ok(after) = self.after(Some(change)) else {
             return changes;
@@ -113,6 +131,9 @@ impl Controller {
                 match flow.change {
                     FlowEnd::Opens => changes.opens += 1,
                     FlowEnd::Closes => changes.closes += 1,
+                }
+                if !sees(name) {
+                    continue;
                 }
                 if changes.listed.len() < api::FLOW_CHANGES_MAX {
                     changes.listed.extend(self.flow_view(name, &flow, &after));

@@ -141,10 +141,14 @@ impl Progress {
 
     /// What the words so far add up to.
     pub(crate) fn timing(&self) -> Timing {
-        if let Some(timing) = self.timing {
-            return timing;
-        }
-        let words = self.told.iter().filter_map(|told| match told.word {
+        self.timing.unwrap_or_else(|| Timing::of(self.told.iter()))
+    }
+}
+
+impl Timing {
+    /// What words of nodes add up to.
+    pub(crate) fn of<'a>(told: impl Iterator<Item = &'a Told>) -> Self {
+        let words = told.filter_map(|told| match told.word {
             Word::Enforced { after_ms, .. } => Some(after_ms),
             Word::None | Word::EnforcedLate { .. } => None,
         });
@@ -155,7 +159,7 @@ impl Progress {
             let ms = after.get(rank - 1).copied().unwrap_or(0);
             Duration::from_millis(ms.into())
         };
-        Timing {
+        Self {
             nodes: after.len(),
             p50: rank(50),
             p99: rank(99),

@@ -29,6 +29,7 @@ mod posture;
 mod records;
 mod reviewing;
 mod revocation;
+mod roles;
 mod rough;
 mod secrets;
 mod stage;

@@ -27,6 +27,9 @@ GET    /api/v1/nodes/{node}/posture       db
 POST   /api/v1/tokens                     -      {"labels":{"role":"db"}}
 GET    /api/v1/tokens                     -
 DELETE /api/v1/tokens/{id}                @token
+POST   /api/v1/api-tokens                 -      {"name":"siem","role":"auditor","ttl_seconds":3600}
+GET    /api/v1/api-tokens                 -
+DELETE /api/v1/api-tokens/{token}         siem
 POST   /api/v1/peers                      -      @peer
 GET    /api/v1/peers                      -
 GET    /api/v1/peers/{name}               laptop
