@@ -132,7 +132,8 @@ pub(super) fn invalid_token() -> ApiProblem {
     unauthorized("the token does not count any more")
 }
 
-fn not_for(actor: &Actor, role: &Role) -> ApiProblem {
+/// That what is asked is not for this role.
+pub(super) fn not_for(actor: &Actor, role: &Role) -> ApiProblem {
     tracing::warn!(
         actor = actor.name,
         role = role.as_str(),

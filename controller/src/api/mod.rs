@@ -12,6 +12,7 @@ mod flows;
 mod locks;
 mod nodes;
 mod openapi;
+mod past;
 mod peers;
 mod people;
 mod perimeters;

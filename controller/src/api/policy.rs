@@ -4,10 +4,10 @@ use axum::Json;
 use axum::extract::State;
 use ringfence_control::api::{ExplainReport, ExplainRequest, Problem, VerifyReport, VerifyRequest};
 
-use super::ApiState;
-use super::caller::Reader;
+use super::caller::{Reader, not_for};
 use super::problem::ApiProblem;
 use super::request::Body;
+use super::{ApiState, past};
 use crate::core::wall_now;
 use crate::verify;
 
@@ -19,6 +19,18 @@ pub(super) async fn explain(
     State(state): State<ApiState>,
     Body(request): Body<ExplainRequest>,
 ) -> Result<Json<ExplainReport>, ApiProblem> {
+    if let Some(at) = request.at_ms {
+        // Whose a perimeter was then is not whose it is now: what was is for those who see all.
+        let role = state.see(&reader, |seen| seen.role().clone()).await?;
+        if !role.sees_all() {
+            return Err(not_for(&reader.0, &role));
+        }
+        let then = past::controller_at(&state, at).await?;
+        let answer = then.explain(&request, at);
+        return answer
+            .map(Json)
+            .map_err(|error| ApiProblem::not_found(error.to_string()));
+    }
     let answer = state
         .see(&reader, move |seen| seen.explain(&request, wall_now()))
         .await?;

@@ -37,6 +37,7 @@ GET    /audit                                         200     200   200  200
 GET    /audit/verify                                  200     403   403  200
 POST   /explain                                       200     200   404  200   {"from":"alpha-app","to":"alpha-db","service":"tcp/5432"}
 POST   /explain                                       200     200   404  200   {"from":"bridge","to":"alpha-db","service":"icmp"}
+POST   /explain                                       200     403   403  200   {"from":"alpha-app","to":"alpha-db","service":"tcp/5432","at_ms":99999999999999}
 POST   /explain                                       200     404   404  200   {"from":"beta-app","to":"beta-db","service":"icmp","perimeter":"alpha"}
 GET    /flows                                         200     200   200  200
 GET    /flows?perimeter=alpha                         200     200   404  200

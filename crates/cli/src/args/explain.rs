@@ -10,6 +10,7 @@ use ringfence_model::{Name, UnixMillis};
 use ringfence_policy::Service;
 
 use super::duration;
+use crate::when;
 
 /// `ringfence explain`
 #[derive(Args)]
@@ -29,6 +30,9 @@ pub(crate) struct ExplainArgs {
     /// Only in this perimeter
     #[arg(long)]
     pub perimeter: Option<Name>,
+    /// As it was then, by the log: 2026-11-30T09:00:00+01:00, or how long ago: 2h
+    #[arg(long, value_name = "WHEN", value_parser = moment)]
+    pub at: Option<UnixMillis>,
     /// What would be said if this were known of A: user=ADDRESS, group=NAME, mfa=AGE, posture=CHECK, source=ADDRESS,
     /// label.KEY=VALUE, time=2026-11-30T09:00:00+01:00
     #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',')]
@@ -75,6 +79,19 @@ impl FromStr for Supposition {
             },
         })
     }
+}
+
+/// A moment, or how long ago it was.
+fn moment(text: &str) -> Result<UnixMillis, String> {
+    if let Ok(time) = text.parse::<Timestamp>() {
+        let ms = u64::try_from(time.as_millisecond()).map_err(|_| "it is before 1970".to_owned())?;
+        return Ok(UnixMillis(ms));
+    }
+    let ago = humantime::parse_duration(text);
+    let ago =
+        ago.map_err(|_| "write a time as in 2026-11-30T09:00:00+01:00, or how long ago as in 2h".to_owned())?;
+    let ago = u64::try_from(ago.as_millis()).unwrap_or(u64::MAX);
+    Ok(UnixMillis(when::now().0.saturating_sub(ago)))
 }
 
 /// All of them together; `None` if nothing is supposed.

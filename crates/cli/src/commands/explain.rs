@@ -13,6 +13,7 @@ pub(super) fn run(args: ExplainArgs, client: &Client, output: &mut Output) -> Re
         to: args.to,
         service: args.port,
         perimeter: args.perimeter,
+        at_ms: args.at,
         as_if: as_if(args.as_if).map_err(|error| Failure::new(Exit::Usage, format!("--as-if {error}")))?,
     };
     let report: ExplainReport = client.post("/explain", &request)?;

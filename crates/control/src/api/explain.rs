@@ -26,6 +26,9 @@ pub struct ExplainRequest {
     /// As if this were known of `from`; what is not named counts as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub as_if: Option<AsIf>,
+    /// As it was at this moment, by the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_ms: Option<UnixMillis>,
 }
 
 /// What is supposed of a member and the moment, to ask what policy would say then.

@@ -24,6 +24,7 @@ impl Controller {
             service: question.service,
             perimeter: None,
             as_if: None,
+            at_ms: None,
         };
         let explained = self.explain(&request, wall)?;
         let names: Vec<&Name> = explained

@@ -290,6 +290,7 @@ fn locks_come_back_from_the_log_and_are_said_in_explanations() {
             service: "tcp/5432".parse().unwrap(),
             perimeter: None,
             as_if: None,
+            at_ms: None,
         };
         replayed.explain(&request, world.wall).unwrap()
     };

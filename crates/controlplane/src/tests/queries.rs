@@ -13,6 +13,7 @@ fn question(from: &str, to: &str, service: &str) -> api::ExplainRequest {
         service: service.parse().unwrap(),
         perimeter: None,
         as_if: None,
+        at_ms: None,
     }
 }
 

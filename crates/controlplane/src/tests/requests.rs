@@ -410,6 +410,7 @@ fn an_explanation_names_what_was_granted() {
         service: "tcp/22".parse().unwrap(),
         perimeter: None,
         as_if: None,
+        at_ms: None,
     };
 
     let report = world.controller.explain(&asked, world.wall).unwrap();

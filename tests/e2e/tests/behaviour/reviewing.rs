@@ -1,5 +1,8 @@
 //! Policy and its history as people review them: dry runs, pruning, explanations, the audit log.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use ringfence_e2e::Mesh;
 use ringfence_lab::Reach;
 use serde_json::{Value, json};
@@ -273,4 +276,37 @@ fn history(mesh: &mut Mesh) -> ringfence_e2e::Node {
         .text()
         .unwrap();
     node
+}
+
+#[test]
+fn explain_says_what_policy_said_then_and_what_it_would_say() {
+    let shop = Shop::open("then", &[API_TO_DB]);
+    thread::sleep(Duration::from_millis(700));
+    let then = Instant::now();
+    thread::sleep(Duration::from_millis(700));
+    shop.enforce(&[allow("web", "db", "tcp/5432")]);
+    let explain = |more: &[&str]| {
+        let ask = [
+            "explain", "--from", "node:api", "--to", "node:db", "--port", "tcp/5432",
+        ];
+        let ask = shop.mesh.cli(ask).unwrap().args(more);
+        ask.text().unwrap()
+    };
+
+    let now = explain(&[]);
+    let before = explain(&["--at", &format!("{}ms", then.elapsed().as_millis())]);
+    let supposed = explain(&["--as-if", "label.role=web"]);
+
+    assert!(now.starts_with("deny"), "{now}");
+    assert!(before.starts_with("allow"), "{before}");
+    assert!(supposed.starts_with("allow"), "{supposed}");
+    let early = shop.mesh.cli([
+        "explain", "--from", "node:api", "--to", "node:db", "--port", "icmp",
+    ]);
+    let early = early.unwrap().args(["--at", "1d"]).run().unwrap();
+    assert!(
+        early.stderr.contains("the log begins later than that"),
+        "{}",
+        early.stderr
+    );
 }
