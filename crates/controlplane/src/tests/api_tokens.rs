@@ -321,6 +321,7 @@ fn an_owner_is_explained_what_is_in_their_perimeter() {
             service: "tcp/5432".parse().unwrap(),
             perimeter: None,
             as_if: None,
+            at_ms: None,
         };
         let other = if from == "db" { to } else { from };
         assert_eq!(
@@ -334,6 +335,7 @@ fn an_owner_is_explained_what_is_in_their_perimeter() {
         service: "tcp/5432".parse().unwrap(),
         perimeter: perimeter.map(name),
         as_if: None,
+        at_ms: None,
     };
     let answer = seen.explain(&between(None), world.wall).unwrap();
     assert_eq!(answer.perimeters.len(), 1);
