@@ -125,10 +125,15 @@ fn a_running_program_is_heard_spoken_to_and_stopped() {
     let lab = Lab::new("running").unwrap();
     let host = lab.host("a").unwrap();
 
-    let script = "trap 'echo bye; exit 7' INT; echo up; while read -r word; do echo got $word; done; \
-         while :; do sleep 0.1; done";
+    // No shell: dash and bash both lose a trapped signal now and then.
+    let script = "import signal, sys, time\n\
+        def bye(*_):\n    print('bye', flush=True)\n    sys.exit(7)\n\
+        signal.signal(signal.SIGINT, bye)\n\
+        print('up', flush=True)\n\
+        for line in sys.stdin:\n    print('got', line.strip(), flush=True)\n\
+        while True:\n    time.sleep(0.1)\n";
     let program = host
-        .command("sh")
+        .command("python3")
         .args(["-c", script])
         .interactive()
         .spawn("talker")
