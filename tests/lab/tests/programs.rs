@@ -125,7 +125,7 @@ fn a_running_program_is_heard_spoken_to_and_stopped() {
     let lab = Lab::new("running").unwrap();
     let host = lab.host("a").unwrap();
 
-    // No shell: dash and bash both lose a trapped signal now and then.
+    // No shell: it could not trap a signal that was ignored when it started, as it is for a job in the background.
     let script = "import signal, sys, time\n\
         def bye(*_):\n    print('bye', flush=True)\n    sys.exit(7)\n\
         signal.signal(signal.SIGINT, bye)\n\
