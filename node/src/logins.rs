@@ -115,9 +115,7 @@ impl Logins {
                 Ok(started)
             }
             Ok(Some(LoginNews::Done(done))) => Err(denied(done.why)),
-            Ok(Some(LoginNews::Session(_) | LoginNews::Access(_) | LoginNews::Why(_)) | None) => {
-                Err(broken())
-            }
+            Ok(Some(_) | None) => Err(broken()),
             Err(_) => {
                 self.lock().boxes.remove(&id);
                 Err(late())
@@ -148,51 +146,40 @@ impl Logins {
 
     /// Who is logged in; with `end`, who was until now.
     pub(crate) async fn session(&self, wish: SessionWish) -> Result<Option<SessionFacts>, LocalError> {
-        let (id, mut news) = self.mailbox()?;
         let end = wish == SessionWish::End;
-        self.ask(Ask::Session(AskSession { id, end })).await?;
-        let answer = tokio::time::timeout(ANSWER_WAIT, news.recv()).await;
-        self.lock().boxes.remove(&id);
-        match answer {
-            Ok(Some(LoginNews::Session(answer))) if answer.why.is_empty() => Ok(answer.session),
-            Ok(Some(LoginNews::Session(answer))) => Err(denied(answer.why)),
-            Ok(Some(LoginNews::Done(done))) => Err(denied(done.why)),
-            Ok(Some(LoginNews::Started(_) | LoginNews::Access(_) | LoginNews::Why(_)) | None) => {
-                Err(broken())
-            }
-            Err(_) => Err(late()),
+        match self.question(|id| Ask::Session(AskSession { id, end })).await? {
+            LoginNews::Session(answer) if answer.why.is_empty() => Ok(answer.session),
+            LoginNews::Session(answer) => Err(denied(answer.why)),
+            _ => Err(broken()),
         }
     }
 
     /// Asks why something can be reached from here, or not.
     pub(crate) async fn why(&self, question: WhyQuestion) -> Result<Box<WhyReport>, LocalError> {
-        let (id, mut news) = self.mailbox()?;
-        self.ask(Ask::Why(AskWhy { id, question })).await?;
-        let answer = tokio::time::timeout(ANSWER_WAIT, news.recv()).await;
-        self.lock().boxes.remove(&id);
-        match answer {
-            Ok(Some(LoginNews::Why(answer))) => answer.report.ok_or_else(|| denied(answer.why)),
-            Ok(Some(LoginNews::Done(done))) => Err(denied(done.why)),
-            Ok(Some(LoginNews::Started(_) | LoginNews::Session(_) | LoginNews::Access(_)) | None) => {
-                Err(broken())
-            }
-            Err(_) => Err(late()),
+        match self.question(|id| Ask::Why(AskWhy { id, question })).await? {
+            LoginNews::Why(answer) => answer.report.ok_or_else(|| denied(answer.why)),
+            _ => Err(broken()),
         }
     }
 
     /// Asks for access on request in the name of who is logged in, or what they asked for.
     pub(crate) async fn access(&self, errand: AccessErrand) -> Result<Vec<AccessView>, LocalError> {
+        match self.question(|id| Ask::Access(AskAccess { id, errand })).await? {
+            LoginNews::Access(answer) if answer.why.is_empty() => Ok(answer.access),
+            LoginNews::Access(answer) => Err(denied(answer.why)),
+            _ => Err(broken()),
+        }
+    }
+
+    /// Asks what has one answer, and waits for it.
+    async fn question(&self, ask: impl FnOnce(u64) -> Ask) -> Result<LoginNews, LocalError> {
         let (id, mut news) = self.mailbox()?;
-        self.ask(Ask::Access(AskAccess { id, errand })).await?;
+        self.ask(ask(id)).await?;
         let answer = tokio::time::timeout(ANSWER_WAIT, news.recv()).await;
         self.lock().boxes.remove(&id);
         match answer {
-            Ok(Some(LoginNews::Access(answer))) if answer.why.is_empty() => Ok(answer.access),
-            Ok(Some(LoginNews::Access(answer))) => Err(denied(answer.why)),
             Ok(Some(LoginNews::Done(done))) => Err(denied(done.why)),
-            Ok(Some(LoginNews::Started(_) | LoginNews::Session(_) | LoginNews::Why(_)) | None) => {
-                Err(broken())
-            }
+            Ok(news) => news.ok_or_else(broken),
             Err(_) => Err(late()),
         }
     }
@@ -203,9 +190,7 @@ impl Logins {
         let id = news.id();
         let mailbox = match news {
             LoginNews::Started(_) => mail.boxes.get(&id).cloned(),
-            LoginNews::Done(_) | LoginNews::Session(_) | LoginNews::Access(_) | LoginNews::Why(_) => {
-                mail.boxes.remove(&id)
-            }
+            _ => mail.boxes.remove(&id),
         };
         if let Some(mailbox) = mailbox {
             let _ = mailbox.try_send(news);
@@ -231,12 +216,7 @@ impl Logins {
         self.lock().boxes.remove(&id);
         match answer {
             Ok(Some(LoginNews::Done(done))) => done.session.ok_or_else(|| denied(done.why)),
-            Ok(
-                Some(
-                    LoginNews::Started(_) | LoginNews::Session(_) | LoginNews::Access(_) | LoginNews::Why(_),
-                )
-                | None,
-            ) => Err(broken()),
+            Ok(Some(_) | None) => Err(broken()),
             Err(_) => Err(late()),
         }
     }

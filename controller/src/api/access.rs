@@ -7,7 +7,8 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use ringfence_control::api::{
-    AccessList, AccessReport, AccessState, AccessView, AnswerAccessRequest, AskAccessRequest, Problem,
+    AccessList, AccessReport, AccessState, AccessView, AnswerAccessRequest, AskAccessRequest, ChangeReport,
+    Problem,
 };
 use ringfence_controlplane::{AccessCommand, AccessFilter, Actor, Change, Command, Controller, Urgency};
 use ringfence_model::{AccessId, Name, NodeId};
@@ -150,13 +151,8 @@ impl ApiState {
         command: AccessCommand,
     ) -> Result<Json<AccessReport>, ApiProblem> {
         let done = self.core.with(move |core| {
-            let (_, report) = core.commit_described(&actor, &Command::Access(command))?;
-            Ok(AccessReport {
-                access: core.controller().access_view_of(access),
-                revision: report.revision,
-                changes: report.changes,
-                more_changes: report.more_changes,
-            })
+            let (_, change) = core.commit_described(&actor, &Command::Access(command))?;
+            Ok(report(core, Some(access), change))
         });
         done.await?.map(Json)
     }
@@ -176,14 +172,19 @@ fn ask_in(core: &mut Core, actor: &Actor, request: AskAccessRequest) -> Result<A
             Urgency::Ordinary
         },
     });
-    let (change, report) = core.commit_described(actor, &command)?;
+    let (change, described) = core.commit_described(actor, &command)?;
     let asked = change.as_ref().and_then(Change::access_requested);
-    Ok(AccessReport {
-        access: asked.and_then(|id| core.controller().access_view_of(id)),
-        revision: report.revision,
-        changes: report.changes,
-        more_changes: report.more_changes,
-    })
+    Ok(report(core, asked, described))
+}
+
+/// What became of a request, beside what that changed.
+fn report(core: &Core, access: Option<AccessId>, change: ChangeReport) -> AccessReport {
+    AccessReport {
+        access: access.and_then(|id| core.controller().access_view_of(id)),
+        revision: change.revision,
+        changes: change.changes,
+        more_changes: change.more_changes,
+    }
 }
 
 /// From where access is asked for.

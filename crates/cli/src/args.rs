@@ -5,7 +5,9 @@ mod api_token;
 mod explain;
 mod identity;
 mod lock;
+mod member;
 mod people;
+mod perimeter;
 mod posture;
 mod why;
 
@@ -13,8 +15,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use ringfence_model::{Labels, Name, PublicKey, Selector};
-use ringfence_policy::Service;
+use ringfence_model::{Labels, Name};
 
 pub(crate) use self::access::{
     AccessAnswerArgs, AccessCommand, AccessEndArgs, AccessLsArgs, AccessRequestArgs,
@@ -22,7 +23,9 @@ pub(crate) use self::access::{
 pub(crate) use self::api_token::{ApiTokenCommand, ApiTokenCreateArgs, RoleArg};
 pub(crate) use self::explain::{ExplainArgs, as_if};
 pub(crate) use self::lock::{LockArgs, LockHow, QuarantineArgs, ReleaseArgs, UnlockArgs};
+pub(crate) use self::member::{NodeCommand, PeerCommand, TokenCommand};
 pub(crate) use self::people::{SessionCommand, UserCommand};
+pub(crate) use self::perimeter::{ApplyArgs, CreateArgs, PerimeterCommand};
 pub(crate) use self::posture::{FactArgs, PostureCommand, PostureTestArgs};
 pub(crate) use self::why::WhyArgs;
 pub(crate) use identity::{LoginArgs, ProviderAddArgs, ProviderCommand, ScimCommand};
@@ -125,205 +128,6 @@ pub(crate) enum Command {
     /// Print the manual page
     #[command(after_help = "Example:\n  ringfence man | man -l -")]
     Man,
-}
-
-/// `ringfence perimeter …`
-#[derive(Subcommand)]
-pub(crate) enum PerimeterCommand {
-    /// Write a first policy file, apply it, and print one join command for each side
-    Create(CreateArgs),
-    /// Make files the policy of the perimeters they name, all or nothing
-    Apply(ApplyArgs),
-    /// List perimeters
-    #[command(
-        visible_alias = "list",
-        after_help = "Example:\n  ringfence perimeter ls --json"
-    )]
-    Ls,
-    /// Show one: groups, members, rules
-    #[command(
-        after_help = "Example:\n  ringfence perimeter show payments-db\n  ringfence perimeter show payments-db --policy > payments-db.toml"
-    )]
-    Show {
-        /// Its name
-        name: Name,
-        /// Print its policy file as it was applied
-        #[arg(long)]
-        policy: bool,
-    },
-    /// Remove one: its keys, addresses and flows go at once, on every node
-    #[command(
-        visible_alias = "remove",
-        after_help = "Example:\n  ringfence perimeter rm payments-db"
-    )]
-    Rm {
-        /// Its name
-        name: Name,
-    },
-}
-
-/// `ringfence perimeter create`
-#[derive(Args)]
-#[command(
-    after_help = "Example:\n  ringfence perimeter create payments-db --asset role=db --client role=api \\\n      --port tcp/5432 --owner alice@example.com"
-)]
-pub(crate) struct CreateArgs {
-    /// What to call it: 1 to 63 of a-z, 0-9 and -
-    pub name: Name,
-    /// Labels of what is protected: key=value, joined by commas
-    #[arg(long, value_name = "LABEL")]
-    pub asset: Selector,
-    /// Labels of who may reach it
-    #[arg(long, value_name = "LABEL")]
-    pub client: Selector,
-    /// On which ports: tcp/5432, udp/1000-2000, icmp, any; may be given more than once
-    #[arg(long = "port", value_name = "PORT", required = true, value_delimiter = ',')]
-    pub ports: Vec<Service>,
-    /// Who answers for it, by e-mail; may be given more than once
-    #[arg(long = "owner", value_name = "E", required = true, value_delimiter = ',')]
-    pub owners: Vec<String>,
-    /// Where to write the policy [default: NAME.toml]
-    #[arg(long, value_name = "FILE")]
-    pub file: Option<PathBuf>,
-    /// How long the join commands work
-    #[arg(long, default_value = "1h", value_parser = duration)]
-    pub ttl: Duration,
-    /// How many machines may join with each command
-    #[arg(long, default_value_t = 1)]
-    pub uses: u32,
-}
-
-/// `ringfence perimeter apply`
-#[derive(Args)]
-#[command(
-    after_help = "Examples:\n  ringfence perimeter apply -f perimeters/ --dry-run\n  ringfence perimeter apply -f perimeters/ --prune"
-)]
-pub(crate) struct ApplyArgs {
-    /// A policy file, a folder of them, or - for standard input; may be given more than once
-    #[arg(short = 'f', long = "file", value_name = "FILE|DIR", required = true)]
-    pub files: Vec<PathBuf>,
-    /// Only print which flows would open or close
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Remove every perimeter that no file names
-    #[arg(long)]
-    pub prune: bool,
-    /// Refuse if the controller is past this revision: apply what was reviewed, or nothing
-    #[arg(long, value_name = "REVISION")]
-    pub base: Option<ringfence_model::Revision>,
-}
-
-/// `ringfence token …`
-#[derive(Subcommand)]
-pub(crate) enum TokenCommand {
-    /// Make a join token and print it, alone, on stdout
-    #[command(
-        after_help = "Example:\n  ringfence token create --label role=db --label env=prod --ttl 15m > db.token"
-    )]
-    Create {
-        /// A label of whoever joins with it: key=value; may be given more than once
-        #[arg(long = "label", value_name = "K=V", required = true)]
-        labels: Vec<String>,
-        /// How long it counts
-        #[arg(long, default_value = "1h", value_parser = duration)]
-        ttl: Duration,
-        /// How many machines may join with it
-        #[arg(long, default_value_t = 1)]
-        uses: u32,
-    },
-    /// List join tokens, without their secrets
-    #[command(visible_alias = "list", after_help = "Example:\n  ringfence token ls")]
-    Ls,
-    /// Withdraw one: nobody joins with it any more
-    #[command(after_help = "Example:\n  ringfence token revoke 00c0ffee00c0ffee")]
-    Revoke {
-        /// Its id, as `token ls` prints it
-        id: ringfence_model::TokenId,
-    },
-}
-
-/// `ringfence node …`
-#[derive(Subcommand)]
-pub(crate) enum NodeCommand {
-    /// List nodes
-    #[command(visible_alias = "list", after_help = "Example:\n  ringfence node ls --json")]
-    Ls,
-    /// Show one
-    #[command(after_help = "Example:\n  ringfence node show db-1")]
-    Show {
-        /// Its name or id
-        node: String,
-    },
-    /// Set labels (key=value) and remove them (key-)
-    #[command(after_help = "Example:\n  ringfence node label api-1 role=api env- # sets role, removes env")]
-    Label {
-        /// Its name or id
-        node: String,
-        /// key=value sets, key- removes
-        #[arg(required = true)]
-        labels: Vec<String>,
-    },
-    /// Give it another name
-    #[command(after_help = "Example:\n  ringfence node rename ip-10-0-0-7 db-1")]
-    Rename {
-        /// Its name or id
-        node: String,
-        /// Its new name
-        name: Name,
-    },
-    /// Remove it from the mesh: its certificate, keys and flows are worthless at once
-    #[command(visible_alias = "rm", after_help = "Example:\n  ringfence node remove db-1")]
-    Remove {
-        /// Its name or id
-        node: String,
-    },
-}
-
-/// `ringfence peer …`
-#[derive(Subcommand)]
-pub(crate) enum PeerCommand {
-    /// Add a device and print its wg-quick file, with a placeholder where its private key goes
-    #[command(
-        after_help = "Example:\n  ringfence peer add printer --perimeter office --public-key \"$(wg pubkey < printer.key)\" \\\n      --label role=printer > printer.conf"
-    )]
-    Add(PeerAddArgs),
-    /// List devices
-    #[command(visible_alias = "list", after_help = "Example:\n  ringfence peer ls")]
-    Ls,
-    /// Print a device's wg-quick file again
-    #[command(after_help = "Example:\n  ringfence peer config printer > printer.conf")]
-    Config {
-        /// Its name
-        name: Name,
-    },
-    /// Remove a device
-    #[command(
-        visible_alias = "remove",
-        after_help = "Example:\n  ringfence peer rm printer"
-    )]
-    Rm {
-        /// Its name
-        name: Name,
-    },
-}
-
-/// `ringfence peer add`
-#[derive(Args)]
-pub(crate) struct PeerAddArgs {
-    /// What to call it
-    pub name: Name,
-    /// The perimeter it joins
-    #[arg(long)]
-    pub perimeter: Name,
-    /// Its public key, as `wg pubkey` prints it
-    #[arg(long, value_name = "K")]
-    pub public_key: PublicKey,
-    /// A label: key=value; may be given more than once
-    #[arg(long = "label", value_name = "K=V", required = true)]
-    pub labels: Vec<String>,
-    /// When it goes by itself, as in 90d; never if not given
-    #[arg(long, value_parser = duration)]
-    pub expires: Option<Duration>,
 }
 
 /// `ringfence audit`

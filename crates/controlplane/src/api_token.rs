@@ -16,7 +16,7 @@ pub use self::command::ApiTokenCommand;
 pub use self::event::ApiTokenEvent;
 use crate::limit::{API_TOKEN_PERIMETERS_MAX, EMAIL_BYTES_MAX};
 use crate::state::State;
-use crate::{Actor, ActorKind, PersonProfile, RefusalKind, TokenHash, User, UserStanding};
+use crate::{Actor, ActorKind, RefusalKind, TokenHash, User, UserStanding};
 
 /// An API token, without its secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -170,22 +170,8 @@ impl State {
         let Some(directory) = self.directories.get(&user.id.provider) else {
             return true;
         };
-        let is_meant = |profile: &PersonProfile| {
-            let own = profile.external_id.as_deref();
-            let by_subject =
-                own == Some(user.id.subject.as_str()) || own.is_some() && own == user.directory_id.as_deref();
-            by_subject
-                || user
-                    .email
-                    .as_ref()
-                    .is_some_and(|email| profile.has_address(email))
-        };
-        let mut meant = directory.people().filter(|person| is_meant(&person.profile));
-        // As for logins: who is found twice is nobody.
-        match (meant.next(), meant.next()) {
-            (Some(only), None) => only.profile.standing == UserStanding::Active,
-            (None, _) | (Some(_), Some(_)) => false,
-        }
+        let person = directory.find(&user.marks());
+        person.is_some_and(|person| person.profile.standing == UserStanding::Active)
     }
 
     /// Whether a directory says of somebody with this address that they may not log in.

@@ -12,7 +12,6 @@ use ringfence_model::sabotage::{Safeguard, is_off};
 use ringfence_model::{Name, NodeId, UnixMillis};
 use serde::{Deserialize, Serialize};
 
-use crate::perimeter::Seat;
 use crate::{Controller, Event};
 
 /// One fact about who is silent: in [`crate::Event::Lapse`].
@@ -210,11 +209,6 @@ impl Controller {
             Some((name, due))
         })
     }
-}
-
-/// The members of a perimeter that have lapsed, by seat.
-pub(crate) fn lapsed(seats: &BTreeMap<NodeId, Seat>) -> impl Iterator<Item = NodeId> {
-    seats.iter().filter(|(_, seat)| seat.is_lapsed).map(|(id, _)| *id)
 }
 
 /// Members that a sentence names.

@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize};
 
 pub use self::command::LockCommand;
 pub use self::event::LockEvent;
-use crate::lapse;
 use crate::state::State;
 use crate::{User, UserId, VerifiedLogin};
 
@@ -159,9 +158,9 @@ impl State {
     /// Notes on the members of a perimeter which of them are locked there, or have lapsed.
     pub(crate) fn isolate(&self, perimeter: &Name, members: &mut [Member]) {
         if let Some(perimeter) = self.perimeters.get(perimeter) {
-            let lapsed: BTreeSet<NodeId> = lapse::lapsed(&perimeter.seats).collect();
-            for member in members.iter_mut().filter(|_| !lapsed.is_empty()) {
-                member.facts.is_lapsed = lapsed.contains(&member.id);
+            for member in members.iter_mut() {
+                let seat = perimeter.seats.get(&member.id);
+                member.facts.is_lapsed = seat.is_some_and(|seat| seat.is_lapsed);
             }
         }
         if self.locks.is_empty() {

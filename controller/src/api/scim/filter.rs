@@ -19,6 +19,19 @@ pub(super) struct Term {
 }
 
 impl Filter {
+    /// Whether each of its terms holds, as `holds` has it.
+    pub(super) fn is_met(
+        &self,
+        holds: impl Fn(&Term) -> Result<bool, ScimProblem>,
+    ) -> Result<bool, ScimProblem> {
+        for term in &self.0 {
+            if !holds(term)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Reads `userName eq "ada" and active eq true`.
     pub(super) fn parse(text: &str) -> Result<Self, ScimProblem> {
         let mut terms = Vec::new();

@@ -34,7 +34,8 @@ fn find(opened: &mut Opened<'_>, query: Query) -> Result<Page, ScimProblem> {
     let mut page = Page::new(query);
     let with_members = page.has("members");
     for group in opened.directory()?.groups() {
-        if is_meant(group, filter.as_ref())? {
+        let is_met = |filter: &Filter| filter.is_met(|term| holds(group, term));
+        if filter.as_ref().map_or(Ok(true), is_met)? {
             let weight = if with_members { group.members.len() + 1 } else { 1 };
             page.add(weight, || view(group, base));
         }
@@ -218,15 +219,6 @@ fn members_of(change: &Change) -> Result<BTreeSet<DirectoryId>, ScimProblem> {
 
 fn member_id(value: &Value) -> Option<&str> {
     value.as_str().or_else(|| value["value"].as_str())
-}
-
-fn is_meant(group: &DirectoryGroup, filter: Option<&Filter>) -> Result<bool, ScimProblem> {
-    for term in filter.into_iter().flat_map(|filter| &filter.0) {
-        if !holds(group, term)? {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 fn holds(group: &DirectoryGroup, term: &Term) -> Result<bool, ScimProblem> {

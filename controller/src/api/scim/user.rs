@@ -32,7 +32,8 @@ fn find(opened: &mut Opened<'_>, query: Query) -> Result<Page, ScimProblem> {
     let base = &opened.caller.base;
     let mut page = Page::new(query);
     for person in opened.directory()?.people() {
-        if is_meant(person, filter.as_ref())? {
+        let is_met = |filter: &Filter| filter.is_met(|term| holds(person, term));
+        if filter.as_ref().map_or(Ok(true), is_met)? {
             page.add(1, || view(person, base));
         }
     }
@@ -255,15 +256,6 @@ fn email_of(value: &Value, change: &Change) -> Result<DirectoryEmail, ScimProble
         kind: text("type").and_then(Value::as_str).map(str::to_owned),
         primary: text("primary").is_some_and(|primary| primary == true),
     })
-}
-
-fn is_meant(person: &DirectoryPerson, filter: Option<&Filter>) -> Result<bool, ScimProblem> {
-    for term in filter.into_iter().flat_map(|filter| &filter.0) {
-        if !holds(person, term)? {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 fn holds(person: &DirectoryPerson, term: &Term) -> Result<bool, ScimProblem> {

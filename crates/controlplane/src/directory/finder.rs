@@ -9,7 +9,7 @@ use ringfence_model::DirectoryId;
 use super::{Directory, DirectoryPerson, PersonProfile};
 use crate::{User, VerifiedLogin};
 
-/// An index over the people of one directory, made for a look-up or many.
+/// An index over the people of one directory, made for many look-ups.
 pub(crate) struct Finder<'a> {
     directory: &'a Directory,
     by_mark: BTreeMap<Mark, BTreeSet<DirectoryId>>,
@@ -50,7 +50,24 @@ impl<'a> Finder<'a> {
     }
 }
 
+impl Directory {
+    /// The one person with any of these marks: for one look-up. A [`Finder`] is for many.
+    pub(crate) fn find(&self, marks: &BTreeSet<Mark>) -> Option<&DirectoryPerson> {
+        let mut meant = self.people().filter(|person| person.profile.has_any(marks));
+        let only = meant.next();
+        only.filter(|_| meant.next().is_none())
+    }
+}
+
 impl PersonProfile {
+    /// Whether one of these marks is theirs.
+    fn has_any(&self, marks: &BTreeSet<Mark>) -> bool {
+        marks.iter().any(|mark| match mark {
+            Mark::Subject(subject) => self.external_id.as_deref() == Some(subject),
+            Mark::Address(address) => self.has_address(address),
+        })
+    }
+
     /// Whether an address is theirs.
     pub(crate) fn has_address(&self, address: &str) -> bool {
         let emails = self.emails.iter().map(|email| &email.value);

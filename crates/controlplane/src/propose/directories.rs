@@ -56,7 +56,7 @@ pub(super) fn vouched(state: &State, mut login: VerifiedLogin) -> Result<Verifie
     let Some(directory) = state.directories.get(&login.user.provider) else {
         return Ok(login);
     };
-    let Some(person) = Finder::new(directory).find(&login.marks()) else {
+    let Some(person) = directory.find(&login.marks()) else {
         return Err(DirectoryRefusal::NotProvisioned(login.name).into());
     };
     if person.profile.standing == UserStanding::Deactivated {
