@@ -64,7 +64,8 @@ fn read_one(path: &Path) -> Result<PolicyFile, Failure> {
             name: path.display().to_string(),
             text,
         }),
-        Err(error) => Err(Failure::failed(format_args!("{}: {error}", path.display()))),
+        Err(error) => Err(Failure::failed(format_args!("{}: {error}", path.display()))
+            .help("name a file that can be read, or - for standard input")),
     }
 }
 
