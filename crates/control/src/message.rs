@@ -343,8 +343,9 @@ fn decode_body<T: DeserializeOwned>(kind: &'static str, mut body: &[u8]) -> Resu
 /// What this build can do. Goes up when a new kind or field needs the other end to understand it; each end uses what
 /// both can.
 ///
-/// 1: the first. 2: flow records. 3: logins and posture. 4: access on request and why.
-pub const CAPABILITY: u32 = 4;
+/// 1: the first. 2: flow records. 3: logins and posture. 4: access on request and why. 5: local accounts,
+/// attestation by a TPM and drills.
+pub const CAPABILITY: u32 = 5;
 
 #[cfg(test)]
 mod tests;

@@ -136,4 +136,4 @@ impl From<Option<Snapshot>> for Replay {
 }
 
 /// How snapshots are written. One of another format is not read: the log is, from its start.
-pub const SNAPSHOT_FORMAT: u32 = 4;
+pub const SNAPSHOT_FORMAT: u32 = 5;
