@@ -16,6 +16,7 @@ pub mod packet;
 mod payload;
 mod policy;
 mod postgres;
+mod scim;
 mod stranger;
 
 pub use api::{Answer, Api};
@@ -30,4 +31,5 @@ pub use office::{ISSUER, Login, MFA, Office, SECRET, Script};
 pub use payload::{DatagramPair, Payload, StreamPair, expect_datagrams};
 pub use policy::{Allow, perimeter};
 pub use postgres::{Postgres, Session};
+pub use scim::Scim;
 pub use stranger::{Stranger, base64_of, key_from, public_key_of, random_bytes};

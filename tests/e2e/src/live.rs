@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use ringfence_lab::{Host, wait_until};
+
+use crate::api::Answer;
 
 /// An open connection.
 pub struct Live {
@@ -84,6 +86,23 @@ impl Live {
         })?;
         Ok((self.client.cut()?, self.server.cut()?))
     }
+
+    /// Waits until both ends have been reset, soon after an administrator was answered.
+    ///
+    /// # Errors
+    /// When one of them is told of another end, of none, or late.
+    pub fn cut_by(self, answer: &Answer) -> Result<()> {
+        let (client, server) = self.wait_cut(CONNECT_WAIT)?;
+        for (end, cut) in [("client", client), ("server", server)] {
+            ensure!(cut.is_reset(), "the {end} was told {cut:?}, not reset");
+            let late = cut.at.saturating_duration_since(answer.at);
+            ensure!(
+                late <= CUT_MAX,
+                "the {end} was reset {late:?} after the API's answer"
+            );
+        }
+        Ok(())
+    }
 }
 
 impl Cut {
@@ -146,3 +165,6 @@ impl Drop for End {
 }
 
 const CONNECT_WAIT: Duration = Duration::from_secs(10);
+
+/// From the API's answer to the reset, at either end.
+const CUT_MAX: Duration = Duration::from_millis(200);

@@ -7,7 +7,7 @@ use ringfence_e2e::{Answer, Live};
 use ringfence_lab::{Reach, wait_until};
 use serde_json::{Value, json};
 
-use crate::stage::{API_TO_DB, BRIEFLY, SOON, Shop, assert_cut, policy};
+use crate::stage::{API_TO_DB, BRIEFLY, SOON, Shop, policy};
 
 /// A perimeter whose members may break the glass.
 fn breakable() -> String {
@@ -107,7 +107,7 @@ fn a_broken_glass_opens_at_once_ends_by_a_word_and_is_listed_until_somebody_else
     let ordinary = shop.live();
     let granted = live(&shop);
     let answer = post(&shop, &opened, "end", &Value::Null).ok().unwrap();
-    assert_cut(granted, &answer);
+    granted.cut_by(&answer).unwrap();
     let report = answer.json().unwrap();
     assert_eq!(report["changes"][0]["change"], "closes", "{report}");
     let revision = report["revision"].as_str().unwrap();

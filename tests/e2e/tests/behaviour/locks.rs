@@ -6,7 +6,7 @@ use ringfence_e2e::{Answer, Live, Mesh, Node, NodeOptions};
 use ringfence_lab::{Reach, wait_until};
 use serde_json::{Value, json};
 
-use crate::stage::{API_TO_DB, BRIEFLY, SHOP, SOON, Shop, allow, assert_cut};
+use crate::stage::{API_TO_DB, BRIEFLY, SHOP, SOON, Shop, allow};
 
 fn lock(mesh: &Mesh, body: &Value) -> Answer {
     mesh.api()
@@ -44,7 +44,7 @@ fn a_quarantined_node_is_cut_off_but_for_who_is_kept_and_comes_back_by_release()
     let body = json!({ "target": "node:db", "keep": ["node:web"], "reason": "odd traffic" });
     let answer = lock(&shop.mesh, &body);
 
-    assert_cut(live, &answer);
+    live.cut_by(&answer).unwrap();
     shop.mesh.wait_enforced().unwrap();
     assert_shut(&shop);
     assert!(
@@ -95,9 +95,9 @@ fn a_lock_on_a_perimeter_or_label_cuts_all_of_it_and_ends_by_itself() {
 
         let answer = lock(&shop.mesh, &json!({ "target": target, "ttl_seconds": 5 }));
 
-        assert_cut(live, &answer);
+        live.cut_by(&answer).unwrap();
         match target {
-            "perimeter:shop" => assert_cut(other, &answer),
+            "perimeter:shop" => other.cut_by(&answer).unwrap(),
             _ => other.exchange(SOON).unwrap(),
         }
         assert_shut(&shop);

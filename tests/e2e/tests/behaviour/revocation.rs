@@ -6,7 +6,7 @@ use std::time::Duration;
 use ringfence_e2e::{Device, Live, Postgres, Session, Stranger};
 use serde_json::json;
 
-use crate::stage::{API_TO_DB, BRIEFLY, SHOP, SOON, Shop, allow, assert_cut, policy};
+use crate::stage::{API_TO_DB, BRIEFLY, SHOP, SOON, Shop, allow, policy};
 
 #[test]
 fn a_removed_rule_resets_live_connections_and_takes_idle_peers_keys() {
@@ -24,7 +24,7 @@ fn a_removed_rule_resets_live_connections_and_takes_idle_peers_keys() {
 
     let answer = shop.mesh.api().unwrap().apply(&policy(&both[2..])).unwrap();
 
-    assert_cut(live, &answer);
+    live.cut_by(&answer).unwrap();
     let receipt = shop.mesh.wait_enforced().unwrap();
     assert_eq!(receipt["complete"], true, "{receipt}");
     assert_eq!(
@@ -71,7 +71,7 @@ fn a_changed_label_resets_live_connections() {
         .ok()
         .unwrap();
 
-    assert_cut(live, &answer);
+    live.cut_by(&answer).unwrap();
     shop.mesh.wait_enforced().unwrap();
     assert!(shop.api.segment(SHOP).is_err(), "who is no member has no segment");
     assert!(shop.db.peer(SHOP, "api").unwrap().is_none());
@@ -90,7 +90,7 @@ fn a_removed_node_loses_its_connections_and_its_place() {
         .ok()
         .unwrap();
 
-    assert_cut(live, &answer);
+    live.cut_by(&answer).unwrap();
     shop.mesh.wait_enforced().unwrap();
     assert!(shop.db.peer(SHOP, "api").unwrap().is_none());
     let (db_key, db_at) = (shop.db.public_key(SHOP).unwrap(), shop.db.endpoint().unwrap());
@@ -121,7 +121,7 @@ fn a_removed_perimeter_resets_live_connections() {
         .ok()
         .unwrap();
 
-    assert_cut(live, &answer);
+    live.cut_by(&answer).unwrap();
     shop.mesh.wait_enforced().unwrap();
     for node in [&shop.db, &shop.api, &shop.web] {
         assert_eq!(node.status().unwrap()["segments"], json!([]));
@@ -144,7 +144,7 @@ fn a_removed_device_is_reset_too() {
         .ok()
         .unwrap();
 
-    assert_cut(live, &answer);
+    live.cut_by(&answer).unwrap();
     assert!(shop.db.peer(SHOP, "device").unwrap().is_none());
     assert_ne!(
         host.try_tcp(Shop::at(&shop.db).v4(5432), BRIEFLY),

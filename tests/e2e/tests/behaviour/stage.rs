@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ringfence_e2e::{Allow, Answer, Live, Mesh, Node, Overlay, perimeter};
+use ringfence_e2e::{Allow, Live, Mesh, Node, Overlay, perimeter};
 
 /// The perimeter.
 pub(crate) const SHOP: &str = "shop";
@@ -12,9 +12,6 @@ pub(crate) const SOON: Duration = Duration::from_secs(10);
 
 /// Long enough for an answer, short enough to wait for none.
 pub(crate) const BRIEFLY: Duration = Duration::from_millis(1500);
-
-/// From the API's answer to the reset, at either end.
-const CUT_MAX: Duration = Duration::from_millis(200);
 
 /// A mesh with three running nodes; no perimeter yet.
 pub(crate) struct Shop {
@@ -60,19 +57,6 @@ impl Shop {
     pub(crate) fn live(&self) -> Live {
         let db = Self::at(&self.db);
         Live::open(self.api.host(), self.db.host(), db.v4.into(), 5432).unwrap()
-    }
-}
-
-/// Both ends were reset in time after `answer`.
-pub(crate) fn assert_cut(live: Live, answer: &Answer) {
-    let (client, server) = live.wait_cut(SOON).unwrap();
-    for (end, cut) in [("client", client), ("server", server)] {
-        assert!(cut.is_reset(), "the {end} was told {cut:?}, not reset");
-        let late = cut.at.saturating_duration_since(answer.at);
-        assert!(
-            late <= CUT_MAX,
-            "the {end} was reset {late:?} after the API's answer"
-        );
     }
 }
 

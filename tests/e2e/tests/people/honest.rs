@@ -5,7 +5,7 @@ use std::time::Duration;
 use ringfence_e2e::{ISSUER, MFA, Office, SECRET, Script};
 use ringfence_lab::{Reach, wait_until};
 
-use crate::SOON;
+use crate::{LEDGER, SOON};
 
 #[test]
 fn a_person_logs_in_steps_up_and_logs_out() {
@@ -31,7 +31,7 @@ fn a_person_logs_in_steps_up_and_logs_out() {
 fn a_login_opens_what_the_persons_groups_may_reach_and_a_logout_closes_it() {
     let mut office = Office::open("people-reach", Script::Honest).unwrap();
     let db = office.mesh.node("db", &["role=db"]).unwrap();
-    office.mesh.apply_and_wait(LEDGER).unwrap();
+    office.mesh.apply_and_wait(&ledger_with_console()).unwrap();
     let [data, console] = [5432, 22].map(|port| db.overlay("ledger").unwrap().v4(port));
     let _serving = [data, console].map(|address| db.host().serve(address).unwrap());
     let reaches = |office: &Office, address| {
@@ -57,7 +57,7 @@ fn a_login_opens_what_the_persons_groups_may_reach_and_a_logout_closes_it() {
 fn a_person_is_told_why_they_do_not_reach_something_and_what_would_open_it() {
     let mut office = Office::open("people-why", Script::Honest).unwrap();
     let _db = office.mesh.node("db", &["role=db"]).unwrap();
-    office.mesh.apply_and_wait(LEDGER).unwrap();
+    office.mesh.apply_and_wait(&ledger_with_console()).unwrap();
     let why = |office: &Office, what: &str| office.ringfence(&["why", what]).unwrap().run().unwrap();
 
     let stranger = why(&office, "db:22");
@@ -224,23 +224,11 @@ fn the_client_secret_is_in_its_own_file_alone() {
 }
 
 /// Database administrators reach the database, and its console with a second factor.
-const LEDGER: &str = r#"
-[perimeter]
-name = "ledger"
-owners = ["alice@example.com"]
-[members]
-db = { nodes = "role=db" }
-dba = { users = "group=dba" }
-[[allow]]
-from = "dba"
-to = "db"
-ports = ["tcp/5432"]
-[[allow]]
-from = "dba"
-to = "db"
-ports = ["tcp/22"]
-require = { mfa = "1h" }
-"#;
+fn ledger_with_console() -> String {
+    let console =
+        "[[allow]]\nfrom = \"dba\"\nto = \"db\"\nports = [\"tcp/22\"]\nrequire = { mfa = \"1h\" }\n";
+    LEDGER.to_owned() + console
+}
 
 fn contains(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)

@@ -10,3 +10,17 @@ mod rogue;
 
 /// How long anything here may take.
 const SOON: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// Database administrators reach the database.
+const LEDGER: &str = r#"
+[perimeter]
+name = "ledger"
+owners = ["alice@example.com"]
+[members]
+db = { nodes = "role=db" }
+dba = { users = "group=dba" }
+[[allow]]
+from = "dba"
+to = "db"
+ports = ["tcp/5432"]
+"#;
