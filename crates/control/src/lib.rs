@@ -7,6 +7,7 @@
 mod access;
 pub mod api;
 mod delta;
+mod drill;
 mod flow_journal;
 mod flow_report;
 mod flow_spool;
@@ -25,6 +26,7 @@ mod why;
 
 pub use access::{ACCESS_SINCE, AccessAnswer, AccessErrand, AccessWish, AskAccess};
 pub use delta::{Delta, DeltaError, PeersEdit, PublicKeyEdit, RuleKey, RulesEdit, SegmentDelta};
+pub use drill::{DRILL_SINCE, DrillOrder, DrillPart, DrillReport};
 pub use flow_journal::FlowEntry;
 pub use flow_report::{FLOW_RECORDS_SINCE, FlowEnd, FlowRecords, FlowRecordsTaken, FlowReport, FlowTraffic};
 pub use flow_spool::{FLOW_ANSWER_WAIT, FLOW_SPOOL_MAX, FlowSpool, Spooled};

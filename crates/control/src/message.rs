@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::access::{AccessAnswer, AskAccess};
+use crate::drill::{DrillOrder, DrillReport};
 use crate::frame::encode_frame_within;
 use crate::login::{AskSession, EndLogin, LoginCode, LoginDone, LoginStart, LoginStarted, SessionAnswer};
 use crate::probe::{ProbeOrder, ProbeReport, SeenAnswer, SeenQuestion};
@@ -128,6 +129,8 @@ messages! {
         16 => AskWhy(AskWhy),
         /// Asks for access on request, for the person at the node.
         17 => AskAccess(AskAccess),
+        /// Answers [`ToNode::Drill`].
+        19 => DrillResult(DrillReport),
     }
 }
 
@@ -170,6 +173,8 @@ messages! {
         118 => WhyAnswer(WhyAnswer),
         /// Answers [`ToController::AskAccess`].
         119 => AccessAnswer(AccessAnswer),
+        /// Asks for a part in a drill.
+        121 => Drill(DrillOrder),
     }
 }
 

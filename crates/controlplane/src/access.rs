@@ -5,8 +5,8 @@ use ringfence_model::{AccessId, Name, NodeId, UnixMillis};
 use crate::draft::Draft;
 use crate::state::State;
 use crate::{
-    AccessCommand, Actor, ActorKind, ApiTokenRefusal, Command, Controller, DirectoryCommand, Node,
-    PeopleCommand, PostureCommand, Refusal, Role,
+    AccessCommand, Actor, ActorKind, ApiTokenRefusal, Command, Controller, DirectoryCommand, DrillCommand,
+    Node, PeopleCommand, PostureCommand, Refusal, Role,
 };
 
 /// Why a certificate gives no access. It may be valid in every other way.
@@ -113,6 +113,18 @@ impl Asking<'_> {
         }
     }
 
+    /// Who owns a perimeter may hold a drill in it, and is not told which others there are.
+    fn may_drill(&self, command: &DrillCommand) -> Result<bool, Refusal> {
+        let perimeter = command.perimeter();
+        match self.role {
+            Some(Role::Owner { perimeters }) if !perimeters.contains(perimeter) => {
+                Err(Refusal::NoPerimeter(perimeter.clone()))
+            }
+            Some(Role::Admin | Role::Owner { .. }) => Ok(true),
+            Some(Role::Auditor) | None => Ok(false),
+        }
+    }
+
     /// Else somebody could approve what they asked for themselves, by a token that does not say whose it is.
     fn stands_for_somebody(&self) -> Result<(), Refusal> {
         let token = self.actor.api_token.and_then(|id| self.state.api_tokens.get(&id));
@@ -157,6 +169,7 @@ pub(crate) fn permit(
         | Command::Locks(_)
         | Command::Provider(_) => asking.is_admin(),
         Command::Access(command) => asking.may_access(command)?,
+        Command::Drill(command) => asking.may_drill(command)?,
         Command::People(command) => asking.may_people(command),
         Command::Directory(command) => asking.may_directory(command),
         Command::Posture(command) => asking.may_posture(command),

@@ -4,6 +4,7 @@
 
 mod api_tokens;
 mod directories;
+mod drills;
 mod lapse;
 mod locks;
 mod members;
@@ -139,6 +140,7 @@ impl State {
             Event::Directory(event) => self.apply_directory_event(event, wall),
             Event::Access(event) => self.apply_access_event(event, wall),
             Event::ApiTokens(event) => self.apply_api_token_event(event),
+            Event::Drill(event) => self.apply_drill_event(event),
             Event::Lapse(event) => self.apply_lapse_event(event),
             Event::Locks(event) => self.apply_lock_event(event),
             Event::Posture(event) => self.apply_posture_event(event),

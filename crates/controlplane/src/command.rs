@@ -7,8 +7,8 @@ use ringfence_model::{Labels, Name, NodeId, PublicKey, Revision, TokenId, UnixMi
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccessCommand, ApiTokenCommand, DirectoryCommand, Identity, LockCommand, PeopleCommand, PostureCommand,
-    ProviderCommand, TokenHash,
+    AccessCommand, ApiTokenCommand, DirectoryCommand, DrillCommand, Identity, LockCommand, PeopleCommand,
+    PostureCommand, ProviderCommand, TokenHash,
 };
 
 /// What may be asked of a controller. [`crate::Controller::propose`] answers.
@@ -102,6 +102,8 @@ pub enum Command {
     Access(AccessCommand),
     /// API tokens.
     ApiTokens(ApiTokenCommand),
+    /// Drills.
+    Drill(DrillCommand),
     /// Locks, of which a node's is its quarantine.
     Locks(LockCommand),
     /// People and their sessions.
@@ -140,7 +142,7 @@ pub enum Command {
     /// Starts a new term: after a restore from a backup, so that nodes do not take the controller's word for older
     /// than what they have (DESIGN.md, decision 4).
     StartTerm,
-    /// Ends what is due: tokens, API tokens, devices, sessions, locks, access on request, rules. See
+    /// Ends what is due: tokens, API tokens, devices, sessions, locks, access on request, drills, rules. See
     /// [`crate::Controller::poll_timeout`].
     Tick,
 }
@@ -167,6 +169,7 @@ impl Command {
             Self::Directory(command) => command.is_removal(),
             Self::Access(command) => command.is_removal(),
             Self::ApiTokens(command) => command.is_removal(),
+            Self::Drill(command) => command.is_removal(),
             Self::Locks(command) => command.is_removal(),
             Self::People(command) => command.is_removal(),
             Self::NoteSource { source, .. } => source.is_none(),
@@ -198,6 +201,7 @@ impl Command {
             Self::RemoveDevice { .. } => "device.remove",
             Self::Access(command) => command.method(),
             Self::ApiTokens(command) => command.method(),
+            Self::Drill(command) => command.method(),
             Self::Locks(command) => command.method(),
             Self::People(command) => command.method(),
             Self::NoteSource { .. } => "node.source",

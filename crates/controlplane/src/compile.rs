@@ -184,6 +184,12 @@ impl Touched {
                 self.groups
                     .extend(nodes.iter().map(|node| (perimeter.clone(), *node)));
             }
+            Event::Drill(event) => {
+                let drill = event.drill();
+                let ends = [drill.from, drill.to];
+                self.groups
+                    .extend(ends.map(|node| (drill.perimeter.clone(), node)));
+            }
             Event::Locks(event) => self.add_target(event.target(), before),
             Event::Posture(event) => self.add_posture(event, before),
             Event::People(event) => {

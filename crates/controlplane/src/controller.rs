@@ -158,6 +158,7 @@ impl Controller {
         let ends = ends.chain(sessions.map(|session| session.expires));
         let access = self.state.access.values();
         let ends = ends.chain(access.filter_map(|request| request.ends()));
+        let ends = ends.chain(self.state.drills.values().map(|drill| drill.until));
         let locks = self.state.locks.values();
         let ends = ends.chain(locks.filter_map(|lock| lock.until));
         let ends = ends.chain(self.state.api_tokens.values().map(|token| token.expires));

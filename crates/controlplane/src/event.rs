@@ -10,7 +10,7 @@ use ringfence_model::{Labels, Name, NodeId, OverlayAddresses, PublicKey, RuleId,
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccessEvent, ApiTokenEvent, Certificate, Device, DirectoryEvent, LapseEvent, LockEvent, Node,
+    AccessEvent, ApiTokenEvent, Certificate, Device, DirectoryEvent, DrillEvent, LapseEvent, LockEvent, Node,
     PeopleEvent, PolicyFile, PostureEvent, Provider, Token,
 };
 
@@ -238,6 +238,9 @@ pub enum Event {
     /// What became of API tokens. Written as that event alone.
     #[serde(untagged)]
     ApiTokens(Box<ApiTokenEvent>),
+    /// What became of drills. Written as that event alone.
+    #[serde(untagged)]
+    Drill(DrillEvent),
     /// Who is silent for too long, or is not any more. Written as that event alone.
     #[serde(untagged)]
     Lapse(LapseEvent),
@@ -252,6 +255,12 @@ pub enum Event {
 impl From<AccessEvent> for Event {
     fn from(event: AccessEvent) -> Self {
         Self::Access(Box::new(event))
+    }
+}
+
+impl From<DrillEvent> for Event {
+    fn from(event: DrillEvent) -> Self {
+        Self::Drill(event)
     }
 }
 
@@ -321,6 +330,7 @@ impl Event {
             Self::Directory(event) => event.kind(),
             Self::Access(event) => event.kind(),
             Self::ApiTokens(event) => event.kind(),
+            Self::Drill(event) => event.kind(),
             Self::Lapse(event) => event.kind(),
             Self::Locks(event) => event.kind(),
             Self::Posture(event) => event.kind(),

@@ -21,6 +21,7 @@ mod compile;
 mod controller;
 mod directory;
 mod draft;
+mod drill;
 mod event;
 mod lapse;
 pub mod limit;
@@ -60,6 +61,7 @@ pub use directory::{
     Directory, DirectoryCommand, DirectoryEmail, DirectoryEvent, DirectoryGroup, DirectoryPerson,
     DirectoryRefusal, DirectoryToken, GroupProfile, PersonProfile,
 };
+pub use drill::{Drill, DrillCommand, DrillEvent, DrillRefusal};
 pub use event::Event;
 pub use lapse::LapseEvent;
 pub use locks::{Lock, LockCommand, LockEvent, LockTarget};

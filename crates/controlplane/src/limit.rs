@@ -64,6 +64,10 @@ pub const ACCESS_LENGTH_MAX: Duration = Duration::from_hours(24);
 pub const ACCESS_ANSWER_WITHIN: Duration = Duration::from_hours(24);
 /// Within what time somebody is to review what nobody approved.
 pub const ACCESS_REVIEW_WITHIN: Duration = Duration::from_hours(24);
+/// Drills at once, of which each perimeter has one.
+pub const DRILLS_MAX: usize = 64;
+/// How long the rule of a drill lasts that nobody ends: whoever began it may die.
+pub const DRILL_LENGTH: Duration = Duration::from_secs(30);
 /// Bytes of the reason of a request, and of each answer.
 pub const ACCESS_REASON_BYTES_MAX: usize = 512;
 /// API tokens that count.

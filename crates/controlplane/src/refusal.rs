@@ -6,7 +6,7 @@ use ringfence_model::{
 };
 use ringfence_policy::Diagnostic;
 
-use crate::{ApiTokenRefusal, DirectoryRefusal, limit};
+use crate::{ApiTokenRefusal, DirectoryRefusal, DrillRefusal, limit};
 
 /// Why a command is refused. Nothing of it has happened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -247,6 +247,9 @@ pub enum Refusal {
     /// Something about API tokens.
     #[error(transparent)]
     ApiToken(#[from] ApiTokenRefusal),
+    /// A drill.
+    #[error(transparent)]
+    Drill(#[from] DrillRefusal),
     /// A bound of [`crate::limit`] is reached.
     #[error("{what} would be too many: at most {max}")]
     Limit {
@@ -299,6 +302,7 @@ impl Refusal {
             Self::Unchanged => RefusalKind::Unchanged,
             Self::ApiToken(refusal) => refusal.kind(),
             Self::Directory(refusal) => refusal.kind(),
+            Self::Drill(refusal) => refusal.kind(),
             Self::NotPermitted { .. }
             | Self::NoToken(_)
             | Self::TokenForged { .. }
@@ -364,6 +368,7 @@ impl Refusal {
             Self::Unchanged => "unchanged",
             Self::NotPermitted { .. } => "not-permitted",
             Self::ApiToken(refusal) => refusal.code(),
+            Self::Drill(refusal) => refusal.code(),
             Self::Policy(_) => "policy",
             Self::NoFiles => "no-files",
             Self::Stale { .. } => "stale-base",

@@ -9,7 +9,7 @@ mod event;
 use std::time::Duration;
 
 use ringfence_model::{AccessId, Name, NodeId, SessionId, UnixMillis};
-use ringfence_policy::{GrantedRule, Grantee, Service};
+use ringfence_policy::{GrantedRule, Grantee, Reached, Service};
 use serde::{Deserialize, Serialize};
 
 pub use self::command::AccessCommand;
@@ -179,7 +179,7 @@ impl AccessRequest {
                 Some(_) => Grantee::PersonAt(self.node),
                 None => Grantee::Node(self.node),
             },
-            to: self.to.clone(),
+            to: Reached::Group(self.to.clone()),
             services: self.services.clone(),
             reason: self.reason.clone(),
             until,

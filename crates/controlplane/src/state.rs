@@ -16,7 +16,9 @@ use crate::address::Pool;
 use crate::change::{ChainHash, ChainHead};
 use crate::perimeter::Perimeter;
 use crate::posture::PostureState;
-use crate::{AccessRequest, ApiToken, Device, Directory, Lock, Node, Provider, Session, Token, User, UserId};
+use crate::{
+    AccessRequest, ApiToken, Device, Directory, Drill, Lock, Node, Provider, Session, Token, User, UserId,
+};
 
 /// Everything the log says. Records are shared: a draft costs a reference each, not a copy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,6 +42,9 @@ pub(crate) struct State {
     pub(crate) last_access: AccessId,
     /// Who else may ask, and for what.
     pub(crate) api_tokens: BTreeMap<ApiTokenId, Arc<ApiToken>>,
+    /// What is open to be measured, by perimeter.
+    #[serde(default)]
+    pub(crate) drills: BTreeMap<Name, Drill>,
     /// What is shut.
     pub(crate) locks: BTreeMap<LockId, Arc<Lock>>,
     pub(crate) providers: BTreeMap<Name, Arc<Provider>>,
@@ -90,6 +95,7 @@ impl State {
             sessions: BTreeMap::new(),
             access: BTreeMap::new(),
             last_access: AccessId(0),
+            drills: BTreeMap::new(),
             api_tokens: BTreeMap::new(),
             locks: BTreeMap::new(),
             providers: BTreeMap::new(),
@@ -132,7 +138,8 @@ impl State {
     pub(crate) fn policy_in_force<'a>(&self, perimeter: &'a Perimeter) -> Cow<'a, Policy> {
         let requests = self.access.values();
         let requests = requests.filter(|request| request.perimeter == perimeter.name);
-        let granted: Vec<GrantedRule> = requests.filter_map(|request| request.rule()).collect();
+        let mut granted: Vec<GrantedRule> = requests.filter_map(|request| request.rule()).collect();
+        granted.extend(self.drills.get(&perimeter.name).map(Drill::rule));
         if granted.is_empty() {
             return Cow::Borrowed(perimeter.policy());
         }

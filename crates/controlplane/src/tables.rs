@@ -8,7 +8,8 @@ use crate::Controller;
 use crate::address::{V4_BLOCKS, V6_SUBNETS};
 use crate::limit::{
     ACCESS_REQUESTS_MAX, API_TOKENS_MAX, DEVICES_MAX, DIRECTORY_GROUPS_MAX, DIRECTORY_MEMBERSHIPS_MAX,
-    DIRECTORY_PEOPLE_MAX, LOCKS_MAX, NODES_MAX, PERIMETERS_MAX, PROVIDERS_MAX, TOKENS_MAX, USERS_MAX,
+    DIRECTORY_PEOPLE_MAX, DRILLS_MAX, LOCKS_MAX, NODES_MAX, PERIMETERS_MAX, PROVIDERS_MAX, TOKENS_MAX,
+    USERS_MAX,
 };
 use crate::perimeter::Perimeter;
 use crate::posture::{FACTS_GIVEN_MAX, PostureState};
@@ -58,6 +59,7 @@ impl State {
             sessions,
             access,
             last_access: _,
+            drills,
             api_tokens,
             locks,
             providers,
@@ -82,6 +84,7 @@ impl State {
             TableSize::new("people", users.len(), USERS_MAX),
             TableSize::new("sessions of people", sessions.len(), nodes.len()),
             TableSize::new("requests for access", access.len(), ACCESS_REQUESTS_MAX),
+            TableSize::new("drills", drills.len(), DRILLS_MAX),
             TableSize::new("API tokens", api_tokens.len(), API_TOKENS_MAX),
             TableSize::new("locks", locks.len(), LOCKS_MAX),
             TableSize::new("identity providers", providers.len(), PROVIDERS_MAX),

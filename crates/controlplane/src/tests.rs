@@ -5,6 +5,7 @@ mod api_tokens;
 mod conditions;
 mod devices;
 mod directories;
+mod drills;
 mod enrolment;
 mod keys;
 mod lapse;

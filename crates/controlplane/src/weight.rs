@@ -22,7 +22,7 @@ use crate::draft::Draft;
 use crate::netmap::peer_map;
 use crate::perimeter::Perimeter;
 use crate::state::State;
-use crate::{AccessEvent, Controller, Event, Node, PostureEvent, Refusal};
+use crate::{AccessEvent, Controller, DrillEvent, Event, Node, PostureEvent, Refusal};
 
 /// Whether every node that `draft` makes heavier still gets a netmap that a message holds.
 pub(crate) fn check(controller: &Controller, draft: &Draft) -> Result<(), Refusal> {
@@ -99,6 +99,9 @@ fn grown(before: &State, events: &[Event]) -> BTreeSet<Name> {
                 if let AccessEvent::AccessOpened { perimeter, .. } = event.as_ref() {
                     grown.insert(perimeter.clone());
                 }
+            }
+            Event::Drill(DrillEvent::DrillBegan { drill }) => {
+                grown.insert(drill.perimeter.clone());
             }
             // Keys are in the weight before they are registered; everything else takes away, or is in no netmap.
             _ => {}

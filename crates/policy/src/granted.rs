@@ -1,7 +1,7 @@
 //! Rules that are in no file: access that was granted on request, to one member and until a moment.
 //!
-//! **Invariant:** a granted rule opens to the one it was granted to alone, and to whom its group of the file has; it changes
-//! no rule and no group of the file.
+//! **Invariant:** a granted rule opens to the one it was granted to alone, and to whom its group of the file has or the
+//! one it names; it changes no rule and no group of the file.
 
 use ringfence_model::{AccessId, Name, NodeId, RuleId, UnixMillis};
 
@@ -16,8 +16,8 @@ pub struct GrantedRule {
     pub access: AccessId,
     /// Who opens the conversation.
     pub from: Grantee,
-    /// Who is reached: a group of the file.
-    pub to: Name,
+    /// Who is reached.
+    pub to: Reached,
     /// What is opened.
     pub services: Vec<Service>,
     /// Why, for people.
@@ -35,38 +35,45 @@ pub enum Grantee {
     PersonAt(NodeId),
 }
 
+/// Who is reached by what was granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reached {
+    /// A group of the file.
+    Group(Name),
+    /// A node alone.
+    Node(NodeId),
+}
+
 impl Policy {
     /// The policy with these rules besides its own. One whose group the file does not have any more opens nothing.
     #[must_use]
     pub fn with_granted<'g>(&self, granted: impl IntoIterator<Item = &'g GrantedRule>) -> Self {
         let mut policy = self.clone();
         for rule in granted {
-            let name = policy
-                .groups
-                .contains_key(&rule.to)
-                .then(|| policy.free_name(rule.access));
-            if let Some(from) = name.flatten() {
-                policy.grant(rule, from);
+            let to = match &rule.to {
+                Reached::Group(name) => policy.groups.contains_key(name).then(|| name.clone()),
+                Reached::Node(node) => policy.add_group("grant-to", rule.access, GroupMembers::Node(*node)),
+            };
+            if let Some(to) = to {
+                policy.grant(rule, to);
             }
         }
         policy
     }
 
-    fn grant(&mut self, granted: &GrantedRule, from: Name) {
+    fn grant(&mut self, granted: &GrantedRule, to: Name) {
         let members = match granted.from {
             Grantee::Node(node) => GroupMembers::Node(node),
             Grantee::PersonAt(node) => GroupMembers::PersonAt(node),
         };
-        let group = Group {
-            members,
-            place: Place::default(),
+        let Some(from) = self.add_group("grant", granted.access, members) else {
+            return;
         };
-        self.groups.insert(from.clone(), group);
         self.rules.push(AllowRule {
             id: RuleId::granted(granted.access),
             place: Place::default(),
             from,
-            to: granted.to.clone(),
+            to,
             services: granted.services.clone(),
             reason: Some(granted.reason.clone()),
             require: None,
@@ -74,12 +81,14 @@ impl Policy {
         });
     }
 
-    /// A name for the group of one that no group of the file has: it must neither take the place of one nor be taken for it.
-    fn free_name(&self, access: AccessId) -> Option<Name> {
-        let mut text = format!("grant-{access}");
+    /// A group of one under a name that no group of the file has: it must neither take the place of one nor be taken for it.
+    fn add_group(&mut self, word: &str, access: AccessId, members: GroupMembers) -> Option<Name> {
+        let mut text = format!("{word}-{access}");
         loop {
             let name = Name::parse(&text).ok()?;
             if !self.groups.contains_key(&name) {
+                let place = Place::default();
+                self.groups.insert(name.clone(), Group { members, place });
                 return Some(name);
             }
             text.push('x');

@@ -46,7 +46,7 @@ pub use flow_store::{
     TCP_HALF_CLOSED_TIMEOUT, TCP_OPENING_TIMEOUT, UDP_ANSWERED_TIMEOUT, UDP_OPENING_TIMEOUT,
 };
 pub use flow_table::{CLOSED_FLOWS_MAX, FlowTable, Refusal};
-pub use granted::{GrantedRule, Grantee};
+pub use granted::{GrantedRule, Grantee, Reached};
 pub use hours::{Hours, HoursError};
 pub use peer_set::{PeerSet, PeerSetNumbers};
 pub use policy::{

@@ -10,8 +10,8 @@ use crate::flow_spool::tests::flow_report;
 use crate::login::{AuthorizationCode, LoginMethod, SessionFacts};
 use crate::netmap::tests::{any_netmap, name, netmap, revision, segment};
 use crate::{
-    FRAME_BYTES_MAX, FrameDecoder, NETMAP_BYTES_MAX, Probe, ProbeOutcome, ProbeVerdict, ReportedFact,
-    ReportedValue, SeenFlow,
+    DrillPart, FRAME_BYTES_MAX, FrameDecoder, NETMAP_BYTES_MAX, Probe, ProbeOutcome, ProbeVerdict,
+    ReportedFact, ReportedValue, SeenFlow,
 };
 
 fn candidate() -> Candidate {
@@ -55,6 +55,12 @@ fn to_controller() -> Vec<ToController> {
                 took_us: 1,
                 detail: String::new(),
             }],
+        }),
+        ToController::DrillResult(DrillReport {
+            id: 1,
+            answered: 9,
+            quiet_us: 400_000,
+            failure: String::new(),
         }),
         ToController::Seen(SeenAnswer {
             id: 1,
@@ -155,6 +161,14 @@ fn to_node() -> Vec<ToNode> {
                     endpoints: vec![candidate().address],
                 },
             ],
+            wait_ms: 1000,
+        }),
+        ToNode::Drill(DrillOrder {
+            id: 1,
+            perimeter: Name::parse("ledger").unwrap(),
+            part: DrillPart::Send {
+                dst: candidate().address,
+            },
             wait_ms: 1000,
         }),
         ToNode::AskSeen(SeenQuestion {

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use ringfence_model::sabotage::{Safeguard, is_off};
 use ringfence_model::{Name, NodeId, Revision};
 
+use crate::drill::DrillOrder;
 use crate::probe::{ProbeOrder, SeenQuestion};
 use crate::{
     CAPABILITY, Delta, Enforced, FLOW_RECORDS_SINCE, FlowRecordsTaken, Hello, Lease, LoginNews, Netmap,
@@ -58,6 +59,8 @@ pub enum NodeAction {
     },
     /// Try these and send [`ToController::ProbeResult`].
     Probe(ProbeOrder),
+    /// Take this part and send [`ToController::DrillResult`].
+    Drill(DrillOrder),
     /// Look these up and send [`ToController::Seen`].
     AnswerSeen(SeenQuestion),
     /// Look these up from now on, and report them with [`ToController::Posture`].
@@ -135,6 +138,7 @@ impl NodeSession {
                 chain_pem: renewed.certificate_chain_pem,
             }),
             ToNode::Probe(order) => self.actions.push_back(NodeAction::Probe(order)),
+            ToNode::Drill(order) => self.actions.push_back(NodeAction::Drill(order)),
             ToNode::AskSeen(question) => self.actions.push_back(NodeAction::AnswerSeen(question)),
             ToNode::Refused(refused) => self.actions.push_back(NodeAction::Refused {
                 reason: refused.reason,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use ringfence_model::{Labels, Name, NodeId, TokenId, UnixMillis};
 
-use super::{people, requests, tokens};
+use super::{drills, people, requests, tokens};
 use crate::draft::Draft;
 use crate::limit::{NODES_MAX, SERIAL_BYTES_MAX};
 use crate::{AccessEnd, Certificate, Event, Identity, Node, Refusal, SessionEnd, TokenHash, membership};
@@ -81,6 +81,7 @@ pub(super) fn remove(draft: &mut Draft, id: NodeId) -> Result<(), Refusal> {
     draft.node(id)?;
     people::end_at(draft, id, SessionEnd::NodeRemoved);
     requests::end_where(draft, AccessEnd::NodeRemoved, |request| request.node == id);
+    drills::end_where(draft, |drill| drill.from == id || drill.to == id);
     let perimeters = draft.node(id)?.perimeters.clone();
     for name in &perimeters {
         membership::leave(draft, name, id);

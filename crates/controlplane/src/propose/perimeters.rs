@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ringfence_model::{Name, Revision};
 use ringfence_policy::{Diagnostic, check_expectations};
 
-use super::requests;
+use super::{drills, requests};
 use crate::address::{self, V4_BLOCKS, V6_SUBNETS};
 use crate::compile::compile_file;
 use crate::draft::Draft;
@@ -81,6 +81,7 @@ pub(super) fn remove(draft: &mut Draft, name: &Name) -> Result<(), Refusal> {
     requests::end_where(draft, AccessEnd::PerimeterRemoved, |request| {
         request.perimeter == *name
     });
+    drills::end_where(draft, |drill| drill.perimeter == *name);
     draft.record(Event::PerimeterRemoved {
         perimeter: name.clone(),
         before,

@@ -1,17 +1,17 @@
-//! What time itself ends and opens: tokens, devices, sessions, locks, access on request, rules and what they require; and
+//! What time itself ends and opens: tokens, devices, sessions, locks, access on request, drills, rules and what they require; and
 //! the terms in which the controller speaks.
 
 use ringfence_model::{RuleId, UnixMillis};
 use ringfence_policy::Compiled;
 
-use super::{api_tokens, locks, people, requests};
+use super::{api_tokens, drills, locks, people, requests};
 use crate::compile::{Touched, compile_perimeter};
 use crate::draft::Draft;
 use crate::perimeter::Perimeter;
 use crate::state::State;
 use crate::{Controller, Event, SessionEnd, TokenState};
 
-/// Ends every token, API token, device, session, lock and access on request that is due.
+/// Ends every token, API token, device, session, lock, drill and access on request that is due.
 pub(super) fn tick(draft: &mut Draft) {
     let wall = draft.wall;
     let tokens = draft.state.tokens.values();
@@ -31,6 +31,7 @@ pub(super) fn tick(draft: &mut Draft) {
         draft.record(event);
     }
     requests::end_due(draft);
+    drills::end_where(draft, |drill| drill.until <= wall);
     locks::end_due(draft);
     api_tokens::end_due(draft);
     people::end_where(draft, SessionEnd::Expired, |session| session.expires <= wall);

@@ -50,6 +50,10 @@ fn summary(events: &[&Event]) -> String {
     parts.join("; ")
 }
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "an arm for each kind, and no more in it than its words"
+)]
 fn sentence(event: &Event) -> String {
     match event {
         Event::MeshFounded { mesh, prefix } => format!("founded mesh {mesh} with {prefix}"),
@@ -115,6 +119,7 @@ fn sentence(event: &Event) -> String {
         Event::Directory(event) => event.sentence(),
         Event::Access(event) => event.sentence(),
         Event::ApiTokens(event) => event.sentence(),
+        Event::Drill(event) => event.sentence(),
         Event::Lapse(event) => event.sentence(),
         Event::Locks(event) => event.sentence(),
         Event::Posture(event) => event.sentence(),

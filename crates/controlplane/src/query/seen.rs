@@ -245,6 +245,7 @@ impl<'a> Seen<'a> {
             Event::DeviceAdded { device } => Some(&device.perimeter),
             Event::DeviceRemoved { before } | Event::DeviceExpired { before } => Some(&before.perimeter),
             Event::Access(event) => self.perimeter_of_access(event),
+            Event::Drill(event) => Some(&event.drill().perimeter),
             Event::Lapse(event) => Some(event.subjects().0),
             Event::Locks(event) => perimeter_of_lock(event),
             Event::MeshFounded { .. }
