@@ -13,6 +13,7 @@ pub mod ca;
 pub mod confinement;
 pub mod core;
 pub mod data_dir;
+pub mod drill;
 pub mod enroll;
 pub mod flows;
 pub mod https;

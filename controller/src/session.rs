@@ -11,6 +11,7 @@ mod keys;
 mod logins;
 mod posture;
 mod source;
+mod unanswered;
 mod why;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,13 +20,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use ringfence_control::{
-    ControllerSession, FlowRecords, FlowRecordsTaken, Goodbye, Hello, Netmap, PeerCandidates, ProbeReport,
-    Refused, SeenAnswer, ToController, ToNode,
+    ControllerSession, DRILL_SINCE, DrillReport, FlowRecords, FlowRecordsTaken, Goodbye, Hello, Netmap,
+    PeerCandidates, Refused, ToController, ToNode,
 };
 use ringfence_controlplane::{Connection, PushKind};
 use ringfence_model::{Name, NodeId};
 use ringfence_transport::{CloseReason, ControlRequest, PeerIdentity, Receiver, Sender};
-use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::ca::CertificateAuthority;
@@ -68,8 +68,9 @@ struct Session {
     refusals: u32,
     /// What the node was told of its peers' candidates.
     told: BTreeMap<NodeId, PeerCandidates>,
-    probes: BTreeMap<u64, oneshot::Sender<ProbeReport>>,
-    questions: BTreeMap<u64, oneshot::Sender<SeenAnswer>>,
+    unanswered: unanswered::Unanswered,
+    /// What the node can do: see [`ringfence_control::CAPABILITY`].
+    capability: u32,
     /// The perimeters that the flow records know this node for.
     noted: BTreeSet<Name>,
     /// A batch of flow records on its way to the disk.
@@ -118,8 +119,8 @@ async fn run(context: SessionContext, request: ControlRequest) -> Result<()> {
         posture: posture::Posture::of(hello.capability),
         refusals: 0,
         told: BTreeMap::new(),
-        probes: BTreeMap::new(),
-        questions: BTreeMap::new(),
+        unanswered: unanswered::Unanswered::default(),
+        capability: hello.capability,
         noted: BTreeSet::new(),
         storing: JoinSet::new(),
         login_errands: logins::LoginErrands::default(),
@@ -284,13 +285,20 @@ impl Session {
     async fn handle_request(&mut self, request: SessionRequest) -> Result<Next> {
         match request {
             SessionRequest::Probe(order, answer) => {
-                self.probes.retain(|_, waiting| !waiting.is_closed());
-                self.probes.insert(order.id, answer);
+                self.unanswered.probes.wait(order.id, answer);
                 self.sender.send(&ToNode::Probe(order)).await?;
             }
+            SessionRequest::Drill(order, answer) => {
+                let id = order.id;
+                self.unanswered.drills.wait(id, answer);
+                if self.capability < DRILL_SINCE {
+                    self.unanswered.drills.hear(id, DrillReport::too_old(id));
+                } else {
+                    self.sender.send(&ToNode::Drill(order)).await?;
+                }
+            }
             SessionRequest::AskSeen(question, answer) => {
-                self.questions.retain(|_, waiting| !waiting.is_closed());
-                self.questions.insert(question.id, answer);
+                self.unanswered.questions.wait(question.id, answer);
                 self.sender.send(&ToNode::AskSeen(question)).await?;
             }
             SessionRequest::Candidates(candidates) => self.tell_peer(candidates).await?,
@@ -335,16 +343,9 @@ impl Session {
                 }
             }
             ToController::Renew(renew) => self.renew(&renew).await?,
-            ToController::ProbeResult(report) => {
-                if let Some(waiting) = self.probes.remove(&report.id) {
-                    let _ = waiting.send(report);
-                }
-            }
-            ToController::Seen(answer) => {
-                if let Some(waiting) = self.questions.remove(&answer.id) {
-                    let _ = waiting.send(answer);
-                }
-            }
+            ToController::ProbeResult(report) => self.unanswered.probes.hear(report.id, report),
+            ToController::DrillResult(report) => self.unanswered.drills.hear(report.id, report),
+            ToController::Seen(answer) => self.unanswered.questions.hear(answer.id, answer),
             ToController::FlowRecords(batch) => self.store_flows(batch),
             ToController::Posture(report) => self.take_posture(report).await?,
             ToController::LoginStart(start) => self.begin_login(start),

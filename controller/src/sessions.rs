@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ringfence_control::{PeerCandidates, ProbeOrder, ProbeReport, SeenAnswer, SeenQuestion};
+use ringfence_control::{
+    DrillOrder, DrillReport, PeerCandidates, ProbeOrder, ProbeReport, SeenAnswer, SeenQuestion,
+};
 use ringfence_model::NodeId;
 use tokio::sync::{mpsc, oneshot};
 
@@ -28,6 +30,8 @@ struct Seat {
 pub enum SessionRequest {
     /// Have the node try flows.
     Probe(ProbeOrder, oneshot::Sender<ProbeReport>),
+    /// Have the node take part in a drill.
+    Drill(DrillOrder, oneshot::Sender<DrillReport>),
     /// Ask the node what it has seen.
     AskSeen(SeenQuestion, oneshot::Sender<SeenAnswer>),
     /// Tell the node where a peer may be reached.
@@ -96,6 +100,17 @@ impl Sessions {
         let wait = Duration::from_millis(order.wait_ms) + ANSWER_SLACK;
         let (answer, waiting) = oneshot::channel();
         self.ask(node, SessionRequest::Probe(order, answer), waiting, wait)
+            .await
+    }
+
+    /// Has a node take part in a drill.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn drill(&self, node: NodeId, order: DrillOrder) -> Result<DrillReport, AskError> {
+        let wait = Duration::from_millis(order.wait_ms) + ANSWER_SLACK;
+        let (answer, waiting) = oneshot::channel();
+        self.ask(node, SessionRequest::Drill(order, answer), waiting, wait)
             .await
     }
 

@@ -99,6 +99,8 @@ pub(crate) struct Memory {
     controller_clock: Option<(Instant, UnixMillis)>,
     /// Orders that are being carried out.
     errands: JoinSet<ToController>,
+    /// Ports held for drills, each for a bounded time.
+    answering: JoinSet<()>,
     sleep: SleepWatch,
 }
 
@@ -220,6 +222,7 @@ impl Control {
                 NodeAction::SetCandidates(told) => self.set_candidates(told).await?,
                 NodeAction::StoreCertificate { chain_pem } => self.store_certificate(&chain_pem),
                 NodeAction::Probe(order) => self.probe(order),
+                NodeAction::Drill(order) => self.drill(&order),
                 NodeAction::AnswerSeen(question) => self.answer_seen(question).await?,
                 NodeAction::WatchPosture(order) => {
                     if let Some(link) = &self.memory.link {

@@ -22,6 +22,7 @@ mod confinement;
 mod control;
 #[doc(hidden)]
 pub mod doors;
+mod drill;
 mod echo;
 mod enroll;
 mod failure;

@@ -8,6 +8,7 @@ mod api_tokens;
 mod audit;
 mod backchannel;
 mod caller;
+mod drills;
 mod flows;
 mod locks;
 mod nodes;
@@ -114,6 +115,7 @@ pub fn router(state: ApiState) -> Router {
         )
         .route("/explain", post(policy::explain))
         .route("/verify", post(policy::verify))
+        .route("/drills/revoke", post(drills::revoke))
         .route("/audit", get(audit::list))
         .route("/audit/verify", get(audit::verify))
         .route("/flows", get(flows::list))

@@ -21,6 +21,7 @@ use utoipa::{Modify, OpenApi};
         super::api_tokens::revoke,
         super::audit::list,
         super::audit::verify,
+        super::drills::revoke,
         super::flows::list,
         super::locks::lift,
         super::locks::list,
@@ -96,7 +97,7 @@ mod tests {
 
         assert_eq!(document["openapi"], "3.1.0");
         let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
-        assert_eq!(paths.len(), 36, "{paths:?}");
+        assert_eq!(paths.len(), 37, "{paths:?}");
         assert_eq!(
             document["components"]["securitySchemes"]["admin"]["scheme"],
             "bearer"

@@ -2,6 +2,7 @@
 
 mod access;
 mod api_token;
+mod drill;
 mod explain;
 mod identity;
 mod lock;
@@ -21,6 +22,7 @@ pub(crate) use self::access::{
     AccessAnswerArgs, AccessCommand, AccessEndArgs, AccessLsArgs, AccessRequestArgs,
 };
 pub(crate) use self::api_token::{ApiTokenCommand, ApiTokenCreateArgs, RoleArg};
+pub(crate) use self::drill::{DrillCommand, RevokeDrillArgs};
 pub(crate) use self::explain::{ExplainArgs, as_if};
 pub(crate) use self::lock::{LockArgs, LockHow, QuarantineArgs, ReleaseArgs, UnlockArgs};
 pub(crate) use self::member::{NodeCommand, PeerCommand, TokenCommand};
@@ -113,6 +115,9 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Have the nodes try every pair and port over the real network, and compare with policy
     Verify(VerifyArgs),
+    /// Measure on the live network how long taking access away takes; leaves nothing behind
+    #[command(subcommand)]
+    Drill(DrillCommand),
     /// Measure the way to a peer of this node, through the tunnel
     Ping(PingArgs),
     /// Wait until every connected node enforces a revision

@@ -7,6 +7,7 @@ mod access;
 mod api_token;
 mod audit;
 mod device;
+mod drill;
 mod explain;
 mod flow;
 mod lock;
@@ -25,6 +26,7 @@ pub use access::{
 pub use api_token::{ApiTokenList, ApiTokenView, CreateApiTokenRequest, CreatedApiToken, Role};
 pub use audit::{AuditActor, AuditEntry, AuditList, AuditVerification, BrokenEntry};
 pub use device::{AddPeerRequest, PeerConfig, PeerList, PeerView};
+pub use drill::{RevokeDrillReport, RevokeDrillRequest};
 pub use explain::{AsIf, ExplainReport, ExplainRequest, Explained, VerifyReport, VerifyRequest, VerifyRow};
 pub use flow::{FlowList, FlowView, MissingFlows};
 pub use lock::{LockList, LockReport, LockRequest, LockView};

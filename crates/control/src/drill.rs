@@ -57,5 +57,17 @@ pub struct DrillReport {
     pub failure: String,
 }
 
+impl DrillReport {
+    /// What is said for a node that knows no drills.
+    pub fn too_old(id: u64) -> Self {
+        Self {
+            id,
+            answered: 0,
+            quiet_us: 0,
+            failure: "the node is too old for drills: have it updated".to_owned(),
+        }
+    }
+}
+
 /// The first [`crate::CAPABILITY`] with drills.
 pub const DRILL_SINCE: u32 = 5;

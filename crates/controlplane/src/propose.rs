@@ -64,10 +64,6 @@ impl Controller {
     }
 }
 
-#[expect(
-    clippy::too_many_lines,
-    reason = "an arm for each kind, and no more in it than a call"
-)]
 fn dispatch(draft: &mut Draft, controller: &Controller, command: Command) -> Result<(), Refusal> {
     match command {
         Command::ApplyPerimeters { files, prune, base } => {

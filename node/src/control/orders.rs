@@ -1,11 +1,16 @@
-//! What the controller has this node try and look up, on behalf of `ringfence verify`; and what people here have it ask.
+//! What the controller has this node try and look up, on behalf of `ringfence verify` and `ringfence drill`; and what
+//! people here have it ask.
+
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use ringfence_control::{ProbeOrder, SeenAnswer, SeenQuestion, ToController};
+use ringfence_control::{DrillOrder, DrillPart, ProbeOrder, SeenAnswer, SeenQuestion, ToController};
+use ringfence_model::Name;
 
 use super::Control;
 use crate::command::Command;
+use crate::drill;
 use crate::logins::Ask;
 use crate::packet_loop::LoopEnded;
 use crate::probe::{self, Ground};
@@ -16,19 +21,47 @@ impl Control {
             tracing::warn!(order = order.id, "too many orders at once: one was left out");
             return;
         }
-        let segments = self.session.netmap().map(|netmap| &netmap.segments);
-        let segment = order
-            .perimeter
-            .as_ref()
-            .zip(segments)
-            .and_then(|(name, segments)| segments.get(name));
-        let ground = segment.map(|segment| Ground {
-            addresses: segment.addresses,
-            prefixes: segment.prefixes.clone(),
-        });
+        let ground = order.perimeter.as_ref().and_then(|name| self.ground(name));
         self.memory
             .errands
             .spawn(async move { ToController::ProbeResult(probe::carry_out(order, ground).await) });
+    }
+
+    /// Takes part in a drill. Who answers says at once that it does; who sends, when its answers stay away.
+    pub(super) fn drill(&mut self, order: &DrillOrder) {
+        while self.memory.answering.try_join_next().is_some() {}
+        if self.memory.errands.len() + self.memory.answering.len() >= ERRANDS_MAX {
+            tracing::warn!(order = order.id, "too many orders at once: a drill was left out");
+            return;
+        }
+        let ground = self.ground(&order.perimeter);
+        let length = drill::length(order);
+        match order.part {
+            DrillPart::Answer { port } => {
+                let held = drill::hold(ground.as_ref(), port);
+                let outcome = held.map(|socket| {
+                    self.memory.answering.spawn(drill::answer(socket, length));
+                    <(u64, Duration)>::default()
+                });
+                self.say(ToController::DrillResult(drill::report(order.id, &outcome)));
+            }
+            DrillPart::Send { dst } => {
+                let id = order.id;
+                self.memory.errands.spawn(async move {
+                    let outcome = drill::send(ground.as_ref(), dst, length).await;
+                    ToController::DrillResult(drill::report(id, &outcome))
+                });
+            }
+        }
+    }
+
+    /// Where orders for a perimeter are carried out, if this node is in it.
+    fn ground(&self, perimeter: &Name) -> Option<Ground> {
+        let segment = self.session.netmap()?.segments.get(perimeter)?;
+        Some(Ground {
+            addresses: segment.addresses,
+            prefixes: segment.prefixes.clone(),
+        })
     }
 
     /// Hands on what a person asks of the controller, or says at once why it cannot.

@@ -90,6 +90,7 @@ pub(crate) fn to_node(input: &[u8]) {
                 NodeAction::Send(answer) => assert!(answer.encode().is_ok(), "what a node says can be sent"),
                 NodeAction::StoreCertificate { .. }
                 | NodeAction::Probe(_)
+                | NodeAction::Drill(_)
                 | NodeAction::AnswerSeen(_)
                 | NodeAction::WatchPosture(_)
                 | NodeAction::OfferFlowRecords
@@ -170,6 +171,7 @@ pub(crate) fn to_controller(input: &[u8]) {
             }
             ToController::ProbeResult(_)
             | ToController::Seen(_)
+            | ToController::DrillResult(_)
             | ToController::FlowRecords(_)
             | ToController::Posture(_)
             | ToController::LoginStart(_)

@@ -64,6 +64,7 @@ impl World {
             NodeAction::OfferFlowRecords => self.offer_records(machine),
             NodeAction::ForgetFlowRecords(taken) => self.forget_records(machine, taken)?,
             NodeAction::Probe(_)
+            | NodeAction::Drill(_)
             | NodeAction::AnswerSeen(_)
             | NodeAction::WatchPosture(_)
             | NodeAction::TellLogin(_) => {}

@@ -70,6 +70,7 @@ impl World {
             ToController::Posture(_)
             | ToController::ProbeResult(_)
             | ToController::Seen(_)
+            | ToController::DrillResult(_)
             | ToController::LoginStart(_)
             | ToController::LoginCode(_)
             | ToController::EndLogin(_)

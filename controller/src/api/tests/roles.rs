@@ -35,6 +35,7 @@ POST   /api-tokens                                    403     403   403  200   {
 DELETE /api-tokens/{token}                            403     403   403  200   alpha
 GET    /audit                                         200     200   200  200
 GET    /audit/verify                                  200     403   403  200
+POST   /drills/revoke                                 403     409   404  409   {"perimeter":"alpha"}
 POST   /explain                                       200     200   404  200   {"from":"alpha-app","to":"alpha-db","service":"tcp/5432"}
 POST   /explain                                       200     200   404  200   {"from":"bridge","to":"alpha-db","service":"icmp"}
 POST   /explain                                       200     403   403  200   {"from":"alpha-app","to":"alpha-db","service":"tcp/5432","at_ms":99999999999999}

@@ -3,6 +3,7 @@
 mod access;
 mod api_token;
 mod audit;
+mod drill;
 mod explain;
 mod flows;
 mod lock;
@@ -61,6 +62,7 @@ pub(crate) fn run(cli: Cli, output: &mut Output) -> Result<(), Failure> {
         Command::Audit(args) => audit::run(&args, &connect()?, output),
         Command::Flows(args) => flows::run(&args, &connect()?, output),
         Command::Verify(args) => verify::run(&args, &connect()?, output),
+        Command::Drill(command) => drill::run(command, &connect()?, output),
         Command::Wait(args) => wait::run(&args, &connect()?, output),
         Command::Receipt(args) => receipt::run(&args, &connect()?, output),
         Command::Status(args) => status::status(&args, output),

@@ -50,10 +50,6 @@ fn summary(events: &[&Event]) -> String {
     parts.join("; ")
 }
 
-#[expect(
-    clippy::too_many_lines,
-    reason = "an arm for each kind, and no more in it than its words"
-)]
 fn sentence(event: &Event) -> String {
     match event {
         Event::MeshFounded { mesh, prefix } => format!("founded mesh {mesh} with {prefix}"),

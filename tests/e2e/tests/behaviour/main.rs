@@ -11,6 +11,7 @@ mod cli;
 mod conditions;
 mod confinement;
 mod crowd;
+mod drills;
 mod failing;
 mod flows;
 mod foreign;
