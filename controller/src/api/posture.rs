@@ -5,7 +5,8 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{Path, State};
 use ringfence_control::api::{
-    ApplyPostureRequest, ChangeReport, GiveFactRequest, NodePosture, PostureDetail, Problem,
+    ApplyPostureReport, ApplyPostureRequest, ChangeReport, GiveFactRequest, NodePosture, PostureDetail,
+    Problem,
 };
 use ringfence_controlplane::{Command, PolicyFile, PostureCommand};
 
@@ -14,7 +15,7 @@ use super::caller::{Admin, Auditor, Reader};
 use super::perimeters::parse_name;
 use super::problem::ApiProblem;
 use super::request::Body;
-use crate::core::wall_now;
+use crate::core::{CommitError, wall_now};
 
 /// The posture file, and how many nodes meet each of its checks.
 #[utoipa::path(get, path = "/api/v1/posture", tag = "posture", security(("admin" = [])),
@@ -29,20 +30,30 @@ pub(super) async fn show(
     Ok(Json(detail.await?))
 }
 
-/// Replaces the posture file.
+/// Replaces the posture file. One without a check that a rule asks for is refused, unless `force` is set.
 #[utoipa::path(put, path = "/api/v1/posture", tag = "posture", security(("admin" = [])), request_body = ApplyPostureRequest,
-    responses((status = 200, body = ChangeReport), (status = "4XX", body = Problem), (status = 507, body = Problem)))]
+    responses((status = 200, body = ApplyPostureReport), (status = "4XX", body = Problem), (status = 507, body = Problem)))]
 pub(super) async fn apply(
     Admin(actor): Admin,
     State(state): State<ApiState>,
     Body(request): Body<ApplyPostureRequest>,
-) -> Result<Json<ChangeReport>, ApiProblem> {
+) -> Result<Json<ApplyPostureReport>, ApiProblem> {
     let file = PolicyFile {
         file: request.file.name,
         text: request.file.text,
     };
-    let command = Command::Posture(PostureCommand::Apply { file });
-    state.change(actor, command).await.map(Json)
+    let command = Command::Posture(PostureCommand::Apply {
+        file,
+        may_close: request.force,
+    });
+    let report = state.core.with(move |core| {
+        let change = core.commit_reported(&actor, &command)?;
+        Ok::<_, CommitError>(ApplyPostureReport {
+            change,
+            warnings: core.controller().unknown_checks(),
+        })
+    });
+    Ok(Json(report.await??))
 }
 
 /// What is known of a node's machine, and what came of each check.

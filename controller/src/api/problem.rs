@@ -125,6 +125,10 @@ impl From<Refusal> for ApiProblem {
             problem.0.detail = format!("{count} error{} in policy: nothing was applied", plural(count));
             problem.0.findings = diagnostics.iter().map(Finding::from).collect();
         }
+        if let Refusal::ChecksInUse(uses) = &refusal {
+            problem.0.detail = String::from(CHECKS_IN_USE);
+            problem.0.findings = uses.iter().map(Finding::from).collect();
+        }
         problem
     }
 }
@@ -166,6 +170,9 @@ impl From<CoreGone> for ApiProblem {
         )
     }
 }
+
+const CHECKS_IN_USE: &str = "the file lacks checks that rules ask for: nothing was changed; take them out of the rules \
+                             first, or close those rules with --force (`force` in the API)";
 
 fn plural(count: usize) -> &'static str {
     if count == 1 { "" } else { "s" }

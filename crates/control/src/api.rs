@@ -37,8 +37,8 @@ pub use perimeter::{
     PerimeterList, PerimeterSummary, PolicyFile, RuleView,
 };
 pub use posture::{
-    ApplyPostureRequest, CheckFinding, CheckResult, CheckSummary, FactJson, FactView, GiveFactRequest,
-    NodePosture, PostureDetail,
+    ApplyPostureReport, ApplyPostureRequest, CheckFinding, CheckResult, CheckSummary, FactJson, FactView,
+    GiveFactRequest, NodePosture, PostureDetail,
 };
 pub use problem::{Finding, Problem};
 pub use provider::{AddProviderRequest, CreatedScimToken, ProviderList, ProviderView, ScimView};
@@ -70,6 +70,9 @@ pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// How many changed flows a report lists: groups of a thousand make a million pairs, which nobody reads.
 pub const FLOW_CHANGES_MAX: usize = 10_000;
+
+/// How many rules an answer about the posture file lists that ask for checks which it does not have.
+pub const CHECK_USES_MAX: usize = 1_000;
 
 /// How many nodes a receipt lists of those that enforce a revision.
 pub const RECEIPT_NODES_MAX: usize = 1_000;

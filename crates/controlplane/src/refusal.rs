@@ -25,6 +25,9 @@ pub enum Refusal {
     /// Policy files with errors, or failing expectations.
     #[error("{}", first_of(.0))]
     Policy(Vec<Diagnostic>),
+    /// A posture file without checks that rules ask for: the first of those rules.
+    #[error("{}", first_of(.0))]
+    ChecksInUse(Vec<Diagnostic>),
     /// No file at all.
     #[error("there is no policy file to apply")]
     NoFiles,
@@ -353,6 +356,7 @@ impl Refusal {
             | Self::NotMember { .. }
             | Self::NobodyThere(_)
             | Self::AccessAnswered(_)
+            | Self::ChecksInUse(_)
             | Self::KeyTaken => RefusalKind::Conflict,
             Self::TooManySegments { .. }
             | Self::TooHeavy { .. }
@@ -370,6 +374,7 @@ impl Refusal {
             Self::ApiToken(refusal) => refusal.code(),
             Self::Drill(refusal) => refusal.code(),
             Self::Policy(_) => "policy",
+            Self::ChecksInUse(_) => "checks-in-use",
             Self::NoFiles => "no-files",
             Self::Stale { .. } => "stale-base",
             Self::FutureBase { .. } => "future-base",

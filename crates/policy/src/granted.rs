@@ -77,6 +77,7 @@ impl Policy {
             services: granted.services.clone(),
             reason: Some(granted.reason.clone()),
             require: None,
+            checks_at: Vec::new(),
             expires: Some(granted.until),
         });
     }

@@ -54,9 +54,9 @@ pub use policy::{
     Spread, UserKey, UserSelector, Verdict,
 };
 pub use posture::{
-    CHECKS_MAX, COMPARISONS_MAX, Check, CheckMode, Comparison, FILE_BYTES_MAX, Fact, FactKind, FactName,
-    FactNeeds, FactSource, FactValue, FactWordError, Finding, Judgement, KnownFacts, NativeFact, NoVersion,
-    POSTURE_BYTES_MAX, PROCESS_BYTES_MAX, PostureFile, Saying, VALUE_BYTES_MAX, Version, Wanted,
+    CHECKS_MAX, COMPARISONS_MAX, Check, CheckMode, CheckUse, Comparison, FILE_BYTES_MAX, Fact, FactKind,
+    FactName, FactNeeds, FactSource, FactValue, FactWordError, Finding, Judgement, KnownFacts, NativeFact,
+    NoVersion, POSTURE_BYTES_MAX, PROCESS_BYTES_MAX, PostureFile, Saying, VALUE_BYTES_MAX, Version, Wanted,
 };
 pub use require::{Requirement, Standing};
 pub use rule::{Direction, Rule};

@@ -130,6 +130,8 @@ pub struct AllowRule {
     pub reason: Option<String>,
     /// What else must be true of the one who opens.
     pub require: Option<Requirement>,
+    /// Where each posture check of `require` is named, in its order.
+    pub checks_at: Vec<Place>,
     /// When it stops counting.
     pub expires: Option<UnixMillis>,
 }

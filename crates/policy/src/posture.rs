@@ -7,6 +7,7 @@ mod fact;
 mod judge;
 mod needs;
 mod text;
+mod uses;
 mod version;
 
 use std::time::Duration;
@@ -20,6 +21,7 @@ pub use self::fact::{
 pub use self::judge::{Finding, Judgement, Saying};
 pub use self::needs::FactNeeds;
 pub use self::text::{CHECKS_MAX, COMPARISONS_MAX, POSTURE_BYTES_MAX};
+pub use self::uses::CheckUse;
 pub use self::version::{NoVersion, Version};
 use crate::diagnostic::Place;
 

@@ -17,6 +17,9 @@ pub(crate) enum PostureCommand {
         /// The posture file, or - for standard input
         #[arg(short = 'f', long, value_name = "FILE")]
         file: PathBuf,
+        /// Though it lacks checks that rules ask for: those rules close
+        #[arg(long)]
+        force: bool,
     },
     /// List the checks, and how many nodes meet each
     #[command(

@@ -1,8 +1,8 @@
 //! `ringfence posture …`: what is asked of machines, and how each stands to it.
 
 use ringfence_control::api::{
-    ApplyPostureRequest, ChangeReport, CheckResult, FactJson, FactView, GiveFactRequest, NodeList,
-    NodePosture, PolicyFile, PostureDetail,
+    ApplyPostureReport, ApplyPostureRequest, ChangeReport, CheckResult, FactJson, FactView, GiveFactRequest,
+    NodeList, NodePosture, PolicyFile, PostureDetail,
 };
 use ringfence_model::UnixMillis;
 use ringfence_policy::{FactValue, PostureFile, Version};
@@ -38,14 +38,17 @@ pub(super) fn run(
     output: &mut Output,
 ) -> Result<(), Failure> {
     match command {
-        PostureCommand::Apply { file } => {
+        PostureCommand::Apply { file, force } => {
             let files = files::read(&[file])?;
             let (file, _) = parse(&files)?;
-            let request = ApplyPostureRequest { file };
-            let report: ChangeReport = connect()?
-                .put("/posture", &request)
-                .map_err(|failure| files::with_texts(failure, &files))?;
-            output.answer(&report, |report| changed("the posture file is in force", report));
+            let request = ApplyPostureRequest { file, force };
+            let report: ApplyPostureReport = connect()?.put("/posture", &request)?;
+            for warning in &report.warnings {
+                output.warning(warning);
+            }
+            output.answer(&report, |report| {
+                changed("the posture file is in force", &report.change)
+            });
         }
         PostureCommand::Ls => {
             let detail: PostureDetail = connect()?.get("/posture")?;

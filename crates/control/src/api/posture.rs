@@ -4,7 +4,7 @@ use ringfence_model::{Name, NodeId, UnixMillis};
 use ringfence_policy::{Fact, FactSource, FactValue, KnownFacts, Version};
 use serde::{Deserialize, Serialize};
 
-use super::PolicyFile;
+use super::{ChangeReport, Finding, PolicyFile};
 
 /// `GET /posture`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +41,22 @@ pub struct CheckSummary {
 pub struct ApplyPostureRequest {
     /// The file.
     pub file: PolicyFile,
+    /// Whether it may lack checks that are there now and that rules ask for: those rules close.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// What applying a posture file did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ApplyPostureReport {
+    /// What changed.
+    #[serde(flatten)]
+    pub change: ChangeReport,
+    /// The rules that ask for checks that the file does not have: they open nothing. The first
+    /// [`super::CHECK_USES_MAX`].
+    #[serde(default)]
+    pub warnings: Vec<Finding>,
 }
 
 /// `GET /nodes/{id-or-name}/posture`.

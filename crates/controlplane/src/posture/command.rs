@@ -14,6 +14,8 @@ pub enum PostureCommand {
     Apply {
         /// The posture file.
         file: PolicyFile,
+        /// Whether it may lack checks that are there now and that rules ask for: those rules close.
+        may_close: bool,
     },
     /// Records which checks a node passes, if they are others than before: see
     /// [`crate::Controller::posture_reported`].

@@ -6,8 +6,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use ringfence_control::api::CHECK_USES_MAX;
 use ringfence_model::{Name, NodeId, UnixMillis};
-use ringfence_policy::{FactValue, PostureFile};
+use ringfence_policy::{Diagnostic, FactValue, PostureFile};
 
 use crate::draft::Draft;
 use crate::limit::FILE_NAME_BYTES_MAX;
@@ -21,7 +22,14 @@ pub(super) fn dispatch(
 ) -> Result<(), Refusal> {
     let reports = &controller.reports;
     match command {
-        PostureCommand::Apply { file } => apply(draft, reports, file),
+        PostureCommand::Apply { file, may_close } => {
+            let dropped = if may_close {
+                Dropped::Close
+            } else {
+                Dropped::Refuse
+            };
+            apply(draft, reports, file, dropped)
+        }
         PostureCommand::Judge { node } => {
             let may_gain = controller.pace.allows(node, draft.wall);
             let gains = if may_gain { Gains::Count } else { Gains::Wait };
@@ -43,8 +51,15 @@ enum Gains {
     Wait,
 }
 
+/// What becomes of a file without a check that is there now and that rules ask for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Dropped {
+    Refuse,
+    Close,
+}
+
 /// Makes `after` the posture file, and judges every node by it.
-fn apply(draft: &mut Draft, reports: &Reports, after: PolicyFile) -> Result<(), Refusal> {
+fn apply(draft: &mut Draft, reports: &Reports, after: PolicyFile, dropped: Dropped) -> Result<(), Refusal> {
     if after.file.len() > FILE_NAME_BYTES_MAX {
         return Err(Refusal::Limit {
             what: "bytes of a file name",
@@ -56,6 +71,9 @@ fn apply(draft: &mut Draft, reports: &Reports, after: PolicyFile) -> Result<(), 
     let before = source.as_ref().map(|source| source.file.as_ref().clone());
     if before.as_ref().is_some_and(|before| before.text == after.text) {
         return Err(Refusal::Unchanged);
+    }
+    if dropped == Dropped::Refuse {
+        refuse_dropped(draft, &checks)?;
     }
     // What a node passed under another wording says nothing.
     let same = checks.checks.iter().filter(|check| {
@@ -77,6 +95,21 @@ fn apply(draft: &mut Draft, reports: &Reports, after: PolicyFile) -> Result<(), 
         judge_by(draft, reports, node, &held, Gains::Count);
     }
     Ok(())
+}
+
+/// Refuses a file that closes rules by what it leaves out, and names them: it is likelier a slip than a wish.
+fn refuse_dropped(draft: &Draft, after: &PostureFile) -> Result<(), Refusal> {
+    let before = draft.state.posture.checks();
+    let policies = draft.state.perimeters.values();
+    let uses = policies.flat_map(|perimeter| perimeter.policy().check_uses());
+    let dropped = uses.filter(|used| used.is_among(before) && !used.is_among(&after.checks));
+    let listed = dropped.take(CHECK_USES_MAX);
+    let closing: Vec<Diagnostic> = listed.map(|used| used.would_close()).collect();
+    if closing.is_empty() {
+        Ok(())
+    } else {
+        Err(Refusal::ChecksInUse(closing))
+    }
 }
 
 /// Records which checks a node passes now, if they are others than before.

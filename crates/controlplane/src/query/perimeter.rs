@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use ringfence_control::{PeerKind, api};
 use ringfence_model::{Name, NodeId};
-use ringfence_policy::{AllowRule, Compiled, GroupMembers, Policy};
+use ringfence_policy::{AllowRule, Check, Compiled, GroupMembers, Policy};
 
 use super::count;
 use crate::Controller;
@@ -45,7 +45,10 @@ impl Controller {
             .collect();
         members.sort_by(|a, b| a.name.cmp(&b.name));
         // Compiled anew: names of nodes that a check speaks of may have come and gone since.
-        let warnings = compile_perimeter(self.state(), name)?.warnings;
+        let mut warnings = compile_perimeter(self.state(), name)?.warnings;
+        let checks = self.state().posture.checks();
+        warnings.extend(perimeter.policy().unknown_checks(checks));
+        warnings.sort_by_key(|warning| warning.offset);
         Some(api::PerimeterDetail {
             summary: summary(perimeter),
             file: api::PolicyFile {
@@ -54,7 +57,7 @@ impl Controller {
             },
             groups: self.group_views(perimeter.policy(), compiled),
             members,
-            rules: rule_views(perimeter, compiled),
+            rules: rule_views(perimeter, compiled, checks),
             warnings: warnings.iter().map(api::Finding::from).collect(),
         })
     }
@@ -112,7 +115,7 @@ fn summary(perimeter: &Perimeter) -> api::PerimeterSummary {
     }
 }
 
-fn rule_views(perimeter: &Perimeter, compiled: &Compiled) -> Vec<api::RuleView> {
+fn rule_views(perimeter: &Perimeter, compiled: &Compiled, checks: &[Check]) -> Vec<api::RuleView> {
     let policy = perimeter.policy();
     let each = policy.rules.iter();
     each.map(|rule| {
@@ -120,7 +123,7 @@ fn rule_views(perimeter: &Perimeter, compiled: &Compiled) -> Vec<api::RuleView> 
         let inactive = match live {
             None => Some("it has expired".to_owned()),
             Some(live) if compiled.opens(live) => None,
-            Some(_) => idle(policy, compiled, rule),
+            Some(_) => idle(policy, compiled, rule, checks),
         };
         api::RuleView {
             id: rule.id,
@@ -137,7 +140,7 @@ fn rule_views(perimeter: &Perimeter, compiled: &Compiled) -> Vec<api::RuleView> 
 }
 
 /// Why nobody may use a rule whose time is not over, unless it is that nobody is there.
-fn idle(policy: &Policy, compiled: &Compiled, rule: &AllowRule) -> Option<String> {
+fn idle(policy: &Policy, compiled: &Compiled, rule: &AllowRule, checks: &[Check]) -> Option<String> {
     let is_absent = |name: &&Name| {
         let group = policy.groups.get(*name).map(|group| &group.members);
         let is_empty = compiled.groups.get(*name).is_none_or(BTreeSet::is_empty);
@@ -149,5 +152,8 @@ fn idle(policy: &Policy, compiled: &Compiled, rule: &AllowRule) -> Option<String
         .require
         .as_ref()
         .map(|require| format!("nobody it is for meets {require} now"));
-    absent.or(unmet)
+    let mut uses = policy.check_uses().filter(|used| used.rule.id == rule.id);
+    let unknown = uses.find(|used| !used.is_among(checks));
+    let unknown = unknown.map(|used| format!("there is no posture check {}", used.check));
+    unknown.or(absent).or(unmet)
 }

@@ -35,6 +35,16 @@ impl Controller {
         }
     }
 
+    /// A warning for each rule, of any perimeter, that asks for a check that the posture file does not have. The first
+    /// [`api::CHECK_USES_MAX`].
+    pub fn unknown_checks(&self) -> Vec<api::Finding> {
+        let checks = self.state().posture.checks();
+        let policies = self.state().perimeters.values();
+        let unknown = policies.flat_map(|perimeter| perimeter.policy().unknown_checks(checks));
+        let listed = unknown.take(api::CHECK_USES_MAX);
+        listed.map(|warning| api::Finding::from(&warning)).collect()
+    }
+
     /// What is known of a node's machine at `wall`, and what came of each check.
     pub fn node_posture(&self, id: NodeId, wall: UnixMillis) -> Option<api::NodePosture> {
         let node = self.node(id)?;

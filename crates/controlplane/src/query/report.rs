@@ -79,6 +79,8 @@ impl Controller {
             report
                 .warnings
                 .extend(checked.warnings.iter().map(api::Finding::from));
+            let unknown = checked.policy.unknown_checks(after.posture.checks());
+            report.warnings.extend(unknown.iter().map(api::Finding::from));
             let compiled = compile_perimeter(&after, &checked.policy.name);
             let odd = compiled.map(|compiled| compiled.warnings).unwrap_or_default();
             report.warnings.extend(odd.iter().map(api::Finding::from));

@@ -168,6 +168,7 @@ fn an_auditor_changes_nothing_and_an_owner_the_files_of_their_perimeters_alone()
         }),
         Command::Posture(PostureCommand::Apply {
             file: file("[[check]]\nname = \"x\"\nos.id = \"debian\"\n"),
+            may_close: false,
         }),
         Command::People(PeopleCommand::EndSession {
             session: ringfence_model::SessionId(1),

@@ -9,12 +9,15 @@ use ringfence_policy::FactValue;
 
 use super::world::*;
 use crate::limit::OWN_ENTRIES_BURST;
-use crate::{Command, Connection, Controller, Event, PostureCommand, Refusal, Snapshot};
+use crate::{Actor, ApplyOptions, Command, Connection, Controller, Event, PostureCommand, Refusal, Snapshot};
 
 const HEALTHY: &str = "[[check]]\nname = \"healthy\"\nmax_age = \"1m\"\nfirewall.active = true\n";
 
 fn posture(text: &str) -> Command {
-    Command::Posture(PostureCommand::Apply { file: file(text) })
+    Command::Posture(PostureCommand::Apply {
+        file: file(text),
+        may_close: false,
+    })
 }
 
 fn firewall(is_active: bool) -> PostureReport {
@@ -286,4 +289,71 @@ fn a_file_with_mistakes_changes_nothing() {
     assert!(matches!(refused, Refusal::Policy(errors) if errors.len() == 1));
     assert_eq!(world.passes(app), ["healthy"]);
     assert_eq!(world.admin(posture(HEALTHY)).unwrap_err(), Refusal::Unchanged);
+}
+
+/// [`database`], for those who pass a check.
+fn database_for(check: &str) -> String {
+    database("ledger") + &format!("require = {{ posture = [\"{check}\"] }}\n")
+}
+
+#[test]
+fn a_rule_that_asks_for_a_check_that_is_not_there_is_warned_of_wherever_it_shows() {
+    let (mut world, ..) = World::with_healthy_app();
+    let admin = Actor::admin("ada", "r");
+    let files = vec![file(&database_for("healty"))];
+
+    let plan = world
+        .controller
+        .plan_apply(&admin, files, ApplyOptions::default(), world.wall)
+        .unwrap();
+    world.controller.apply(&plan.change.unwrap()).unwrap();
+
+    let warnings = &plan.report.warnings;
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert_eq!((warnings[0].file.as_str(), warnings[0].line), ("policy.toml", 12));
+    assert!(warnings[0].message.contains("requires the posture check healty"));
+    assert_eq!(warnings[0].help.as_deref(), Some("did you mean healthy?"));
+    let detail = world.controller.perimeter_detail(&name("ledger")).unwrap();
+    assert_eq!(&detail.warnings, warnings);
+    assert_eq!(
+        detail.rules[0].inactive.as_deref(),
+        Some("there is no posture check healty")
+    );
+    assert_eq!(&world.controller.unknown_checks(), warnings);
+
+    world.admin(apply(&database_for("healthy"))).unwrap();
+    assert!(world.controller.unknown_checks().is_empty());
+}
+
+#[test]
+fn a_file_without_a_check_that_a_rule_asks_for_is_refused_unless_it_may_close_the_rule() {
+    let (mut world, ..) = World::with_healthy_app();
+    world.admin(apply(&database_for("healthy"))).unwrap();
+    let other = "[[check]]\nname = \"kernel\"\nkernel.version = { min = \"4\" }\n";
+    let before = world.controller.revision();
+
+    let refused = world.admin(posture(other)).unwrap_err();
+    let Refusal::ChecksInUse(uses) = &refused else {
+        panic!("{refused}");
+    };
+    assert_eq!(uses.len(), 1);
+    assert!(
+        uses[0]
+            .message
+            .starts_with("rule #1 of perimeter ledger requires the posture check healthy:")
+    );
+    assert_eq!(world.controller.revision(), before);
+
+    // What no rule asks for may go, and what no file had is no news.
+    world.admin(posture(&(HEALTHY.to_owned() + other))).unwrap();
+    world.admin(posture(HEALTHY)).unwrap();
+    let may_close = Command::Posture(PostureCommand::Apply {
+        file: file(other),
+        may_close: true,
+    });
+    world.admin(may_close).unwrap();
+    assert_eq!(world.controller.unknown_checks().len(), 1);
+    let compiled = world.controller.compiled(&name("ledger")).unwrap();
+    assert!(compiled.rules.iter().all(|rule| !compiled.opens(rule)));
+    world.admin(posture(&(other.to_owned() + "\n"))).unwrap();
 }

@@ -52,7 +52,10 @@ fn explain_answers_what_would_be_if_more_were_known_and_changes_nothing() {
     let people = database("ledger").replace("{ nodes = \"role=app\" }", "{ users = \"group=dba\" }") + asks;
     let check = "[[check]]\nname = \"healthy\"\nfirewall.active = true\n";
     world
-        .admin(Command::Posture(PostureCommand::Apply { file: file(check) }))
+        .admin(Command::Posture(PostureCommand::Apply {
+            file: file(check),
+            may_close: false,
+        }))
         .unwrap();
     world.admin(apply(&people)).unwrap();
     world.enroll("db", "role=db");

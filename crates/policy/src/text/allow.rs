@@ -8,6 +8,7 @@ use ringfence_model::{Name, RuleId, UnixMillis};
 use toml::de::DeValue;
 
 use super::members::{Groups, read_group_name};
+use crate::diagnostic::Place;
 use crate::hours::{Hours, HoursError};
 use crate::policy::AllowRule;
 use crate::reader::{Reader, Value, nearest, optional, shorten};
@@ -40,6 +41,7 @@ pub(super) fn read_rule<'t>(
     let expires = optional(&fields, "expires", None, |value| {
         read_time(reader, value, "expires").map(Some)
     });
+    let (require, checks_at) = require?.unzip();
     Some(AllowRule {
         id,
         place: reader.place(fields.span.clone()),
@@ -47,7 +49,8 @@ pub(super) fn read_rule<'t>(
         to: to?,
         services: services?,
         reason: reason?,
-        require: require?,
+        require,
+        checks_at: checks_at.unwrap_or_default(),
         expires: expires?,
     })
 }
@@ -101,14 +104,16 @@ pub(super) fn read_service<'t>(reader: &mut Reader<'t>, value: &Value<'t>, key: 
     None
 }
 
-fn read_requirement<'t>(reader: &mut Reader<'t>, value: &Value<'t>) -> Option<Requirement> {
+/// What is required, and where each check of it is named.
+fn read_requirement<'t>(reader: &mut Reader<'t>, value: &Value<'t>) -> Option<(Requirement, Vec<Place>)> {
     let fields = reader.fields(value, "require", &["mfa", "posture", "hours", "source"])?;
     let mfa = optional(&fields, "mfa", None, |value| {
         reader.duration(value, "mfa", MFA_MIN..=MFA_MAX).map(Some)
     });
     let posture = optional(&fields, "posture", Vec::new(), |value| {
         reader.list(value, "posture", POSTURES_MAX, |reader, item| {
-            reader.parsed(item, "posture", Name::parse)
+            let check = reader.parsed(item, "posture", Name::parse)?;
+            Some((check, reader.place(item.span())))
         })
     });
     let hours = optional(&fields, "hours", None, |value| {
@@ -119,9 +124,10 @@ fn read_requirement<'t>(reader: &mut Reader<'t>, value: &Value<'t>) -> Option<Re
             reader.parsed(item, "source", parse_prefix)
         })
     });
+    let (posture, checks_at) = posture?.into_iter().unzip();
     let requirement = Requirement {
         mfa: mfa?,
-        posture: posture?,
+        posture,
         hours: hours?,
         source: source?,
     };
@@ -143,7 +149,7 @@ fn read_requirement<'t>(reader: &mut Reader<'t>, value: &Value<'t>) -> Option<Re
         reader.error(fields.span, format!("source {twice} is given twice"));
         return None;
     }
-    Some(requirement)
+    Some((requirement, checks_at))
 }
 
 /// A prefix of addresses, or one address. It must be written as it is meant: what has more digits than its prefix asks

@@ -2,7 +2,7 @@
 
 use ringfence_model::{Name, UnixMillis};
 use ringfence_policy::{
-    Explanation, Facts, Member, Policy, UserFacts, Verdict, check_expectations, compile, explain,
+    Explanation, Facts, Member, Policy, PostureFile, UserFacts, Verdict, check_expectations, compile, explain,
 };
 
 use crate::small::{NOW, members, parse};
@@ -188,6 +188,50 @@ fn a_condition_that_is_not_met_now_is_nothing_to_warn_of() {
             .all(|warning| !warning.message.contains("dba") && !warning.message.contains("rule")),
         "{odd:?}"
     );
+}
+
+#[test]
+fn a_rule_that_asks_for_a_check_that_is_not_there_is_told_where_and_what_was_likely_meant() {
+    let policy = parse(&DESIGN.replace("disk-encrypted", "disk-encryptd"));
+    let known = |names: &[&str]| {
+        let checks = names
+            .iter()
+            .map(|name| format!("[[check]]\nname = \"{name}\"\ndisk.encrypted = true\n"));
+        PostureFile::parse("posture.toml", &checks.collect::<String>()).unwrap()
+    };
+    let told = |names: &[&str]| -> Vec<String> {
+        let warnings = policy.unknown_checks(&known(names).checks);
+        warnings.iter().map(ToString::to_string).collect()
+    };
+    let line = DESIGN
+        .lines()
+        .position(|line| line.contains("posture = "))
+        .unwrap();
+    let column = DESIGN
+        .lines()
+        .nth(line)
+        .unwrap()
+        .find("\"disk-encrypted")
+        .unwrap()
+        + 1;
+    let place = format!(
+        "test.toml:{}:{column}: rule #2 of perimeter payments-db",
+        line + 1
+    );
+
+    let misspelt = told(&["firewall", "disk-encrypted"]);
+    assert_eq!(misspelt.len(), 1);
+    assert!(
+        misspelt[0].starts_with(&format!("{place} requires the posture check disk-encryptd,")),
+        "{misspelt:?}"
+    );
+    assert!(
+        misspelt[0].ends_with("did you mean disk-encrypted?"),
+        "{misspelt:?}"
+    );
+    assert!(told(&["firewall"])[0].ends_with("lists the checks there are"));
+    assert!(told(&[])[0].contains("there are no checks yet"));
+    assert_eq!(told(&["disk-encryptd"]), [""; 0]);
 }
 
 /// Whether these two lines at the end of the file hold.

@@ -237,6 +237,61 @@ fn facts_are_given_through_the_api_and_a_file_is_tried_before_it_is_applied() {
     assert!(laptop.says("edr").starts_with("custom.edr has expired"));
 }
 
+#[test]
+fn a_rule_for_a_check_that_is_not_there_is_told_of_where_it_comes_about() {
+    let mesh = Mesh::start("posturenames").unwrap();
+    let api = mesh.api().unwrap();
+    let posture = |text: &str, force: &[&str]| {
+        let apply = mesh
+            .cli(["posture", "apply", "-f", "-"].iter().chain(force))
+            .unwrap();
+        apply.input(text).run().unwrap()
+    };
+    let check = |name: &str| format!("[[check]]\nname = \"{name}\"\nos.id = \"debian\"\n");
+    let rules = |name: &str| policy(&[API_TO_DB]) + &format!("require = {{ posture = [\"{name}\"] }}\n");
+    assert_eq!(posture(&check("debian"), &[]).code(), Some(0));
+
+    let apply = mesh.cli(["perimeter", "apply", "-f", "-", "--dry-run"]).unwrap();
+    let misspelt = apply.input(&rules("debain")).run().unwrap();
+    assert_eq!(misspelt.code(), Some(0), "{}", misspelt.all());
+    let line = rules("debain").lines().count();
+    let place = format!("stdin:{line}:");
+    for part in ["warning", &place, "posture check debain", "did you mean debian?"] {
+        assert!(misspelt.all().contains(part), "{part}: {}", misspelt.all());
+    }
+    let answer = api.apply(&rules("debain")).unwrap().ok().unwrap().json().unwrap();
+    let warnings = answer["warnings"].as_array().unwrap();
+    assert!(
+        warnings
+            .iter()
+            .any(|told| told["line"] == line && told["help"] == "did you mean debian?"),
+        "{answer}"
+    );
+
+    api.apply(&rules("debian")).unwrap().ok().unwrap();
+    let refused = posture(&check("ubuntu"), &[]);
+    assert_eq!(refused.code(), Some(1), "{}", refused.all());
+    for part in ["rule #1 of perimeter shop", "posture check debian", "--force"] {
+        assert!(refused.all().contains(part), "{part}: {}", refused.all());
+    }
+    let body = serde_json::json!({ "file": { "name": "p.toml", "text": check("ubuntu") } });
+    let refused = api.request("PUT", "/api/v1/posture", Some(&body)).unwrap();
+    assert_eq!(refused.status, 409);
+    let problem = refused.json().unwrap();
+    assert_eq!(problem["type"], "urn:ringfence:problem:checks-in-use");
+    assert_eq!(problem["findings"].as_array().unwrap().len(), 1, "{problem}");
+    let kept = mesh.json(["posture", "ls"]).unwrap();
+    assert_eq!(kept["checks"][0]["name"], "debian");
+
+    let forced = posture(&check("ubuntu"), &["--force"]);
+    assert_eq!(forced.code(), Some(0), "{}", forced.all());
+    assert!(
+        forced.all().contains("warning") && forced.all().contains("rule #1 of perimeter shop"),
+        "{}",
+        forced.all()
+    );
+}
+
 impl Laptop {
     fn holds(&self, check: &str) -> bool {
         let shown = self.shown();
