@@ -178,7 +178,12 @@ pub(super) async fn begin_by_device(
         .add_scopes(scopes(&discovery.provider))
         .add_extra_param(
             "max_age",
-            max_age(&discovery.provider, goal).as_secs().to_string(),
+            // Zero is another word for `prompt=login`, and with that providers forget on the way of the code to ask anew
+            // and to say when it was. Whether it was after this began, the token tells.
+            max_age(&discovery.provider, goal)
+                .max(AGE_BY_CODE_MIN)
+                .as_secs()
+                .to_string(),
         );
     if let LoginGoal::SecondFactor { .. } = goal {
         request = request.add_extra_param("prompt", "login");
@@ -315,6 +320,9 @@ impl Judged<'_> {
         Ok(())
     }
 }
+
+/// What is new enough for a provider to ask no further.
+const AGE_BY_CODE_MIN: Duration = Duration::from_secs(10);
 
 /// How old the proof of identity may be. Naming it has the provider say how old it is (`auth_time`).
 fn max_age(provider: &Provider, goal: LoginGoal) -> Duration {

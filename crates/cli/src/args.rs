@@ -10,6 +10,7 @@ mod member;
 mod people;
 mod perimeter;
 mod posture;
+mod watch;
 mod why;
 
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ pub(crate) use self::member::{NodeCommand, PeerCommand, TokenCommand};
 pub(crate) use self::people::{SessionCommand, UserCommand};
 pub(crate) use self::perimeter::{ApplyArgs, CreateArgs, PerimeterCommand};
 pub(crate) use self::posture::{FactArgs, PostureCommand, PostureTestArgs};
+pub(crate) use self::watch::WatchArgs;
 pub(crate) use self::why::WhyArgs;
 pub(crate) use identity::{LoginArgs, ProviderAddArgs, ProviderCommand, ScimCommand};
 
@@ -103,6 +105,8 @@ pub(crate) enum Command {
     /// Say who is logged in at this machine
     #[command(after_help = "Example:\n  ringfence whoami --json")]
     Whoami(SocketArg),
+    /// Tell when a second factor or the session ends, before it does and when it has, on the desktop too
+    Watch(WatchArgs),
     /// Why this machine reaches something, or what it lacks, and whom to ask
     Why(WhyArgs),
     /// Say whether policy lets one member reach another, by which rule, or what is missing
@@ -182,7 +186,7 @@ pub(crate) struct FlowsArgs {
 }
 
 /// Where this machine's node answers.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(crate) struct SocketArg {
     /// The node's socket
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET, env = "RINGFENCE_SOCKET")]

@@ -43,6 +43,17 @@ impl Output {
         let _ = self.stdout.flush();
     }
 
+    /// Answers with one line of many: a JSON text of its own each, for programs that read along.
+    pub(crate) fn line<T: Serialize>(&mut self, value: &T, text: impl FnOnce(&T) -> String) {
+        let written = if self.json {
+            serde_json::to_string(value).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"))
+        } else {
+            tame_but_colours(&text(value))
+        };
+        let _ = writeln!(self.stdout, "{written}");
+        let _ = self.stdout.flush();
+    }
+
     /// Answers with bytes as they are, whatever format was asked for.
     pub(crate) fn raw(&mut self, bytes: &[u8]) {
         let _ = self.stdout.write_all(bytes);

@@ -35,8 +35,8 @@ pub use frame::{
     encode_frame_within, parse_header,
 };
 pub use login::{
-    AskSession, AuthorizationCode, EndLogin, LOGINS_SINCE, LoginCode, LoginDone, LoginMethod, LoginNews,
-    LoginStart, LoginStarted, SessionAnswer, SessionFacts,
+    AskSession, AuthorizationCode, EndLogin, FACTOR_ASKS_MAX, FactorAsk, LOGINS_SINCE, LoginCode, LoginDone,
+    LoginMethod, LoginNews, LoginStart, LoginStarted, SessionAnswer, SessionFacts,
 };
 pub use message::{
     CAPABILITY, Enforced, Goodbye, Hello, LANES_MAX, Lease, Message, MessageError, NetmapRefused,

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use ringfence_model::{Name, UnixMillis};
+use ringfence_policy::Service;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -170,7 +171,28 @@ pub struct SessionFacts {
     pub mfa_at_ms: Option<UnixMillis>,
     /// When the session ends.
     pub expires_ms: UnixMillis,
+    /// What asks for a second factor that is young enough, in order of when it ends: at most [`FACTOR_ASKS_MAX`].
+    #[serde(default)]
+    pub factor_asks: Vec<FactorAsk>,
 }
 
+/// A rule that lets this person reach something for as long as their second factor is young enough.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FactorAsk {
+    /// In which perimeter.
+    pub perimeter: Name,
+    /// Which of its groups is reached.
+    pub to: Name,
+    /// With what.
+    pub services: Vec<Service>,
+    /// How old the second factor may be, in seconds.
+    pub within_s: u64,
+    /// When it is too old, which may have been; absent if none was proved.
+    #[serde(default)]
+    pub ends_ms: Option<UnixMillis>,
+}
+
+/// Of a policy that asks in more rules, those that end first are told.
+pub const FACTOR_ASKS_MAX: usize = 32;
 /// The first [`crate::CAPABILITY`] with logins.
 pub const LOGINS_SINCE: u32 = 3;

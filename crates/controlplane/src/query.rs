@@ -5,6 +5,7 @@ mod audit;
 mod device;
 mod directories;
 mod explain;
+mod factor;
 mod locks;
 mod people;
 mod perimeter;

@@ -6,12 +6,13 @@ use std::time::Duration;
 use ringfence_control::local::{LocalRequest, LocalResponse};
 use ringfence_control::{AuthorizationCode, LoginMethod, SessionFacts};
 
+use super::person;
 use super::status::unexpected;
 use crate::args::{LoginArgs, SocketArg};
 use crate::callback::Callback;
 use crate::failure::{Exit, Failure};
 use crate::local;
-use crate::output::{Output, list};
+use crate::output::Output;
 use crate::when;
 
 /// A login that has begun.
@@ -29,7 +30,7 @@ pub(super) fn login(args: &LoginArgs, output: &mut Output) -> Result<(), Failure
     } else {
         in_browser(args, output)?
     };
-    output.answer(&session, session_text);
+    output.answer(&session, |session| person::text(session, when::now()));
     Ok(())
 }
 
@@ -51,7 +52,7 @@ pub(super) fn whoami(args: &SocketArg, output: &mut Output) -> Result<(), Failur
         LocalResponse::Session {
             session: Some(session),
         } => {
-            output.answer(&session, session_text);
+            output.answer(&session, |session| person::text(session, when::now()));
             Ok(())
         }
         LocalResponse::Session { session: None } => {
@@ -104,13 +105,29 @@ fn in_browser(args: &LoginArgs, output: &mut Output) -> Result<SessionFacts, Fai
     session
 }
 
+/// Has the person at this machine prove a second factor on any device. What they are to do is told to `told` as well.
+pub(super) fn step_up(socket: &SocketArg, told: impl Fn(&str), output: &mut Output) -> Result<(), Failure> {
+    let args = LoginArgs {
+        provider: None,
+        device: true,
+        no_browser: true,
+        mfa: true,
+        port: 0,
+        socket: socket.clone(),
+    };
+    device_login(&args, told, output).map(drop)
+}
+
 fn by_device(args: &LoginArgs, output: &mut Output) -> Result<SessionFacts, Failure> {
+    device_login(args, |_| {}, output)
+}
+
+fn device_login(args: &LoginArgs, told: impl Fn(&str), output: &mut Output) -> Result<SessionFacts, Failure> {
     let begun = begin(args, LoginMethod::Device)?;
     let code = begun.user_code.as_deref().unwrap_or("");
-    output.note(&format!(
-        "On any device, open {} and enter the code {code}",
-        begun.url
-    ));
+    let text = format!("On any device, open {} and enter the code {code}", begun.url);
+    output.note(&text);
+    told(&text);
     let request = LocalRequest::LoginWait { login: begun.login };
     end_of(args, &request, begun.patience + ANSWER_WAIT)
 }
@@ -174,20 +191,6 @@ fn open_browser(url: &str) -> bool {
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     command.spawn().is_ok()
-}
-
-fn session_text(session: &SessionFacts) -> String {
-    let factor = match session.mfa_at_ms {
-        Some(at) => format!("proved {}", when::at(at)),
-        None => "none".to_owned(),
-    };
-    format!(
-        "{} (by {})\n  groups: {}\n  second factor: {factor}\n  until: {}",
-        session.name,
-        session.provider,
-        list(&session.groups),
-        when::at(session.expires_ms)
-    )
 }
 
 /// The controller may have to ask a provider first.

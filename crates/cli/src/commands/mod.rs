@@ -12,6 +12,7 @@ mod node;
 mod peer;
 mod people;
 mod perimeter;
+mod person;
 mod posture;
 mod provider;
 mod receipt;
@@ -20,6 +21,7 @@ mod status;
 mod token;
 mod verify;
 mod wait;
+mod watch;
 mod why;
 
 use clap::CommandFactory as _;
@@ -57,6 +59,7 @@ pub(crate) fn run(cli: Cli, output: &mut Output) -> Result<(), Failure> {
         Command::Unlock(args) => lock::unlock(&args.which, &connect()?, output),
         Command::Locks => lock::ls(&connect()?, output),
         Command::Posture(command) => posture::run(command, connect, output),
+        Command::Watch(args) => watch::run(&args, output),
         Command::Why(args) => why::run(args, output),
         Command::Explain(args) => explain::run(args, &connect()?, output),
         Command::Audit(args) => audit::run(&args, &connect()?, output),

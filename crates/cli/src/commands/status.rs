@@ -2,22 +2,37 @@
 
 use std::time::Duration;
 
+use ringfence_control::SessionFacts;
 use ringfence_control::local::{
     LocalRequest, LocalResponse, PeerStatus, PingReport, SegmentStatus, StatusReport,
 };
 use ringfence_model::UnixMillis;
+use serde::Serialize;
 
+use super::person;
 use crate::args::{PingArgs, StatusArgs};
 use crate::failure::{Exit, Failure};
 use crate::local;
 use crate::output::{Output, list};
 use crate::when;
 
+/// What the node says of itself, and the controller of the person at it.
+#[derive(Serialize)]
+struct Status {
+    #[serde(flatten)]
+    report: StatusReport,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    person: Option<SessionFacts>,
+}
+
 pub(super) fn status(args: &StatusArgs, output: &mut Output) -> Result<(), Failure> {
     match local::ask(&args.socket.socket, &LocalRequest::Status, ANSWER_WAIT)? {
         LocalResponse::Status(report) => {
             let peers_max = if args.all { usize::MAX } else { PEERS_SHOWN };
-            output.answer(&report, |report| status_text(report, peers_max));
+            let person = person_at(&report, args);
+            output.answer(&Status { report, person }, |status| {
+                status_text(status, peers_max)
+            });
             Ok(())
         }
         other => Err(unexpected(&other)),
@@ -62,7 +77,20 @@ pub(super) fn unexpected(response: &LocalResponse) -> Failure {
     ))
 }
 
-fn status_text(report: &StatusReport, peers_max: usize) -> String {
+/// Who is logged in here. The controller knows it, so while it is not there nobody does.
+fn person_at(report: &StatusReport, args: &StatusArgs) -> Option<SessionFacts> {
+    if !report.controller.connected {
+        return None;
+    }
+    match local::ask(&args.socket.socket, &LocalRequest::WhoAmI, PERSON_WAIT) {
+        Ok(LocalResponse::Session { session }) => session,
+        // The node's own status is told all the same.
+        Ok(_) | Err(_) => None,
+    }
+}
+
+fn status_text(status: &Status, peers_max: usize) -> String {
+    let Status { report, person } = status;
     let controller = match (&report.controller.connected, &report.controller.error) {
         (true, _) => "\x1b[32mconnected\x1b[0m".to_owned(),
         (false, Some(error)) => format!("\x1b[31mnot connected\x1b[0m: {error}"),
@@ -79,6 +107,9 @@ fn status_text(report: &StatusReport, peers_max: usize) -> String {
             when::bytes(lane.rx_bytes),
             when::bytes(lane.tx_bytes)
         );
+    }
+    if let Some(person) = person {
+        text += &format!("\nperson: {}\n", person::text(person, when::now()));
     }
     for segment in &report.segments {
         text += &segment_text(segment, peers_max);
@@ -169,6 +200,8 @@ fn ping_text(report: &PingReport) -> String {
 }
 
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
+/// A controller that does not answer must not make `status` slow.
+const PERSON_WAIT: Duration = Duration::from_secs(2);
 const PING_WAIT_MS: u64 = 1000;
 /// Peers of one perimeter that a person is shown unless they ask for all.
 const PEERS_SHOWN: usize = 50;

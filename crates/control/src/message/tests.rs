@@ -7,7 +7,7 @@ use super::*;
 use crate::access::{AccessErrand, AccessWish};
 use crate::api::{AccessState, AccessView, ApprovalView};
 use crate::flow_spool::tests::flow_report;
-use crate::login::{AuthorizationCode, LoginMethod, SessionFacts};
+use crate::login::{AuthorizationCode, FactorAsk, LoginMethod, SessionFacts};
 use crate::netmap::tests::{any_netmap, name, netmap, revision, segment};
 use crate::{
     DrillPart, FRAME_BYTES_MAX, FrameDecoder, NETMAP_BYTES_MAX, Probe, ProbeOutcome, ProbeVerdict,
@@ -265,6 +265,13 @@ fn session_facts() -> SessionFacts {
         groups: vec!["dba".into()],
         mfa_at_ms: Some(UnixMillis(1)),
         expires_ms: UnixMillis(2),
+        factor_asks: vec![FactorAsk {
+            perimeter: name("ledger"),
+            to: name("db"),
+            services: vec!["tcp/5432".parse().unwrap()],
+            within_s: 3600,
+            ends_ms: Some(UnixMillis(3_600_001)),
+        }],
     }
 }
 

@@ -72,6 +72,7 @@ impl Controller {
             groups: session.login.groups.iter().cloned().collect(),
             mfa_at_ms: session.login.mfa_at,
             expires_ms: session.expires,
+            factor_asks: self.factor_asks(node),
         })
     }
 

@@ -48,6 +48,25 @@ impl World {
 }
 
 #[test]
+fn a_person_is_told_what_their_second_factor_opens_and_until_when() {
+    let (mut world, _, laptop) = world();
+    let asks = |world: &World| world.controller.session_facts(laptop).unwrap().factor_asks;
+
+    world.log_in_as_dba(laptop, false);
+    let never = asks(&world);
+    world.log_in_as_dba(laptop, true);
+    let proved = asks(&world);
+
+    assert_eq!((never.len(), never[0].ends_ms), (1, None));
+    assert_eq!(
+        (&proved[0].perimeter, &proved[0].to, proved[0].within_s),
+        (&name("ledger"), &name("db"), 3600)
+    );
+    let ends = world.wall.saturating_add(Duration::from_hours(1)).whole_second();
+    assert_eq!(proved[0].ends_ms, Some(ends));
+}
+
+#[test]
 fn a_person_is_told_who_they_are_what_is_missing_and_whom_to_ask() {
     let (mut world, db, laptop) = world();
     world.log_in_as_dba(laptop, false);

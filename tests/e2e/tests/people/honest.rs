@@ -5,7 +5,7 @@ use std::time::Duration;
 use ringfence_e2e::{ISSUER, MFA, Office, SECRET, Script};
 use ringfence_lab::{Reach, wait_until};
 
-use crate::{LEDGER, SOON};
+use crate::{SOON, ledger_with_console};
 
 #[test]
 fn a_person_logs_in_steps_up_and_logs_out() {
@@ -221,13 +221,6 @@ fn the_client_secret_is_in_its_own_file_alone() {
         None,
         "nobody vouches for the person any more"
     );
-}
-
-/// Database administrators reach the database, and its console with a second factor.
-fn ledger_with_console() -> String {
-    let console =
-        "[[allow]]\nfrom = \"dba\"\nto = \"db\"\nports = [\"tcp/22\"]\nrequire = { mfa = \"1h\" }\n";
-    LEDGER.to_owned() + console
 }
 
 fn contains(bytes: &[u8], part: &[u8]) -> bool {

@@ -7,6 +7,7 @@ mod access;
 mod directory;
 mod honest;
 mod rogue;
+mod stepping_up;
 
 /// How long anything here may take.
 const SOON: std::time::Duration = std::time::Duration::from_secs(30);
@@ -24,3 +25,10 @@ from = "dba"
 to = "db"
 ports = ["tcp/5432"]
 "#;
+
+/// Database administrators reach the database, and its console with a second factor.
+fn ledger_with_console() -> String {
+    let console =
+        "[[allow]]\nfrom = \"dba\"\nto = \"db\"\nports = [\"tcp/22\"]\nrequire = { mfa = \"1h\" }\n";
+    LEDGER.to_owned() + console
+}
