@@ -16,6 +16,7 @@ needs=(
     "nmap nmap"                                         # the adversary suite: scans
     "faketime faketime"                                 # a node whose certificate grows old
     "openssl openssl"                                   # old TLS
+    "ssh-keygen openssh-client"                         # signs the scripts that facts come from
     "valgrind valgrind"                                 # counts the instructions of hot functions
     "iperf3 iperf3"                                     # the load of `make bench`
     "ethtool ethtool"                                   # its ceiling without offloads; tests switch them off too

@@ -32,6 +32,7 @@ use crate::pings::Pings;
 use crate::posture::Posture;
 use crate::report::{ChangingFacts, NodeFacts, Reporter};
 use crate::saved;
+use crate::scripts::Scripts;
 use crate::state::{NodeFile, StateDir};
 use crate::uapi::Uapi;
 use crate::udp::Udp;
@@ -41,7 +42,11 @@ use crate::unix::Listener;
 ///
 /// # Errors
 /// If a part of it cannot start, or a packet loop ends.
-pub(crate) async fn run(state: StateDir, arguments: &AgentArguments) -> Result<(), Failure> {
+pub(crate) async fn run(
+    state: StateDir,
+    arguments: &AgentArguments,
+    scripts: Scripts,
+) -> Result<(), Failure> {
     let node = state.node()?;
     let identity = Identity::load(&state)?;
     check_privileges()?;
@@ -68,6 +73,7 @@ pub(crate) async fn run(state: StateDir, arguments: &AgentArguments) -> Result<(
         lane_ports,
         packets: handle.clone(),
         flows: flows.clone(),
+        scripts,
     };
     let Assembled {
         mut control,
@@ -155,6 +161,7 @@ struct Parts<'a> {
     lane_ports: Vec<u16>,
     packets: LoopHandle,
     flows: Flows,
+    scripts: Scripts,
 }
 
 /// The parts, wired to each other.
@@ -205,7 +212,7 @@ impl Parts<'_> {
             guard: guard(self.listen_port),
             uapi: Uapi::new(reporter.clone()),
             pings: pings.clone(),
-            posture: Posture::spawn().context("starting to look after the posture")?,
+            posture: Posture::spawn(self.scripts).context("starting to look after the posture")?,
             logins: logins.clone(),
             login_asks,
             changing,

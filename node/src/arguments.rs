@@ -32,6 +32,9 @@ pub enum Command {
     Run(RunArguments),
     /// Enrol if that has not been done, then run.
     Up(UpArguments),
+    /// Run the scripts that facts come from, for the agent that started this. Not for people.
+    #[command(name = RUN_SCRIPTS, hide = true)]
+    RunScripts(ScriptArguments),
 }
 
 /// Of `enroll`.
@@ -108,6 +111,9 @@ pub struct AgentArguments {
     /// several times.
     #[arg(long = "posture-file", value_name = "PATH")]
     pub posture_files: Vec<PathBuf>,
+    /// Whose scripts posture checks may take facts from, as `script.NAME`.
+    #[command(flatten)]
+    pub scripts: ScriptArguments,
     /// Largest packet inside the tunnels.
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(1280..=9000))]
     pub mtu: Option<u16>,
@@ -116,6 +122,18 @@ pub struct AgentArguments {
     /// after traffic, and what peers and rules take once more.
     #[arg(long, env = "RINGFENCE_LANES", default_value = "1", value_name = "N", value_parser = Lanes::parse)]
     pub lanes: Lanes,
+}
+
+/// Whose scripts are run.
+#[derive(Clone, Debug, Args)]
+pub struct ScriptArguments {
+    /// Public keys of OpenSSH, one a line, which may sign scripts that posture checks take facts from. The file is root's
+    /// alone to write; where there is none when the node starts, no script is ever run.
+    #[arg(long, default_value = SIGNERS_DEFAULT, value_name = "FILE")]
+    pub fact_signers: PathBuf,
+    /// Folder of those scripts, root's alone to write: NAME, and NAME.sig by `ssh-keygen -Y sign -n ringfence-fact`.
+    #[arg(long, default_value = SCRIPTS_DEFAULT, value_name = "DIR")]
+    pub fact_scripts: PathBuf,
 }
 
 /// How many lanes a node has.
@@ -188,6 +206,16 @@ pub enum LogLevel {
     Trace,
 }
 
+impl LogFormat {
+    /// As the command line has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
 impl LogLevel {
     /// As log directives have it.
     pub fn as_str(self) -> &'static str {
@@ -214,6 +242,12 @@ pub enum LogFormat {
 const STATE_DIR_DEFAULT: &str = "/var/lib/ringfence";
 /// Where the local socket is unless told otherwise.
 const SOCKET_DEFAULT: &str = "/run/ringfence/node.sock";
+/// Where the keys are that may sign scripts, unless told otherwise.
+const SIGNERS_DEFAULT: &str = "/etc/ringfence/fact-signers";
+/// Where scripts are unless told otherwise.
+const SCRIPTS_DEFAULT: &str = "/etc/ringfence/facts.d";
+/// What the program is told to do by itself alone.
+pub(crate) const RUN_SCRIPTS: &str = "run-scripts";
 /// The most lanes that are made without being asked for by number.
 const AUTO_LANES_MAX: usize = 4;
 /// WireGuard's customary port.

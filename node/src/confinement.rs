@@ -9,7 +9,7 @@ use ringfence_confine::{CapabilitySet, Confined, Connect, Needs, RESOLVER_FILES,
 use crate::arguments::{AgentArguments, Command, JoinArguments, StateArguments};
 use crate::failure::Failure;
 use crate::state::StateDir;
-use crate::{echo, posture, uapi};
+use crate::{echo, posture, scripts, uapi};
 
 /// Gives up all but what `command` needs. For the only thread of a process that has just begun.
 ///
@@ -20,6 +20,7 @@ pub fn give_up(command: &Command) -> Result<Confined, Failure> {
         Command::Enroll(enroll) => of_enrolment(&enroll.state, &enroll.join)?,
         Command::Run(run) => of_agent(&run.agent, of_state(&run.state)),
         Command::Up(up) => of_agent(&up.agent, of_enrolment(&up.state, &up.join)?),
+        Command::RunScripts(_) => return Err(Failure::Usage(scripts::NOT_FOR_PEOPLE.to_owned())),
     };
     let confined = confine(&needs).map_err(anyhow::Error::new)?;
     confined.log();

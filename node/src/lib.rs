@@ -7,6 +7,8 @@
 //!      ▲ report.rs, pings.rs
 //! flows thread    flows.rs         owes the controller flow records; flow_files.rs keeps them on disk
 //! posture thread   posture.rs      looks up what checks ask about this machine
+//!      ▲ scripts.rs ▼
+//! another process  scripts/runner.rs runs signed scripts, where root has pinned keys; alone it may start programs
 //! local askers     local.rs (ringfence status), uapi.rs (wg show)
 //! ```
 //!
@@ -41,6 +43,7 @@ mod posture;
 mod probe;
 mod report;
 mod saved;
+mod scripts;
 mod state;
 mod sys;
 mod tun;
@@ -50,6 +53,7 @@ mod unix;
 
 pub use confinement::give_up;
 pub use failure::Failure;
+pub use scripts::{Scripts, serve as run_scripts};
 
 use arguments::Command;
 use state::StateDir;
@@ -58,20 +62,21 @@ use state::StateDir;
 ///
 /// # Errors
 /// [`Failure`], with the exit code that says what kind it is.
-pub async fn run(command: Command) -> Result<(), Failure> {
+pub async fn run(command: Command, scripts: Scripts) -> Result<(), Failure> {
     match command {
         Command::Enroll(enroll) => {
             let state = StateDir::create(&enroll.state.state_dir)?;
             enroll::enroll(&state, &enroll.join).await?;
             Ok(())
         }
-        Command::Run(run) => agent::run(StateDir::open(&run.state.state_dir)?, &run.agent).await,
+        Command::Run(run) => agent::run(StateDir::open(&run.state.state_dir)?, &run.agent, scripts).await,
         Command::Up(up) => {
             let state = StateDir::create(&up.state.state_dir)?;
             if state.check_vacant().is_ok() {
                 enroll::enroll(&state, &up.join).await?;
             }
-            agent::run(state, &up.agent).await
+            agent::run(state, &up.agent, scripts).await
         }
+        Command::RunScripts(_) => Err(Failure::Usage(scripts::NOT_FOR_PEOPLE.to_owned())),
     }
 }

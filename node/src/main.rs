@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
 use ringfence_confine::ZeroAlloc;
-use ringfence_node::arguments::Arguments;
-use ringfence_node::{Failure, give_up, logging, run};
+use ringfence_node::arguments::{Arguments, Command};
+use ringfence_node::{Failure, Scripts, give_up, logging, run, run_scripts};
 use ringfence_tame::tame;
 
 /// Keys that are done with do not lie about in freed memory, whoever held them.
@@ -33,6 +33,11 @@ fn start(arguments: Arguments) -> Result<(), Failure> {
         tracing::error!("this build does NOT ENCRYPT: it is for benchmarks alone");
     }
     forbid_core_dumps();
+    if let Command::RunScripts(arguments) = &arguments.command {
+        return Ok(run_scripts(arguments)?);
+    }
+    // It may start programs for as long as it lives, so it is another process.
+    let scripts = Scripts::start(&arguments);
     // Before the runtime: what its threads have, they keep.
     give_up(&arguments.command)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -40,7 +45,7 @@ fn start(arguments: Arguments) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(anyhow::Error::new)?;
-    runtime.block_on(run(arguments.command))
+    runtime.block_on(run(arguments.command, scripts))
 }
 
 /// Private keys are in this process's memory: a dump would write them to disk, a debugger of the same user could read

@@ -1,7 +1,8 @@
 //! What this machine is like: looked up when the controller asks, and told when it changes.
 //!
 //! A thread of its own reads files and asks the kernel: none of it holds up packets or the control side. It does nothing
-//! for as long as no check asks for anything, or nobody is there to tell.
+//! for as long as no check asks for anything, or nobody is there to tell. What scripts say, it asks of the process that runs
+//! them, and does not wait for (`scripts.rs`).
 //!
 //! **Invariant:** every fact comes from the machine. Neither an argument nor an environment variable changes one.
 
@@ -15,15 +16,18 @@ mod process;
 mod ssh;
 mod updates;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc::WeakSender;
 
 use ringfence_control::{PostureOrder, PostureReport, ReportedFact, ReportedValue, ToController};
+use ringfence_model::Name;
 
+pub(crate) use self::machine::unreadable;
 use self::machine::{FactName, Machine};
+use crate::scripts::{Answers, Scripts};
 
 /// How the control side reaches the thread.
 #[derive(Clone)]
@@ -37,6 +41,8 @@ pub(crate) enum PostureInput {
     Watch(PostureOrder, WeakSender<ToController>),
     /// The connection is gone: the next one comes with an order of its own.
     Disconnected,
+    /// What a script says, or that it says nothing.
+    Ran(ReportedFact),
 }
 
 /// What a look-up gives: what is so, or why it cannot be told.
@@ -55,29 +61,48 @@ enum Value {
 struct PostureThread {
     inputs: Receiver<PostureInput>,
     machine: Machine,
+    scripts: Scripts,
+    /// Of scripts, kept from one connection to the next: a new one makes nobody ill.
+    answers: Answers,
     watch: Option<Watch>,
+    next_round: Instant,
 }
 
 /// An order that is being carried out.
 struct Watch {
     names: Vec<FactName>,
+    scripts: BTreeSet<Name>,
     every: Duration,
     link: WeakSender<ToController>,
+    began: Instant,
+    /// What was found in the last round, and when that began.
+    found: (BTreeMap<String, Found>, Instant),
     /// What the controller was last told, and when.
-    told: Option<(BTreeMap<String, Found>, Instant)>,
+    told: Option<(News, Instant)>,
+}
+
+/// What is told at once when it is another than before: all but ages.
+#[derive(PartialEq, Eq)]
+struct News {
+    found: BTreeMap<String, Found>,
+    scripts: BTreeMap<String, (ReportedValue, Option<String>)>,
 }
 
 impl Posture {
-    /// Starts the thread, which ends with the last handle.
+    /// Starts the thread, which ends with the last handle; where scripts are run, with the process.
     ///
     /// # Errors
     /// If the system gives no thread.
-    pub(crate) fn spawn() -> std::io::Result<Self> {
+    pub(crate) fn spawn(scripts: Scripts) -> std::io::Result<Self> {
         let (sender, inputs) = sync_channel(INPUTS_MAX);
+        scripts.listen(sender.clone())?;
         let mut thread = PostureThread {
             inputs,
             machine: Machine::this(),
+            scripts,
+            answers: Answers::default(),
             watch: None,
+            next_round: Instant::now(),
         };
         std::thread::Builder::new()
             .name("posture".to_owned())
@@ -97,18 +122,41 @@ impl PostureThread {
     fn run(&mut self) {
         loop {
             let input = match &self.watch {
-                Some(_) => self.inputs.recv_timeout(LOOK_EVERY),
+                Some(_) => {
+                    let left = self.next_round.saturating_duration_since(Instant::now());
+                    self.inputs.recv_timeout(left)
+                }
                 None => self.inputs.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match input {
-                Ok(PostureInput::Watch(order, link)) => self.watch = Watch::of(&order, link),
+                Ok(PostureInput::Watch(order, link)) => {
+                    self.watch = Watch::of(&order, link);
+                    self.look();
+                }
                 Ok(PostureInput::Disconnected) => self.watch = None,
-                Err(RecvTimeoutError::Timeout) => {}
+                Ok(PostureInput::Ran(fact)) => {
+                    self.answers.take(fact);
+                    self.tell();
+                }
+                Err(RecvTimeoutError::Timeout) => self.look(),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            if let Some(watch) = &mut self.watch {
-                watch.look(&mut self.machine);
-            }
+        }
+    }
+
+    /// A round: everything is looked up, and every script asked after.
+    fn look(&mut self) {
+        self.next_round = Instant::now() + LOOK_EVERY;
+        if let Some(watch) = &mut self.watch {
+            self.answers.ask(&self.scripts, &watch.scripts, watch.every);
+            watch.look(&mut self.machine);
+        }
+        self.tell();
+    }
+
+    fn tell(&mut self) {
+        if let Some(watch) = &mut self.watch {
+            watch.tell(&self.answers);
         }
     }
 }
@@ -116,41 +164,69 @@ impl PostureThread {
 impl Watch {
     /// `None` if nothing is asked for.
     fn of(order: &PostureOrder, link: WeakSender<ToController>) -> Option<Self> {
-        let names: Vec<FactName> = order.names().collect();
-        (!names.is_empty()).then(|| Self {
+        let (mut names, mut scripts) = (Vec::new(), BTreeSet::new());
+        for name in order.names() {
+            match name {
+                FactName::Script(name) => {
+                    scripts.insert(name);
+                }
+                other => names.push(other),
+            }
+        }
+        let began = Instant::now();
+        (!names.is_empty() || !scripts.is_empty()).then(|| Self {
             names,
+            scripts,
             every: order.every(),
             link,
+            began,
+            found: (BTreeMap::new(), began),
             told: None,
         })
     }
 
-    /// Looks everything up, and tells it if it is news, or if it is time to.
     fn look(&mut self, machine: &mut Machine) {
         let looked_at = Instant::now();
         machine.begin();
-        let found: BTreeMap<String, Found> = self
-            .names
-            .iter()
-            .map(|name| (name.to_string(), machine.look_up(name)))
-            .collect();
+        let found = self.names.iter();
+        let found = found.map(|name| (name.to_string(), machine.look_up(name)));
+        self.found = (found.collect(), looked_at);
+    }
+
+    /// Tells everything if it is news, or if it is time to.
+    fn tell(&mut self, answers: &Answers) {
+        // What a script says that has just been asked is waited for, a little: without it the report would take back what
+        // the controller knows from before.
+        if answers.is_lacking(&self.scripts) && self.began.elapsed() < LOOK_EVERY {
+            return;
+        }
+        let (found, looked_at) = &self.found;
+        let given: Vec<ReportedFact> = answers.of(&self.scripts).collect();
+        let scripts = given.iter();
+        let scripts = scripts.map(|fact| (fact.name.clone(), (fact.value.clone(), fact.signer.clone())));
+        let news = News {
+            found: found.clone(),
+            scripts: scripts.collect(),
+        };
         let is_known = self
             .told
             .as_ref()
-            .is_some_and(|(told, at)| *told == found && at.elapsed() + LOOK_EVERY < self.every);
+            .is_some_and(|(told, at)| *told == news && at.elapsed() + LOOK_EVERY < self.every);
         if is_known {
             return;
         }
         let Some(link) = self.link.upgrade() else { return };
-        let report = PostureReport {
-            facts: found
-                .iter()
-                .map(|(name, found)| reported(name.clone(), found, looked_at.elapsed()))
-                .collect(),
-        };
-        // A full queue is tried again with the next look.
-        if link.try_send(ToController::Posture(report)).is_ok() {
-            self.told = Some((found, Instant::now()));
+        let found = found.iter();
+        let mut facts: Vec<ReportedFact> = found
+            .map(|(name, found)| reported(name.clone(), found, looked_at.elapsed()))
+            .collect();
+        facts.extend(given);
+        // A full queue is tried again with the next round.
+        if link
+            .try_send(ToController::Posture(PostureReport { facts }))
+            .is_ok()
+        {
+            self.told = Some((news, Instant::now()));
         }
     }
 }
@@ -172,6 +248,7 @@ fn reported(name: String, found: &Found, age: Duration) -> ReportedFact {
         name,
         value,
         age_ms: ms(age),
+        signer: None,
     }
 }
 

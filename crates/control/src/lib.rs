@@ -49,6 +49,7 @@ pub use netmap::{
 };
 pub use posture::{
     FactName, NativeFact, POSTURE_SINCE, PostureOrder, PostureReport, ReportedFact, ReportedValue,
+    VALUE_BYTES_MAX,
 };
 pub use probe::{
     Probe, ProbeOrder, ProbeOutcome, ProbeReport, ProbeVerdict, SeenAnswer, SeenFlow, SeenQuestion,

@@ -8,8 +8,8 @@
 use std::time::Duration;
 
 use ringfence_model::UnixMillis;
-use ringfence_policy::{Fact, FactNeeds, FactSource, FactValue, KnownFacts, Version};
-pub use ringfence_policy::{FactName, NativeFact};
+use ringfence_policy::{Fact, FactNeeds, FactSource, FactValue, KnownFacts, Version, is_fingerprint};
+pub use ringfence_policy::{FactName, NativeFact, VALUE_BYTES_MAX};
 use serde::{Deserialize, Serialize};
 
 /// Which facts a node is to look up. Replaces the order before; an empty one ends all looking.
@@ -37,6 +37,9 @@ pub struct ReportedFact {
     pub value: ReportedValue,
     /// How long ago it was looked up.
     pub age_ms: u64,
+    /// For a fact that a script gave: the fingerprint of the key that signed the script.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signer: Option<String>,
 }
 
 /// What a fact is, as a node says it.
@@ -45,6 +48,8 @@ pub struct ReportedFact {
 pub enum ReportedValue {
     /// True or false.
     Bool(bool),
+    /// A whole number: of a script alone, so that no controller is told of one that did not ask.
+    Number(i64),
     /// Any words.
     Text(String),
     /// A version.
@@ -101,6 +106,7 @@ impl ReportedFact {
         let measured_at = UnixMillis(wall.0.saturating_sub(self.age_ms));
         let value = match &self.value {
             ReportedValue::Bool(is) => Ok(FactValue::Bool(*is)),
+            ReportedValue::Number(number) => Ok(FactValue::Number(*number)),
             ReportedValue::Text(text) => Ok(FactValue::Text(text.clone())),
             ReportedValue::Version(text) => Version::parse(text)
                 .map(FactValue::Version)
@@ -113,13 +119,33 @@ impl ReportedFact {
             fits.then_some(value)
                 .ok_or_else(|| "the node sent more than is kept".to_owned())
         });
+        let source = match &name {
+            FactName::Script(script) => FactSource::Script {
+                name: script.clone(),
+                signer: self.signer.clone().filter(|signer| is_fingerprint(signer)),
+            },
+            _ => FactSource::Node,
+        };
         let fact = Fact {
             value,
-            source: FactSource::Node,
+            source,
             measured_at,
             expires: None,
         };
         Some((name, fact))
+    }
+}
+
+impl ReportedValue {
+    /// What a script prints, as people write it for `ringfence posture give`.
+    pub fn from_word(word: &str) -> Self {
+        match FactValue::from_word(word) {
+            FactValue::Bool(is) => Self::Bool(is),
+            FactValue::Number(number) => Self::Number(number),
+            FactValue::Version(version) => Self::Version(version.as_str().to_owned()),
+            FactValue::Text(text) => Self::Text(text),
+            FactValue::Time(_) => Self::Missing("no word is a moment".to_owned()),
+        }
     }
 }
 
@@ -148,6 +174,7 @@ mod tests {
                 name: name.to_owned(),
                 value,
                 age_ms,
+                signer: None,
             }],
         };
         report.known_at(NOW)
@@ -170,6 +197,25 @@ mod tests {
     }
 
     #[test]
+    fn what_a_script_says_names_the_script_and_its_signer() {
+        let signer = format!("SHA256:{}", "a".repeat(43));
+        let source = |signer: &str| {
+            let fact = ReportedFact {
+                name: "script.backups-run".to_owned(),
+                value: ReportedValue::from_word("5"),
+                age_ms: 0,
+                signer: Some(signer.to_owned()),
+            };
+            let (_, fact) = fact.known_at(NOW).unwrap();
+            assert_eq!(fact.value, Ok(FactValue::Number(5)));
+            fact.source.to_string()
+        };
+
+        assert_eq!(source(&signer), format!("script:backups-run {signer}"));
+        assert_eq!(source("SHA256:\u{1b}[31m"), "script:backups-run");
+    }
+
+    #[test]
     fn what_cannot_be_is_as_good_as_missing() {
         let version = known("os.version", ReportedValue::Version("sid".to_owned()), 0);
         let long = known("os.id", ReportedValue::Text("x".repeat(1000)), 0);
@@ -187,14 +233,14 @@ mod tests {
     #[test]
     fn an_order_asks_for_what_this_end_knows_and_not_too_often() {
         let order = PostureOrder {
-            facts: ["os.id", "process.auditd", "custom.edr", "moon.phase"]
+            facts: ["os.id", "process.auditd", "script.a", "custom.edr", "moon.phase"]
                 .map(String::from)
                 .into(),
             every_ms: 0,
         };
 
         let names: Vec<String> = order.names().map(|name| name.to_string()).collect();
-        assert_eq!(names, ["os.id", "process.auditd"]);
+        assert_eq!(names, ["os.id", "process.auditd", "script.a"]);
         assert_eq!(order.every(), Duration::from_secs(1));
     }
 }

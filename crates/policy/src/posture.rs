@@ -16,7 +16,7 @@ use ringfence_model::Name;
 
 pub use self::fact::{
     FILE_BYTES_MAX, Fact, FactKind, FactName, FactSource, FactValue, FactWordError, KnownFacts, NativeFact,
-    PROCESS_BYTES_MAX, VALUE_BYTES_MAX,
+    PROCESS_BYTES_MAX, VALUE_BYTES_MAX, is_fingerprint,
 };
 pub use self::judge::{Finding, Judgement, Saying};
 pub use self::needs::FactNeeds;

@@ -49,7 +49,7 @@ impl Machine {
                 processes.runs(name).map(Value::Bool)
             }
             FactName::File(path) => self.hashes.of(&at(&self.root, path)).map(Value::Text),
-            FactName::Custom(_) => Err("a node does not look that up".to_owned()),
+            FactName::Script(_) | FactName::Custom(_) => Err("a node does not look that up".to_owned()),
         }
     }
 
@@ -78,7 +78,7 @@ pub(super) fn at(root: &Path, path: &str) -> PathBuf {
 }
 
 /// Why a file cannot be read, without what only this host's administrator may know.
-pub(super) fn unreadable(path: &str, error: &std::io::Error) -> String {
+pub(crate) fn unreadable(path: &str, error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::NotFound => format!("{path} is not there"),
         std::io::ErrorKind::PermissionDenied => format!("{path} is closed to ringfence-node"),

@@ -1,11 +1,11 @@
 //! `ringfence posture …`: what is asked of machines, and how each stands to it.
 
 use ringfence_control::api::{
-    ApplyPostureReport, ApplyPostureRequest, ChangeReport, CheckResult, FactJson, FactView, GiveFactRequest,
-    NodeList, NodePosture, PolicyFile, PostureDetail,
+    ApplyPostureReport, ApplyPostureRequest, ChangeReport, CheckResult, FactView, GiveFactRequest, NodeList,
+    NodePosture, PolicyFile, PostureDetail,
 };
 use ringfence_model::UnixMillis;
-use ringfence_policy::{FactValue, PostureFile, Version};
+use ringfence_policy::{FactValue, PostureFile};
 use serde::Serialize;
 
 use crate::args::{FactArgs, PostureCommand, PostureTestArgs};
@@ -121,24 +121,13 @@ fn test_node(posture: &PostureFile, known: &NodePosture) -> NodeTest {
 
 fn give(args: &FactArgs, client: &Client, output: &mut Output) -> Result<(), Failure> {
     let request = GiveFactRequest {
-        value: value(&args.value),
+        value: FactValue::from_word(&args.value).into(),
         ttl_seconds: args.ttl.as_secs(),
     };
     let report: ChangeReport = client.put(&route(&args.node, &format!("facts/{}", args.name))?, &request)?;
     let what = format!("custom.{} of {} is {}", args.name, args.node, args.value);
     output.answer(&report, |report| changed(&what, report));
     Ok(())
-}
-
-/// A value as people write it: `true`, `5`, `v7.1` for a version, any other text.
-fn value(text: &str) -> FactJson {
-    let version = text.strip_prefix('v').and_then(Version::parse);
-    match (text.parse(), text.parse(), version) {
-        (Ok(is), _, _) => FactJson::Bool(is),
-        (_, Ok(number), _) => FactJson::Number(number),
-        (_, _, Some(version)) => FactJson::Version { version },
-        _ => FactJson::Text(text.to_owned()),
-    }
 }
 
 /// Reads the file here, so that a misspelt key is found on a train.
@@ -260,18 +249,4 @@ fn facts_text(facts: &[FactView], now: UnixMillis) -> String {
             ]
         }),
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_are_read_as_people_write_them() {
-        assert_eq!(value("true"), FactJson::Bool(true));
-        assert_eq!(value("-3"), FactJson::Number(-3));
-        assert_eq!(value("healthy"), FactJson::Text("healthy".to_owned()));
-        assert_eq!(value("vault"), FactJson::Text("vault".to_owned()));
-        assert!(matches!(value("v7.1"), FactJson::Version { .. }));
-    }
 }

@@ -118,7 +118,7 @@ pub struct FactView {
     /// Why it cannot be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<String>,
-    /// Who says so: `node` or `api:NAME`.
+    /// Who says so: `node`, `script:NAME`, with the fingerprint of the key that signed it, or `api:NAME`.
     pub source: String,
     /// When it was so.
     pub measured_ms: UnixMillis,

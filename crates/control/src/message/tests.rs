@@ -123,6 +123,7 @@ fn reported(name: &str, value: ReportedValue) -> ReportedFact {
         name: name.into(),
         value,
         age_ms: 40,
+        signer: None,
     }
 }
 

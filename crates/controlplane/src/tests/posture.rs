@@ -26,6 +26,7 @@ fn firewall(is_active: bool) -> PostureReport {
             name: "firewall.active".into(),
             value: ReportedValue::Bool(is_active),
             age_ms: 0,
+            signer: None,
         }],
     }
 }

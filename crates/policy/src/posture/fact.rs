@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::version::Version;
 
-/// What a fact is about: `disk.encrypted`, `process.auditd`, `file./etc/audit/auditd.conf`, `custom.edr-healthy`.
+/// What a fact is about: `disk.encrypted`, `process.auditd`, `file./etc/audit/auditd.conf`, `script.backups-run`,
+/// `custom.edr-healthy`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum FactName {
@@ -21,6 +22,8 @@ pub enum FactName {
     Process(String),
     /// The SHA-256 of the file with this absolute path.
     File(String),
+    /// What a script says that an administrator signed, and that the node runs.
+    Script(Name),
     /// What an administrator, or a program of theirs, says.
     Custom(Name),
 }
@@ -85,8 +88,13 @@ pub enum FactValue {
 pub enum FactSource {
     /// The node looked it up.
     Node,
-    /// A script that an administrator signed.
-    Script(Name),
+    /// A script that an administrator signed, run by the node.
+    Script {
+        /// Its name.
+        name: Name,
+        /// The fingerprint of the key that signed it; `None` if none did that counts.
+        signer: Option<String>,
+    },
     /// Someone wrote it through the API.
     Api(String),
 }
@@ -159,20 +167,20 @@ impl NativeFact {
 }
 
 impl FactName {
-    /// What kind of value it has; `None` for a custom one, which may have any.
+    /// What kind of value it has; `None` for one of a script and a custom one, which may have any.
     pub fn kind(&self) -> Option<FactKind> {
         match self {
             Self::Native(native) => Some(native.kind()),
             Self::Process(_) => Some(FactKind::Bool),
             Self::File(_) => Some(FactKind::Text),
-            Self::Custom(_) => None,
+            Self::Script(_) | Self::Custom(_) => None,
         }
     }
 
     /// Whether it is the node itself that looks it up.
     pub fn is_of_node(&self) -> bool {
         match self {
-            Self::Native(_) | Self::Process(_) | Self::File(_) => true,
+            Self::Native(_) | Self::Process(_) | Self::File(_) | Self::Script(_) => true,
             Self::Custom(_) => false,
         }
     }
@@ -206,6 +214,17 @@ impl FactName {
 }
 
 impl FactValue {
+    /// A value as people write it: `true`, `5`, `v7.1` for a version, any other text.
+    pub fn from_word(word: &str) -> Self {
+        let version = word.strip_prefix('v').and_then(Version::parse);
+        match (word.parse(), word.parse(), version) {
+            (Ok(is), _, _) => Self::Bool(is),
+            (_, Ok(number), _) => Self::Number(number),
+            (_, _, Some(version)) => Self::Version(version),
+            _ => Self::Text(word.to_owned()),
+        }
+    }
+
     /// Whether it is small enough to keep.
     pub fn fits(&self) -> bool {
         match self {
@@ -234,6 +253,7 @@ impl fmt::Display for FactName {
             Self::Native(native) => f.pad(native.as_str()),
             Self::Process(name) => write!(f, "process.{name}"),
             Self::File(path) => write!(f, "file.{path}"),
+            Self::Script(name) => write!(f, "script.{name}"),
             Self::Custom(name) => write!(f, "custom.{name}"),
         }
     }
@@ -247,6 +267,7 @@ impl FromStr for FactName {
         match text.split_once('.').ok_or_else(unknown)? {
             ("process", name) => Self::process(name),
             ("file", path) => Self::file(path),
+            ("script", name) => Name::parse(name).map(Self::Script).map_err(|_| unknown()),
             ("custom", name) => Name::parse(name).map(Self::Custom).map_err(|_| unknown()),
             _ => {
                 let native = NativeFact::ALL.into_iter().find(|native| native.as_str() == text);
@@ -292,7 +313,11 @@ impl fmt::Display for FactSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Node => f.pad("node"),
-            Self::Script(name) => write!(f, "script:{name}"),
+            Self::Script { name, signer: None } => write!(f, "script:{name}"),
+            Self::Script {
+                name,
+                signer: Some(signer),
+            } => write!(f, "script:{name} {signer}"),
             Self::Api(name) => write!(f, "api:{name}"),
         }
     }
@@ -305,7 +330,19 @@ impl TryFrom<String> for FactSource {
         let unknown = || FactWordError(cut(&text), "a source of facts");
         match text.split_once(':') {
             None if text == "node" => Ok(Self::Node),
-            Some(("script", name)) => Name::parse(name).map(Self::Script).map_err(|_| unknown()),
+            Some(("script", script)) => {
+                let (name, signer) = match script.split_once(' ') {
+                    Some((name, signer)) => (name, Some(signer)),
+                    None => (script, None),
+                };
+                if !signer.is_none_or(is_fingerprint) {
+                    return Err(unknown());
+                }
+                Ok(Self::Script {
+                    name: Name::parse(name).map_err(|_| unknown())?,
+                    signer: signer.map(str::to_owned),
+                })
+            }
             Some(("api", name)) => Ok(Self::Api(name.to_owned())),
             Some(_) | None => Err(unknown()),
         }
@@ -316,6 +353,13 @@ impl From<FactSource> for String {
     fn from(source: FactSource) -> Self {
         source.to_string()
     }
+}
+
+/// Whether a text is the fingerprint of a key as OpenSSH writes it: `SHA256:` and 43 of base64.
+pub fn is_fingerprint(text: &str) -> bool {
+    let is_digit = |b: u8| b.is_ascii_alphanumeric() || b == b'+' || b == b'/';
+    let digits = text.strip_prefix("SHA256:");
+    digits.is_some_and(|digits| digits.len() == 43 && digits.bytes().all(is_digit))
 }
 
 /// What of a wrong word fits in a message.

@@ -43,17 +43,19 @@ fn read_checks<'t>(reader: &mut Reader<'t>, root: &DeTable<'t>) -> Option<Vec<Ch
     Some(checks)
 }
 
-/// Nodes look at so many files and processes, and no more.
+/// Nodes look at so many files, processes and scripts, and no more.
 fn too_many_lookups(reader: &mut Reader<'_>, checks: &[Check]) {
     let mut named = BTreeSet::new();
     for check in checks {
         for comparison in &check.comparisons {
-            if matches!(comparison.fact, FactName::Process(_) | FactName::File(_))
-                && named.insert(&comparison.fact)
+            if matches!(
+                comparison.fact,
+                FactName::Process(_) | FactName::File(_) | FactName::Script(_)
+            ) && named.insert(&comparison.fact)
                 && named.len() == LOOKUPS_MAX + 1
             {
                 let span = check.place.offset..check.place.offset + check.place.length;
-                let message = format!("the checks name more than {LOOKUPS_MAX} files and processes");
+                let message = format!("the checks name more than {LOOKUPS_MAX} files, processes and scripts");
                 reader.error(span, message);
                 return;
             }
@@ -156,8 +158,12 @@ fn read_fact_name(group: &str, word: &str) -> Result<FactName, String> {
     match group {
         "process" => FactName::process(word).map_err(|error| error.to_string()),
         "file" => FactName::file(word).map_err(|error| error.to_string()),
-        "custom" => Name::parse(word)
-            .map(FactName::Custom)
+        "script" | "custom" => Name::parse(word)
+            .map(if group == "script" {
+                FactName::Script
+            } else {
+                FactName::Custom
+            })
             .map_err(|error| format!("{:?}: {error}", shorten(word))),
         _ => format!("{group}.{word}")
             .parse()
@@ -347,10 +353,10 @@ impl Wanted {
 }
 
 /// Groups of facts, in the order they are shown.
-const GROUPS: [&str; 11] = [
-    "os", "kernel", "boot", "disk", "firewall", "ssh", "time", "node", "process", "file", "custom",
+const GROUPS: [&str; 12] = [
+    "os", "kernel", "boot", "disk", "firewall", "ssh", "time", "node", "process", "file", "script", "custom",
 ];
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "name",
     "description",
     "mode",
@@ -365,6 +371,7 @@ const KEYS: [&str; 15] = [
     "node",
     "process",
     "file",
+    "script",
     "custom",
 ];
 
@@ -375,7 +382,7 @@ pub const CHECKS_MAX: usize = 64;
 /// The most that one check asks for.
 pub const COMPARISONS_MAX: usize = 32;
 
-/// Files and processes that a node looks at.
+/// Files, processes and scripts that a node looks at.
 const LOOKUPS_MAX: usize = 64;
 const WORDS_MAX: usize = 32;
 const WORD_CHARS_MAX: usize = 100;

@@ -157,3 +157,14 @@ fn nodes_look_up_what_is_asked_for_and_nothing_else() {
     assert_eq!(needs.every, Some(Duration::from_secs(10)));
     assert_eq!(PostureFile::default().needs().every, None);
 }
+
+#[test]
+fn values_are_read_as_people_write_them() {
+    let text = |word: &str| FactValue::Text(word.to_owned());
+
+    assert_eq!(FactValue::from_word("true"), FactValue::Bool(true));
+    assert_eq!(FactValue::from_word("-3"), FactValue::Number(-3));
+    assert_eq!(FactValue::from_word("healthy"), text("healthy"));
+    assert_eq!(FactValue::from_word("vault"), text("vault"));
+    assert!(matches!(FactValue::from_word("v7.1"), FactValue::Version(_)));
+}

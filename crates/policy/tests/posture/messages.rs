@@ -63,6 +63,6 @@ fn too_much_of_anything_is_refused() {
 
     assert!(refused(&many).contains("check has 65 entries: at most 64"));
     assert!(refused(&wide).contains("the check asks for more than 32 things"));
-    assert!(refused(&lookups).contains("more than 64 files and processes"));
+    assert!(refused(&lookups).contains("more than 64 files, processes and scripts"));
     assert!(refused(&long).contains("at most 131072 are allowed"));
 }

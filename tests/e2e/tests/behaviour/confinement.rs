@@ -23,7 +23,7 @@ fn threads(pid: u32, field: &str) -> Vec<String> {
 }
 
 /// A filter, no new privileges, and these capabilities in each set and on each thread.
-fn assert_confined(pid: u32, capabilities: u64) {
+pub(crate) fn assert_confined(pid: u32, capabilities: u64) {
     for set in ["CapPrm:", "CapEff:", "CapBnd:"] {
         assert_eq!(threads(pid, set), [format!("{capabilities:016x}")], "{set}");
     }
@@ -47,7 +47,7 @@ fn kib(pid: u32, field: &str) -> u64 {
 }
 
 /// What locked memory takes where the limit could not be lifted, as in a container.
-fn memory_right(pid: u32) -> u64 {
+pub(crate) fn memory_right(pid: u32) -> u64 {
     if limit(pid, "Max locked memory") == "unlimited" {
         0
     } else {
@@ -101,8 +101,8 @@ fn memory_is_locked_stays_small_and_is_never_dumped() {
     }
 }
 
-const NET_ADMIN: u64 = 1 << 12;
-const NET_RAW: u64 = 1 << 13;
+pub(crate) const NET_ADMIN: u64 = 1 << 12;
+pub(crate) const NET_RAW: u64 = 1 << 13;
 const IPC_LOCK: u64 = 1 << 14;
 const SYS_RESOURCE: u64 = 1 << 24;
 /// Of programs without optimisation, with all their debug information mapped.

@@ -32,6 +32,7 @@ mod reviewing;
 mod revocation;
 mod roles;
 mod rough;
+mod scripts;
 mod secrets;
 mod stage;
 mod verifying;
