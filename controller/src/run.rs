@@ -90,6 +90,7 @@ pub async fn run(path: &Path) -> Result<()> {
     };
     let rest = tokio::spawn(https::serve(listener, https_watch, api::router(state), stopped));
     let ticks = tokio::spawn(tick(opened.core.clone()));
+    let records = tokio::spawn(record_receipts(opened.core.clone()));
     tracing::info!(%listen, mesh = %config.mesh, "ready");
     // Not under systemd: nobody is told.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -97,6 +98,7 @@ pub async fn run(path: &Path) -> Result<()> {
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     stop.send_replace(true);
     ticks.abort();
+    records.abort();
     // What is being answered may be a change that is stored already: let the answer out.
     let _ = tokio::time::timeout(STOP_WAIT, rest).await;
     let _ = tokio::time::timeout(STOP_WAIT, opened.core.stop()).await;
@@ -213,6 +215,31 @@ async fn tick(core: CoreHandle) {
             None => {
                 let _ = tokio::time::timeout(TICK_MAX, progress.changed()).await;
             }
+        }
+    }
+}
+
+/// Writes down what came of what was taken away. On a full disk it waits: there is room for what takes away alone.
+async fn record_receipts(core: CoreHandle) {
+    let mut progress = core.progress();
+    loop {
+        progress.mark_unchanged();
+        let Ok(due) = core.with(|core| core.controller().poll_receipts()).await else {
+            return;
+        };
+        let wait = due.map_or(TICK_MAX, |due| due.saturating_since(wall_now()).min(TICK_MAX));
+        if due.is_none() || !wait.is_zero() {
+            let _ = tokio::time::timeout(wait, progress.changed()).await;
+            continue;
+        }
+        let actor = Actor::system("clock", "receipts");
+        match core.commit(actor, Command::RecordReceipts).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the receipts of revisions cannot be recorded");
+                tokio::time::sleep(TICK_MAX).await;
+            }
+            Err(_) => return,
         }
     }
 }

@@ -177,6 +177,7 @@ pub(crate) fn permit(
         Command::RegisterKey { node, .. } => asking.is(ActorKind::Node, node),
         Command::NoteSource { .. }
         | Command::RecordCertificate { .. }
+        | Command::RecordReceipts
         | Command::StartTerm
         | Command::Tick => actor.kind == ActorKind::System,
         // Whoever was refused is the actor.

@@ -15,8 +15,8 @@ mod requests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ipnetwork::Ipv4Network;
-use ringfence_model::{Name, PerimeterPrefixes, Revision, TokenId, UnixMillis};
+use ipnetwork::{Ipv4Network, Ipv6Network};
+use ringfence_model::{Name, Revision, TokenId, UnixMillis};
 use ringfence_policy::PolicyErrors;
 
 use crate::address;
@@ -83,17 +83,9 @@ impl State {
                 v6,
                 v4,
                 after,
-            } => {
-                let prefixes = PerimeterPrefixes {
-                    v4: vec![*v4],
-                    v6: *v6,
-                };
-                let source = read_policy(after, perimeter)?;
-                self.create_perimeter(perimeter, source, prefixes, (revision, wall))
-            }
+            } => self.create_perimeter(perimeter, after, (*v6, *v4), (revision, wall)),
             Event::PerimeterChanged { perimeter, after, .. } => {
-                let source = read_policy(after, perimeter)?;
-                self.change_perimeter(perimeter, source, (revision, wall))
+                self.change_perimeter(perimeter, after, (revision, wall))
             }
             Event::PerimeterRemoved { perimeter, .. } => self.remove_perimeter(perimeter, (revision, wall)),
             Event::BlockAdded { perimeter, v4 } => self.add_block(perimeter, *v4),
@@ -132,6 +124,8 @@ impl State {
             }
             Event::ProviderAdded { provider } => self.add_provider(provider),
             Event::ProviderRemoved { before } => self.remove_provider(before),
+            // Nothing follows from it.
+            Event::Receipts(_) => Ok(()),
             Event::Refused { .. } => {
                 self.refusals = self.refusals.counting(wall);
                 Ok(())
@@ -155,21 +149,20 @@ impl State {
     fn create_perimeter(
         &mut self,
         name: &Name,
-        source: PolicySource,
-        prefixes: PerimeterPrefixes,
+        file: &PolicyFile,
+        (v6, v4): (Ipv6Network, Ipv4Network),
         (revision, wall): (Revision, UnixMillis),
     ) -> Result<(), Misfit> {
-        let subnet = address::v6_subnet_number(self.mesh.prefix, prefixes.v6);
+        let source = read_policy(file, name)?;
+        let subnet = address::v6_subnet_number(self.mesh.prefix, v6);
         let subnet = subnet.ok_or(Misfit::Impossible("its /64 is not of this mesh"))?;
         ensure(self.v6_subnets.take(subnet), "its /64 is held")?;
-        for block in &prefixes.v4 {
-            self.take_block(*block)?;
-        }
+        self.take_block(v4)?;
         let created = Perimeter {
             name: name.clone(),
             source,
-            v6: prefixes.v6,
-            v4: prefixes.v4,
+            v6,
+            v4: vec![v4],
             seats: BTreeMap::new(),
             hosts: address::Pool::default(),
             revision,
@@ -184,9 +177,10 @@ impl State {
     fn change_perimeter(
         &mut self,
         name: &Name,
-        source: PolicySource,
+        file: &PolicyFile,
         (revision, wall): (Revision, UnixMillis),
     ) -> Result<(), Misfit> {
+        let source = read_policy(file, name)?;
         let changed = self.perimeter_mut(name)?;
         changed.source = source;
         changed.revision = revision;

@@ -139,6 +139,8 @@ pub enum Command {
         /// Why it was refused.
         reason: String,
     },
+    /// Records the receipts that are due: see [`crate::Controller::poll_receipts`].
+    RecordReceipts,
     /// Starts a new term: after a restore from a backup, so that nodes do not take the controller's word for older
     /// than what they have (DESIGN.md, decision 4).
     StartTerm,
@@ -182,6 +184,7 @@ impl Command {
             | Self::AddDevice { .. }
             | Self::RecordCertificate { .. }
             | Self::RecordRefusal { .. }
+            | Self::RecordReceipts
             | Self::StartTerm => false,
         }
     }
@@ -210,6 +213,7 @@ impl Command {
             Self::Directory(command) => command.method(),
             Self::RecordCertificate { .. } => "certificate.record",
             Self::RecordRefusal { .. } => "refusal.record",
+            Self::RecordReceipts => "receipt.record",
             Self::StartTerm => "term.start",
             Self::Tick => "tick",
         }

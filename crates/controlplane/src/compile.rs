@@ -181,14 +181,11 @@ impl Touched {
             }
             Event::Lapse(event) => {
                 let (perimeter, nodes) = event.subjects();
-                self.groups
-                    .extend(nodes.iter().map(|node| (perimeter.clone(), *node)));
+                self.add_members(perimeter, nodes);
             }
             Event::Drill(event) => {
                 let drill = event.drill();
-                let ends = [drill.from, drill.to];
-                self.groups
-                    .extend(ends.map(|node| (drill.perimeter.clone(), node)));
+                self.add_members(&drill.perimeter, &[drill.from, drill.to]);
             }
             Event::Locks(event) => self.add_target(event.target(), before),
             Event::Posture(event) => self.add_posture(event, before),
@@ -198,9 +195,9 @@ impl Touched {
                 }
             }
             Event::Access(event) => {
-                let touched = event.touched();
-                self.groups
-                    .extend(touched.map(|(name, node)| (name.clone(), node)));
+                if let Some((perimeter, node)) = event.touched() {
+                    self.add_members(perimeter, &[node]);
+                }
             }
             Event::TokenCreated { .. }
             | Event::TokenUsed { .. }
@@ -214,8 +211,14 @@ impl Touched {
             | Event::ApiTokens(_)
             // What follows from it is of the sessions it changes.
             | Event::Directory(_)
+            | Event::Receipts(_)
             | Event::Refused { .. } => {}
         }
+    }
+
+    fn add_members(&mut self, perimeter: &Name, members: &[NodeId]) {
+        let members = members.iter().map(|member| (perimeter.clone(), *member));
+        self.groups.extend(members);
     }
 
     fn add_posture(&mut self, event: &PostureEvent, before: &State) {

@@ -15,9 +15,9 @@ use crate::lapse::Silence;
 use crate::pace::Pace;
 use crate::posture::Reports;
 use crate::presence::Presence;
-use crate::receipt::Receipts;
+use crate::receipt::{Receipts, may_narrow};
 use crate::state::{Mesh, State};
-use crate::{Actor, Change, Event, TokenState, address};
+use crate::{Actor, Change, Event, ReceiptEvent, TokenState, address};
 
 /// A controller. Contract: [`Self::propose`], store the change durably, [`Self::apply`], tell the nodes it names.
 #[derive(Clone, Debug)]
@@ -111,6 +111,7 @@ impl Controller {
         let pushes = self.pushes(&removed, &concerned);
         let told = self.told(&removed, &pushes);
         self.receipts.applied(change.revision, change.at, told);
+        self.note_receipts(change);
         let is_known = |node| self.state.nodes.contains_key(&node);
         self.pace
             .spend(&change.actor, &change.events, change.at, is_known);
@@ -126,6 +127,18 @@ impl Controller {
             }
         }
         Ok(pushes)
+    }
+
+    fn note_receipts(&mut self, change: &Change) {
+        for event in &change.events {
+            if let Event::Receipts(event) = event {
+                let ReceiptEvent::ReceiptsRecorded { receipts } = event.as_ref();
+                self.receipts.recorded(receipts, change.at);
+            }
+        }
+        if change.events.iter().any(may_narrow) {
+            self.receipts.will_record(change.revision);
+        }
     }
 
     /// Devices have no control channel: who is left are nodes, those just removed among them.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AccessEvent, ApiTokenEvent, Certificate, Device, DirectoryEvent, DrillEvent, LapseEvent, LockEvent, Node,
-    PeopleEvent, PolicyFile, PostureEvent, Provider, Token,
+    PeopleEvent, PolicyFile, PostureEvent, Provider, ReceiptEvent, Token,
 };
 
 /// One fact.
@@ -247,6 +247,9 @@ pub enum Event {
     /// What became of locks. Written as that event alone.
     #[serde(untagged)]
     Locks(LockEvent),
+    /// How far revisions have got. Written as that event alone.
+    #[serde(untagged)]
+    Receipts(Box<ReceiptEvent>),
     /// What became of what is asked and known of machines. Written as that event alone.
     #[serde(untagged)]
     Posture(Box<PostureEvent>),
@@ -333,6 +336,7 @@ impl Event {
             Self::Drill(event) => event.kind(),
             Self::Lapse(event) => event.kind(),
             Self::Locks(event) => event.kind(),
+            Self::Receipts(event) => event.kind(),
             Self::Posture(event) => event.kind(),
         }
     }

@@ -78,7 +78,10 @@ pub use query::{
     AccessFilter, ApplyOptions, ApplyPlan, AskError, DeviceConfig, DevicePeer, FindUserError, FlowChanges,
     LockTargetError, Seen, audit_entry,
 };
-pub use receipt::{NODES_TOLD_MAX, REVISIONS_TIMED_MAX, Receipt, Slowest, Timing};
+pub use receipt::{
+    NODES_TOLD_MAX, RECORDED_NODES_MAX, REVISIONS_TIMED_MAX, Receipt, ReceiptEvent, RecordedReceipt, Slowest,
+    Timing,
+};
 pub use refusal::{Refusal, RefusalKind};
 pub use request::{
     AccessCommand, AccessEnd, AccessEvent, AccessRequest, AccessStanding, Approval, Asker, AskingPerson,

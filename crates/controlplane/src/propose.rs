@@ -23,7 +23,7 @@ use ringfence_model::UnixMillis;
 
 use crate::draft::Draft;
 use crate::limit::{REFUSAL_TEXT_BYTES_MAX, REFUSALS_PER_HOUR_MAX};
-use crate::{Actor, Change, Command, Controller, Event, Refusal, access, membership, weight};
+use crate::{Actor, Change, Command, Controller, Event, Refusal, access, membership, receipt, weight};
 
 impl Controller {
     /// What `command` would change, ready to be stored and applied; or why it is refused.
@@ -131,6 +131,7 @@ fn dispatch(draft: &mut Draft, controller: &Controller, command: Command) -> Res
             subject,
             reason,
         } => record_refusal(draft, [method, subject, reason]),
+        Command::RecordReceipts => receipt::record(draft, controller),
         // They ask for nothing that is not done before: see `Controller::propose`.
         Command::StartTerm | Command::Tick => Ok(()),
     }

@@ -1,5 +1,6 @@
 //! How far a revision has got: which nodes enforce it, how long that took, and when those that are away have closed.
 
+mod record;
 mod told;
 
 use std::collections::BTreeSet;
@@ -7,6 +8,8 @@ use std::time::Duration;
 
 use ringfence_model::{NodeId, Revision, UnixMillis};
 
+pub use self::record::{RECORDED_NODES_MAX, ReceiptEvent, RecordedReceipt};
+pub(crate) use self::record::{may_narrow, record};
 pub use self::told::{NODES_TOLD_MAX, REVISIONS_TIMED_MAX, Timing};
 pub(crate) use self::told::{Receipts, Told, Word};
 use crate::presence::Enforcement;

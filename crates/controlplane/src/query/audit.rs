@@ -118,6 +118,7 @@ fn sentence(event: &Event) -> String {
         Event::Drill(event) => event.sentence(),
         Event::Lapse(event) => event.sentence(),
         Event::Locks(event) => event.sentence(),
+        Event::Receipts(event) => event.sentence(),
         Event::Posture(event) => event.sentence(),
     }
 }

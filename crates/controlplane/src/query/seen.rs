@@ -266,6 +266,7 @@ impl<'a> Seen<'a> {
             | Event::Refused { .. }
             | Event::People(_)
             | Event::Directory(_)
+            | Event::Receipts(_)
             | Event::Posture(_)
             | Event::ApiTokens(_) => None,
         }

@@ -3,13 +3,14 @@
 //! **Invariant:** at most [`REVISIONS_TIMED_MAX`] revisions and [`NODES_TOLD_MAX`] words of nodes are kept. Of the oldest
 //! first the words go, and what they add up to stays.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Included};
 use std::time::Duration;
 
 use ringfence_model::{NodeId, Revision, TableSize, UnixMillis};
 
 use super::Slowest;
+use super::record::{RECORD_AFTER, RECORD_EVERY, RecordedReceipt};
 
 /// When the latest revisions were made, and how far each got.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +18,10 @@ pub(crate) struct Receipts {
     latest: BTreeMap<Revision, Progress>,
     /// How many words of nodes are kept, of all revisions together.
     words: usize,
+    /// Those whose receipts the log is to have.
+    unrecorded: BTreeSet<Revision>,
+    /// When some were last recorded.
+    recorded_at: Option<UnixMillis>,
 }
 
 /// How far one revision got.
@@ -65,9 +70,10 @@ pub struct Timing {
 }
 
 impl Receipts {
-    pub(crate) fn tables(&self) -> [TableSize; 2] {
+    pub(crate) fn tables(&self) -> [TableSize; 3] {
         [
             TableSize::new("revisions that are timed", self.latest.len(), REVISIONS_TIMED_MAX),
+            TableSize::new("receipts to record", self.unrecorded.len(), REVISIONS_TIMED_MAX),
             TableSize::new("words of nodes on revisions", self.words, NODES_TOLD_MAX),
         ]
     }
@@ -88,6 +94,9 @@ impl Receipts {
         self.latest.insert(revision, progress);
         while self.latest.len() > REVISIONS_TIMED_MAX {
             let gone = self.latest.pop_first();
+            if let Some((revision, _)) = &gone {
+                self.unrecorded.remove(revision);
+            }
             self.words -= gone.map_or(0, |(_, progress)| progress.told.len());
         }
         while self.words > NODES_TOLD_MAX {
@@ -98,6 +107,40 @@ impl Receipts {
             oldest.timing = Some(oldest.timing());
             self.words -= std::mem::take(&mut oldest.told).len();
         }
+    }
+
+    /// The log is to have the receipt of a revision. One that was for nobody needs none.
+    pub(crate) fn will_record(&mut self, revision: Revision) {
+        let is_for_somebody = |progress: &Progress| !progress.told.is_empty();
+        if self.progress(revision).is_some_and(is_for_somebody) {
+            self.unrecorded.insert(revision);
+        }
+    }
+
+    /// The log has these.
+    pub(crate) fn recorded(&mut self, receipts: &[RecordedReceipt], wall: UnixMillis) {
+        for receipt in receipts {
+            self.unrecorded.remove(&receipt.revision);
+        }
+        self.recorded_at = Some(wall);
+    }
+
+    /// Those that are due by now.
+    pub(crate) fn to_record(&self, wall: UnixMillis) -> impl Iterator<Item = Revision> + '_ {
+        let is_due = move |revision: &Revision| self.record_due(*revision).is_some_and(|due| due <= wall);
+        self.unrecorded.iter().copied().filter(is_due)
+    }
+
+    /// When the next are due.
+    pub(crate) fn next_record(&self) -> Option<UnixMillis> {
+        let due = self.record_due(*self.unrecorded.first()?)?;
+        let next = self.recorded_at.map(|at| at.saturating_add(RECORD_EVERY));
+        Some(next.map_or(due, |next| next.max(due)))
+    }
+
+    fn record_due(&self, revision: Revision) -> Option<UnixMillis> {
+        let made_at = self.progress(revision)?.made_at;
+        Some(made_at.saturating_add(RECORD_AFTER))
     }
 
     /// `node` moved from one revision to a later one. It has been connected since `since`.

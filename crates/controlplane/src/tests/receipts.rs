@@ -6,7 +6,7 @@ use ringfence_control::api;
 
 use super::presence::connect;
 use super::world::*;
-use crate::{Command, Controller};
+use crate::{Command, Controller, Event, ReceiptEvent, Refusal};
 
 impl World {
     fn receipt(&self) -> api::RevisionReceipt {
@@ -134,4 +134,89 @@ fn of_a_revision_from_before_a_restart_is_told_who_enforces_it() {
             .revision_receipt(world.controller.revision().next())
             .is_none()
     );
+}
+
+#[test]
+fn the_log_has_the_receipt_of_what_was_taken_away_and_of_nothing_else() {
+    let (mut world, db, app) = World::with_database();
+    connect(&mut world, db, 1);
+    connect(&mut world, app, 2);
+    world.controller.disconnected(app, 2, world.wall);
+    let after = Duration::from_secs(10);
+    world.pass(after);
+    // What became known of nodes while the mesh was set up took nothing away.
+    let _ = world.system(Command::RecordReceipts);
+    world.token("role=db", 1);
+    assert_eq!(
+        world.controller.poll_receipts(),
+        None,
+        "a token takes nothing away"
+    );
+    world.admin(cut()).unwrap();
+    let revision = world.controller.revision();
+    world.pass(Duration::from_millis(20));
+    world.controller.enforced(db, revision, 150, world.wall);
+    assert_eq!(
+        world.system(Command::RecordReceipts).unwrap_err(),
+        Refusal::Unchanged,
+        "it is not due"
+    );
+
+    world.pass(after);
+    assert!(world.controller.poll_receipts().unwrap() <= world.wall);
+    let change = world.system(Command::RecordReceipts).unwrap();
+
+    let [Event::Receipts(event)] = &change.events[..] else {
+        panic!("{:?}", change.events);
+    };
+    let ReceiptEvent::ReceiptsRecorded { receipts } = event.as_ref();
+    let [receipt] = &receipts[..] else {
+        panic!("{receipts:?}");
+    };
+    assert_eq!(
+        (receipt.revision, receipt.told, receipt.enforced),
+        (revision, 2, 1)
+    );
+    assert_eq!((receipt.p50_ms, receipt.max_ms), (20, 20));
+    assert_eq!(receipt.pending, []);
+    let [(away, Some(_))] = receipt.offline[..] else {
+        panic!("{receipt:?}");
+    };
+    assert_eq!(away, app);
+    let entry = crate::audit_entry(&change);
+    let said = format!("revision {revision} was enforced by 1 of 2 nodes, after p50 20 ms");
+    assert!(entry.summary.contains(&said), "{}", entry.summary);
+    assert!(world.pushes.is_empty(), "nobody is told of it");
+    assert_eq!(world.controller.poll_receipts(), None, "it is recorded once");
+}
+
+#[test]
+fn receipts_make_one_entry_however_much_is_taken_away() {
+    let (mut world, db, app) = World::with_database();
+    connect(&mut world, db, 1);
+    connect(&mut world, app, 2);
+    for port in 6000..6040 {
+        let text = database("ledger").replace("5432", &port.to_string());
+        world.admin(apply(&text)).unwrap();
+        world.pass(Duration::from_millis(100));
+    }
+    world.pass(Duration::from_secs(10));
+
+    let change = world.system(Command::RecordReceipts).unwrap();
+
+    let ReceiptEvent::ReceiptsRecorded { receipts } = match &change.events[..] {
+        [Event::Receipts(event)] => event.as_ref(),
+        other => panic!("{other:?}"),
+    };
+    assert!(receipts.len() >= 40, "{}", receipts.len());
+    assert!(
+        receipts
+            .iter()
+            .rev()
+            .take(40)
+            .all(|receipt| receipt.pending.len() == 2)
+    );
+    world.admin(cut()).unwrap();
+    let next = world.controller.poll_receipts().unwrap();
+    assert!(next >= change.at.saturating_add(Duration::from_secs(10)));
 }

@@ -76,6 +76,12 @@ fn a_quarantined_node_is_cut_off_but_for_who_is_kept_and_comes_back_by_release()
             .any(|ack| ack["node"] == "db")
     );
 
+    wait_until(Duration::from_secs(20), "the receipt to be in the log", || {
+        let audit = shop.mesh.cli(["audit"]).unwrap().text().unwrap();
+        audit.contains(&format!("revision {revision} was enforced by"))
+    })
+    .unwrap();
+
     shop.mesh.cli(["release", "node:db"]).unwrap().text().unwrap();
 
     opens_again(&shop);
