@@ -5,13 +5,16 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{Path, State};
 use ringfence_control::api::{ChangeReport, LockList, LockReport, LockRequest, Problem};
-use ringfence_controlplane::{Command, Event, LockCommand, LockEvent, LockTargetError};
+use ringfence_controlplane::{
+    Actor, Command, Controller, Event, LockCommand, LockEvent, LockTargetError, Role,
+};
 use ringfence_model::LockId;
 
 use super::ApiState;
-use super::caller::{Admin, Reader};
+use super::caller::{self, Owner, Reader};
 use super::problem::ApiProblem;
 use super::request::Body;
+use crate::core::wall_now;
 
 /// Lists locks.
 #[utoipa::path(get, path = "/api/v1/locks", tag = "locks", security(("admin" = [])),
@@ -28,12 +31,15 @@ pub(super) async fn list(
 #[utoipa::path(post, path = "/api/v1/locks", tag = "locks", security(("admin" = [])), request_body = LockRequest,
     responses((status = 200, body = LockReport), (status = "4XX", body = Problem)))]
 pub(super) async fn set(
-    Admin(actor): Admin,
+    Owner(actor): Owner,
     State(state): State<ApiState>,
     Body(request): Body<LockRequest>,
 ) -> Result<Json<LockReport>, ApiProblem> {
     let done = state.core.with(move |core| {
         let controller = core.controller();
+        if let Some(role @ Role::Owner { .. }) = controller.role_of(&actor, wall_now()) {
+            may_name(controller, (&actor, role), &request)?;
+        }
         let command = Command::Locks(LockCommand::Set {
             target: controller.lock_target(&request.target)?,
             keep: controller.lock_keep(&request.keep)?,
@@ -61,11 +67,32 @@ pub(super) async fn set(
     }))
 }
 
+/// Owners lock their perimeters alone, and keep who is in them: before anything is looked up, so that they learn of nothing
+/// else whether it is there.
+fn may_name(
+    controller: &Controller,
+    (actor, role): (&Actor, &Role),
+    request: &LockRequest,
+) -> Result<(), ApiProblem> {
+    if !request.target.starts_with("perimeter:") {
+        return Err(caller::not_for(actor, role));
+    }
+    let seen = controller.seen_by(actor, wall_now());
+    let is_seen = |text: &String| {
+        let name = text.strip_prefix("node:").unwrap_or(text);
+        seen.is_some_and(|seen| seen.find_node(name).is_some())
+    };
+    match request.keep.iter().find(|text| !is_seen(text)) {
+        Some(text) => Err(LockTargetError::Nobody(text.clone()).into()),
+        None => Ok(()),
+    }
+}
+
 /// Lifts a lock: what policy allows is open again.
 #[utoipa::path(delete, path = "/api/v1/locks/{id}", tag = "locks", security(("admin" = [])), params(("id" = String, Path)),
     responses((status = 200, body = ChangeReport), (status = "4XX", body = Problem)))]
 pub(super) async fn lift(
-    Admin(actor): Admin,
+    Owner(actor): Owner,
     State(state): State<ApiState>,
     Path(id): Path<String>,
 ) -> Result<Json<ChangeReport>, ApiProblem> {

@@ -1,12 +1,14 @@
 //! Who may do what: judged from live state for each request and message (red line 6).
 
+use std::collections::BTreeSet;
+
 use ringfence_model::{AccessId, Name, NodeId, UnixMillis};
 
 use crate::draft::Draft;
 use crate::state::State;
 use crate::{
     AccessCommand, Actor, ActorKind, ApiTokenRefusal, Command, Controller, DirectoryCommand, DrillCommand,
-    Node, PeopleCommand, PostureCommand, Refusal, Role,
+    LockCommand, LockTarget, Node, PeopleCommand, PostureCommand, Refusal, Role,
 };
 
 /// Why a certificate gives no access. It may be valid in every other way.
@@ -125,6 +127,44 @@ impl Asking<'_> {
         }
     }
 
+    /// Owners shut their own perimeters, and open them again if they shut them. What else is locked is an administrator's to
+    /// say, for it may be in other perimeters too.
+    fn may_lock(&self, command: &LockCommand) -> Result<bool, Refusal> {
+        let Some(Role::Owner { perimeters }) = self.role else {
+            return Ok(self.is_admin());
+        };
+        match command {
+            LockCommand::Set { target, .. } => match target {
+                LockTarget::Perimeter { perimeter } if perimeters.contains(perimeter) => Ok(true),
+                LockTarget::Perimeter { perimeter } => Err(Refusal::NoPerimeter(perimeter.clone())),
+                LockTarget::Node { .. }
+                | LockTarget::User { .. }
+                | LockTarget::Label { .. }
+                | LockTarget::Token { .. } => Ok(false),
+            },
+            LockCommand::Lift { lock } => {
+                let known = self.state.locks.get(lock).ok_or(Refusal::NoLock(*lock))?;
+                let sees = match &known.target {
+                    LockTarget::Perimeter { perimeter } => perimeters.contains(perimeter),
+                    LockTarget::Node { node } => self.is_member_of(perimeters, *node),
+                    LockTarget::User { .. } | LockTarget::Label { .. } | LockTarget::Token { .. } => false,
+                };
+                if !sees {
+                    return Err(Refusal::NoLock(*lock));
+                }
+                let is_own = matches!(known.target, LockTarget::Perimeter { .. });
+                Ok(is_own && known.set_by == self.actor.name)
+            }
+        }
+    }
+
+    fn is_member_of(&self, perimeters: &BTreeSet<Name>, node: NodeId) -> bool {
+        let mut held = perimeters
+            .iter()
+            .filter_map(|name| self.state.perimeters.get(name));
+        held.any(|perimeter| perimeter.seat(node).is_some())
+    }
+
     /// Else somebody could approve what they asked for themselves, by a token that does not say whose it is.
     fn stands_for_somebody(&self) -> Result<(), Refusal> {
         let token = self.actor.api_token.and_then(|id| self.state.api_tokens.get(&id));
@@ -166,10 +206,10 @@ pub(crate) fn permit(
         | Command::AddDevice { .. }
         | Command::RemoveDevice { .. }
         | Command::ApiTokens(_)
-        | Command::Locks(_)
         | Command::Provider(_) => asking.is_admin(),
         Command::Access(command) => asking.may_access(command)?,
         Command::Drill(command) => asking.may_drill(command)?,
+        Command::Locks(command) => asking.may_lock(command)?,
         Command::People(command) => asking.may_people(command),
         Command::Directory(command) => asking.may_directory(command),
         Command::Posture(command) => asking.may_posture(command),

@@ -11,6 +11,7 @@ mod keys;
 mod lapse;
 mod locks;
 mod log;
+mod owners;
 mod people_by_clock;
 mod perimeters;
 mod posture;

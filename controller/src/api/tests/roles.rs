@@ -45,8 +45,9 @@ GET    /flows?perimeter=alpha                         200     200   404  200
 GET    /flows?node=alpha-db                           200     200   404  200
 GET    /locks                                         200     200   200  200
 POST   /locks                                         403     403   403  200   {"target":"node:alpha-db"}
-POST   /locks                                         403     403   403  200   {"target":"perimeter:alpha"}
-DELETE /locks/{id}                                    403     403   403  200   @lock
+POST   /locks                                         403     200   404  200   {"target":"perimeter:alpha"}
+POST   /locks                                         403     404   404  404   {"target":"perimeter:alpha","keep":["node:nobody"]}
+DELETE /locks/{id}                                    403     403   404  200   @lock
 GET    /nodes                                         200     200   200  200
 GET    /nodes/{node}                                  200     200   404  200   alpha-db
 GET    /nodes/{node}                                  200     200   404  200   @node

@@ -30,12 +30,12 @@ impl World {
         self.controller.api_actor((id, &hash), self.wall, "r7")
     }
 
-    fn owner_of(&mut self, perimeter: &str, address: &str) -> Actor {
+    pub(super) fn owner_of(&mut self, perimeter: &str, address: &str) -> Actor {
         self.api_token(perimeter, owner(&[perimeter]), Some(address))
     }
 
     /// The perimeters `ledger` and `vault`, of which each has a database and an app, and the nodes of `vault`.
-    fn with_two() -> (Self, NodeId, NodeId) {
+    pub(super) fn with_two() -> (Self, NodeId, NodeId) {
         let (mut world, ..) = Self::with_database();
         let text = database("vault").replace("role=", "vault=");
         world.admin(apply(&text)).unwrap();
