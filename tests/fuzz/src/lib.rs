@@ -22,6 +22,7 @@ mod rest;
 mod rogue;
 mod routes;
 mod saved;
+mod scim;
 mod script;
 mod token;
 mod uapi;
@@ -56,6 +57,7 @@ pub const TARGETS: &[Target] = &[
     target("policy", policy::run, policy::seeds),
     target("rest", rest::run, rest::seeds),
     target("routes", routes::run, routes::seeds),
+    target("scim", scim::run, scim::seeds),
     target("local", local::run, local::seeds),
     target("uapi", uapi::run, uapi::seeds),
     target("saved", saved::run, saved::seeds),

@@ -30,10 +30,7 @@ pub(crate) fn run(input: &[u8]) {
 }
 
 async fn ask(input: &[u8]) {
-    let (controller, changes, _) = founded();
-    let entries = changes.iter().map(|change| entry_of(change).expect("plain data"));
-    let log = Memory(entries.collect());
-    let core = Core::spawn(controller, Box::new(log)).expect("a thread");
+    let core = core();
     let router = router(state(core.clone()));
     let mut script = Script::new(input);
     for _ in 0..REQUESTS_MAX {
@@ -103,7 +100,15 @@ fn is_admin(how: u8) -> bool {
     how & STRANGER == 0
 }
 
-fn state(core: CoreHandle) -> ApiState {
+/// A controller with the fixture's mesh, and a log in memory.
+pub(crate) fn core() -> CoreHandle {
+    let (controller, changes, _) = founded();
+    let entries = changes.iter().map(|change| entry_of(change).expect("plain data"));
+    let log = Memory(entries.collect());
+    Core::spawn(controller, Box::new(log)).expect("a thread")
+}
+
+pub(crate) fn state(core: CoreHandle) -> ApiState {
     ApiState {
         logins: Logins::new(core.clone(), ClientSecrets::new("/not/there".into())),
         core,
@@ -222,5 +227,6 @@ const DELETE: u8 = 3;
 /// Bits of the byte that chooses the method, above it.
 const STRANGER: u8 = 0x08;
 const ODD_TYPE: u8 = 0x10;
-const TOKEN: &str = "rfa_fuzz";
+/// The administrator's.
+pub(crate) const TOKEN: &str = "rfa_fuzz";
 const REQUESTS_MAX: usize = 12;
