@@ -2,7 +2,8 @@
 //!
 //! Two halves meet in [`Rule`]. The controller's half reads a perimeter's file ([`Policy::parse`]), resolves it against
 //! the nodes there are ([`compile()`]), tests it ([`check_expectations`]), compares it ([`diff()`]) and explains it
-//! ([`explain()`]); what is asked of machines comes in a file of its own ([`PostureFile`]). The node's half decides about packets with the rules it was given.
+//! ([`explain()`]); what is asked of machines comes in a file of its own ([`PostureFile`]), and so does whose tokens let
+//! workloads in ([`WorkloadIssuer`]). The node's half decides about packets with the rules it was given.
 #![deny(missing_docs)]
 
 mod closed_flow;
@@ -32,6 +33,7 @@ mod service;
 mod starter;
 mod tcp_track;
 mod text;
+mod workload;
 
 pub use closed_flow::{CloseReason, ClosedFlow};
 pub use compile::{Allowlist, Compiled, LiveRule, Opening, Side, compile};
@@ -66,3 +68,7 @@ pub use service::{PortRange, Service, ServiceError};
 pub use starter::{Starter, starter};
 pub use tcp_track::{ResetNumbers, TcpResets};
 pub use text::{EXPECTATIONS_MAX, GROUPS_MAX, RULES_MAX, SERVICES_MAX, TEXT_BYTES_MAX};
+pub use workload::{
+    ClaimPath, ClaimWanted, Claims, Condition, KeySource, NameTemplate, NoNodeName, RuleMiss,
+    WORKLOAD_BYTES_MAX, WORKLOAD_RULES_MAX, WorkloadIssuer, WorkloadRule,
+};
