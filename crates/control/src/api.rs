@@ -19,6 +19,7 @@ mod problem;
 mod provider;
 mod revision;
 mod token;
+mod workload;
 
 pub use access::{
     AccessList, AccessReport, AccessState, AccessView, AnswerAccessRequest, ApprovalView, AskAccessRequest,
@@ -30,7 +31,7 @@ pub use drill::{RevokeDrillReport, RevokeDrillRequest};
 pub use explain::{AsIf, ExplainReport, ExplainRequest, Explained, VerifyReport, VerifyRequest, VerifyRow};
 pub use flow::{FlowList, FlowView, MissingFlows};
 pub use lock::{LockList, LockReport, LockRequest, LockView};
-pub use node::{NodeList, NodeView, PatchNodeRequest};
+pub use node::{AdmissionView, NodeList, NodeView, PatchNodeRequest};
 pub use people::{PatchUserRequest, SessionList, SessionView, UserList, UserView};
 pub use perimeter::{
     ApplyReport, ApplyRequest, FlowChangeKind, FlowChangeView, GroupView, MemberView, PerimeterDetail,
@@ -44,6 +45,10 @@ pub use problem::{Finding, Problem};
 pub use provider::{AddProviderRequest, CreatedScimToken, ProviderList, ProviderView, ScimView};
 pub use revision::{ChangeReport, Health, LatestRevision, NodeAck, OfflineNode, Receipt, RevisionReceipt};
 pub use token::{CreateTokenRequest, CreatedToken, TokenList, TokenState, TokenView};
+pub use workload::{
+    SetWorkloadIssuerRequest, TestWorkloadRequest, WorkloadIssuerDetail, WorkloadIssuerList,
+    WorkloadIssuerView, WorkloadTest,
+};
 
 /// What a flow may do, in answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]

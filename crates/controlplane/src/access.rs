@@ -8,7 +8,7 @@ use crate::draft::Draft;
 use crate::state::State;
 use crate::{
     AccessCommand, Actor, ActorKind, ApiTokenRefusal, Command, Controller, DirectoryCommand, DrillCommand,
-    LockCommand, LockTarget, Node, PeopleCommand, PostureCommand, Refusal, Role,
+    LockCommand, LockTarget, Node, PeopleCommand, PostureCommand, Refusal, Role, WorkloadCommand,
 };
 
 /// Why a certificate gives no access. It may be valid in every other way.
@@ -140,14 +140,18 @@ impl Asking<'_> {
                 LockTarget::Node { .. }
                 | LockTarget::User { .. }
                 | LockTarget::Label { .. }
-                | LockTarget::Token { .. } => Ok(false),
+                | LockTarget::Token { .. }
+                | LockTarget::Workload { .. } => Ok(false),
             },
             LockCommand::Lift { lock } => {
                 let known = self.state.locks.get(lock).ok_or(Refusal::NoLock(*lock))?;
                 let sees = match &known.target {
                     LockTarget::Perimeter { perimeter } => perimeters.contains(perimeter),
                     LockTarget::Node { node } => self.is_member_of(perimeters, *node),
-                    LockTarget::User { .. } | LockTarget::Label { .. } | LockTarget::Token { .. } => false,
+                    LockTarget::User { .. }
+                    | LockTarget::Label { .. }
+                    | LockTarget::Token { .. }
+                    | LockTarget::Workload { .. } => false,
                 };
                 if !sees {
                     return Err(Refusal::NoLock(*lock));
@@ -171,6 +175,14 @@ impl Asking<'_> {
         match token {
             Some(token) if token.stands_for.is_none() => Err(ApiTokenRefusal::StandsForNobody.into()),
             Some(_) | None => Ok(()),
+        }
+    }
+
+    /// A platform's word is that of its issuer, which the shell has verified.
+    fn may_workload(&self, command: &WorkloadCommand) -> bool {
+        match command {
+            WorkloadCommand::Set { .. } | WorkloadCommand::Remove { .. } => self.is_admin(),
+            WorkloadCommand::Admit { verified, .. } => self.is(ActorKind::Workload, &verified.issuer.name),
         }
     }
 
@@ -213,6 +225,7 @@ pub(crate) fn permit(
         Command::People(command) => asking.may_people(command),
         Command::Directory(command) => asking.may_directory(command),
         Command::Posture(command) => asking.may_posture(command),
+        Command::Workloads(command) => asking.may_workload(command),
         Command::Enroll { token, .. } => asking.is(ActorKind::Token, token),
         Command::RegisterKey { node, .. } => asking.is(ActorKind::Node, node),
         Command::NoteSource { .. }

@@ -34,6 +34,8 @@ pub enum ActorKind {
     Node,
     /// Presents a join token; the name is the token's id. Nothing is verified yet.
     Token,
+    /// Presents a token of its platform; the name is the workload issuer's. Where it asks to come in, the token is verified.
+    Workload,
     /// Holds the SCIM token of an identity provider; the name is the provider's.
     Directory,
     /// The controller itself, or someone with its data directory.
@@ -54,6 +56,11 @@ impl Actor {
     /// Someone who presents a join token.
     pub fn token(id: TokenId, request_id: impl Into<String>) -> Self {
         Self::new(ActorKind::Token, id.to_string(), request_id)
+    }
+
+    /// Someone who presents a token of a workload issuer.
+    pub fn workload(issuer: &Name, request_id: impl Into<String>) -> Self {
+        Self::new(ActorKind::Workload, issuer.to_string(), request_id)
     }
 
     /// An identity provider that says who its people are, by its SCIM token.
@@ -103,6 +110,7 @@ impl ActorKind {
             Self::ApiToken => "api-token",
             Self::Node => "node",
             Self::Token => "token",
+            Self::Workload => "workload",
             Self::Directory => "directory",
             Self::System => "system",
         }

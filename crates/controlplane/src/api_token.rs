@@ -133,7 +133,11 @@ impl State {
         match actor.kind {
             ActorKind::Admin => Some(&Role::Admin),
             ActorKind::ApiToken => self.counting(actor.api_token?, wall).map(|token| &token.role),
-            ActorKind::Node | ActorKind::System | ActorKind::Token | ActorKind::Directory => None,
+            ActorKind::Node
+            | ActorKind::System
+            | ActorKind::Token
+            | ActorKind::Workload
+            | ActorKind::Directory => None,
         }
     }
 

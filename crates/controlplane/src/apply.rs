@@ -11,6 +11,7 @@ mod members;
 mod people;
 mod posture;
 mod requests;
+mod workloads;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -138,6 +139,7 @@ impl State {
             Event::Lapse(event) => self.apply_lapse_event(event),
             Event::Locks(event) => self.apply_lock_event(event),
             Event::Posture(event) => self.apply_posture_event(event),
+            Event::Workloads(event) => self.apply_workload_event(event, wall),
         }
     }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AccessCommand, ApiTokenCommand, DirectoryCommand, DrillCommand, Identity, LockCommand, PeopleCommand,
-    PostureCommand, ProviderCommand, TokenHash,
+    PostureCommand, ProviderCommand, TokenHash, WorkloadCommand,
 };
 
 /// What may be asked of a controller. [`crate::Controller::propose`] answers.
@@ -121,6 +121,8 @@ pub enum Command {
     Provider(ProviderCommand),
     /// What identity providers say of their people before these log in.
     Directory(DirectoryCommand),
+    /// Whose word lets workloads in, and who comes by it.
+    Workloads(WorkloadCommand),
     /// Notes a certificate that the CA is about to hand to a node.
     RecordCertificate {
         /// Whose.
@@ -169,6 +171,7 @@ impl Command {
             | Self::Tick => true,
             Self::Provider(command) => command.is_removal(),
             Self::Directory(command) => command.is_removal(),
+            Self::Workloads(command) => command.is_removal(),
             Self::Access(command) => command.is_removal(),
             Self::ApiTokens(command) => command.is_removal(),
             Self::Drill(command) => command.is_removal(),
@@ -211,6 +214,7 @@ impl Command {
             Self::Posture(command) => command.method(),
             Self::Provider(command) => command.method(),
             Self::Directory(command) => command.method(),
+            Self::Workloads(command) => command.method(),
             Self::RecordCertificate { .. } => "certificate.record",
             Self::RecordRefusal { .. } => "refusal.record",
             Self::RecordReceipts => "receipt.record",

@@ -212,6 +212,8 @@ impl Touched {
             // What follows from it is of the sessions it changes.
             | Event::Directory(_)
             | Event::Receipts(_)
+            // What follows from it is of the node that it lets in.
+            | Event::Workloads(_)
             | Event::Refused { .. } => {}
         }
     }
@@ -260,7 +262,7 @@ impl Touched {
                 self.perimeters
                     .extend(devices.map(|device| device.perimeter.clone()));
             }
-            LockTarget::User { .. } | LockTarget::Token { .. } => {}
+            LockTarget::User { .. } | LockTarget::Token { .. } | LockTarget::Workload { .. } => {}
         }
     }
 

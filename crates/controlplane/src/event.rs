@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AccessEvent, ApiTokenEvent, Certificate, Device, DirectoryEvent, DrillEvent, LapseEvent, LockEvent, Node,
-    PeopleEvent, PolicyFile, PostureEvent, Provider, ReceiptEvent, Token,
+    PeopleEvent, PolicyFile, PostureEvent, Provider, ReceiptEvent, Token, WorkloadEvent,
 };
 
 /// One fact.
@@ -253,6 +253,9 @@ pub enum Event {
     /// What became of what is asked and known of machines. Written as that event alone.
     #[serde(untagged)]
     Posture(Box<PostureEvent>),
+    /// What became of workloads. Written as that event alone.
+    #[serde(untagged)]
+    Workloads(Box<WorkloadEvent>),
 }
 
 impl From<AccessEvent> for Event {
@@ -338,6 +341,7 @@ impl Event {
             Self::Locks(event) => event.kind(),
             Self::Receipts(event) => event.kind(),
             Self::Posture(event) => event.kind(),
+            Self::Workloads(event) => event.kind(),
         }
     }
 }

@@ -46,6 +46,7 @@ mod state;
 mod tables;
 mod token;
 mod weight;
+mod workload;
 
 #[cfg(test)]
 mod tests;
@@ -66,7 +67,9 @@ pub use event::Event;
 pub use lapse::LapseEvent;
 pub use locks::{Lock, LockCommand, LockEvent, LockTarget};
 pub use login::{CLOCK_SKEW_MAX, LoginClaims, LoginGoal, LoginRefusal};
-pub use member::{Certificate, Device, IDENTITY_BYTES_MAX, Identity, IdentityError, Node};
+pub use member::{
+    Admission, Certificate, Device, IDENTITY_BYTES_MAX, Identity, IdentityError, Node, WorkloadIdentity,
+};
 pub use people::{
     PeopleCommand, PeopleEvent, Session, SessionEnd, SessionsOf, User, UserId, UserIdError, UserStanding,
     VerifiedLogin,
@@ -90,3 +93,4 @@ pub use request::{
 pub use snapshot::{LoadError, Replay, SNAPSHOT_FORMAT, Snapshot};
 pub use state::Mesh;
 pub use token::{Token, TokenHash, TokenState};
+pub use workload::{JwtHash, VerifiedWorkload, WorkloadCommand, WorkloadEvent, WorkloadRefusal};

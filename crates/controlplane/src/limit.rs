@@ -19,6 +19,12 @@ pub const TOKENS_MAX: usize = 4_096;
 pub const TOKEN_USES_MAX: u32 = 10_000;
 /// The longest life of a join token.
 pub const TOKEN_TTL_MAX: Duration = Duration::from_hours(365 * 24);
+/// Workload issuers.
+pub const WORKLOAD_ISSUERS_MAX: usize = 64;
+/// Platforms' tokens that let a machine in and could still be shown again. Past it nobody else is let in by one.
+pub const JWTS_REMEMBERED_MAX: usize = 65_536;
+/// Bytes of a workload's subject: a CI's names its repository, branch and more.
+pub const WORKLOAD_SUBJECT_BYTES_MAX: usize = 1_024;
 /// People who were vouched for, those who are not logged in included. They are forgotten to make room, those who were
 /// not seen for longest first.
 pub const USERS_MAX: usize = 50_000;

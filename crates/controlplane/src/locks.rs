@@ -68,6 +68,11 @@ pub enum LockTarget {
         /// Which.
         token: TokenId,
     },
+    /// A workload issuer, also one of this name that comes later: it lets nobody in.
+    Workload {
+        /// Its name.
+        issuer: Name,
+    },
 }
 
 impl fmt::Display for LockTarget {
@@ -78,6 +83,7 @@ impl fmt::Display for LockTarget {
             Self::Perimeter { perimeter } => write!(f, "perimeter:{perimeter}"),
             Self::Label { selector } => write!(f, "label:{selector}"),
             Self::Token { token } => write!(f, "token:{token}"),
+            Self::Workload { issuer } => write!(f, "workload:{issuer}"),
         }
     }
 }
@@ -113,6 +119,11 @@ impl State {
     /// The lock on a join token.
     pub(crate) fn token_lock(&self, id: TokenId) -> Option<&Lock> {
         self.find_lock(|lock| lock.target == LockTarget::Token { token: id })
+    }
+
+    /// The lock on a workload issuer.
+    pub(crate) fn workload_lock(&self, name: &Name) -> Option<&Lock> {
+        self.find_lock(|lock| matches!(&lock.target, LockTarget::Workload { issuer } if issuer == name))
     }
 
     /// The lock on whoever this login vouches for.
@@ -174,7 +185,10 @@ impl State {
             match &lock.target {
                 LockTarget::Node { node } => on_nodes.entry(*node).or_default().push(lock),
                 LockTarget::Label { .. } => on_labels.push(lock),
-                LockTarget::User { .. } | LockTarget::Perimeter { .. } | LockTarget::Token { .. } => {}
+                LockTarget::User { .. }
+                | LockTarget::Perimeter { .. }
+                | LockTarget::Token { .. }
+                | LockTarget::Workload { .. } => {}
             }
         }
         for member in members {

@@ -14,14 +14,15 @@ pub struct Node {
     pub id: NodeId,
     /// What people call it.
     pub name: Name,
-    /// Given by the token or an administrator.
+    /// Given by what let it in, or an administrator.
     pub labels: Labels,
     /// The key of its certificates.
     pub identity: Identity,
     /// When it was admitted.
     pub enrolled_at: UnixMillis,
-    /// By which token.
-    pub token: TokenId,
+    /// By what.
+    #[serde(flatten)]
+    pub admission: Admission,
     /// The newest certificate.
     pub certificate: Option<Certificate>,
     /// The perimeters it is a member of.
@@ -29,6 +30,33 @@ pub struct Node {
     /// Where its control connection comes from, if a policy has asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<IpAddr>,
+}
+
+/// What let a node in. Written as the one field that it has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Admission {
+    /// A join token.
+    Token {
+        /// Which.
+        token: TokenId,
+    },
+    /// The word of its platform.
+    Workload {
+        /// Whose, and as whom.
+        workload: WorkloadIdentity,
+    },
+}
+
+/// Who a node is to its platform.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkloadIdentity {
+    /// The workload issuer.
+    pub issuer: Name,
+    /// The subject of its token.
+    pub subject: String,
+    /// By which rule of the issuer's file it came in.
+    pub rule: u32,
 }
 
 /// A machine that runs a stock WireGuard client, in one perimeter.

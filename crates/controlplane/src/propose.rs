@@ -18,6 +18,7 @@ mod requests;
 mod sources;
 mod time;
 mod tokens;
+mod workloads;
 
 use ringfence_model::UnixMillis;
 
@@ -121,6 +122,7 @@ fn dispatch(draft: &mut Draft, controller: &Controller, command: Command) -> Res
         Command::Posture(command) => posture::dispatch(draft, controller, command),
         Command::Provider(command) => providers::dispatch(draft, command),
         Command::Directory(command) => directories::dispatch(draft, command),
+        Command::Workloads(command) => workloads::dispatch(draft, command),
         Command::RecordCertificate {
             node,
             serial,

@@ -16,6 +16,7 @@ mod requests;
 mod seen;
 mod suppose;
 mod why;
+mod workloads;
 
 pub use audit::audit_entry;
 pub use device::{DeviceConfig, DevicePeer};
@@ -122,6 +123,7 @@ impl Controller {
             version: presence.version,
             enforced: presence.enforced.map(|enforced| enforced.revision),
             enrolled_ms: node.enrolled_at,
+            admitted_by: Some(workloads::admission_view(&node.admission)),
             certificate_expires_ms: node.certificate.as_ref().map(|certificate| certificate.not_after),
             locks: self.locks_on(node.id, &node.labels),
         }

@@ -6,7 +6,7 @@ use ringfence_model::{
 };
 use ringfence_policy::Diagnostic;
 
-use crate::{ApiTokenRefusal, DirectoryRefusal, DrillRefusal, limit};
+use crate::{ApiTokenRefusal, DirectoryRefusal, DrillRefusal, WorkloadRefusal, limit};
 
 /// Why a command is refused. Nothing of it has happened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -220,7 +220,7 @@ pub enum Refusal {
     #[error("a lock cannot keep the member that it is on: name who may still talk to it")]
     KeepsItself,
     /// A lock that keeps someone for nothing.
-    #[error("a lock on a person or join token keeps nobody: it leaves nothing to talk with")]
+    #[error("a lock on a person, join token or workload issuer keeps nobody: it leaves nothing to talk with")]
     KeepsNobody,
     /// A node in too many perimeters.
     #[error(
@@ -253,6 +253,9 @@ pub enum Refusal {
     /// A drill.
     #[error(transparent)]
     Drill(#[from] DrillRefusal),
+    /// What only workloads are refused for.
+    #[error(transparent)]
+    Workload(#[from] WorkloadRefusal),
     /// A bound of [`crate::limit`] is reached.
     #[error("{what} would be too many: at most {max}")]
     Limit {
@@ -306,6 +309,7 @@ impl Refusal {
             Self::ApiToken(refusal) => refusal.kind(),
             Self::Directory(refusal) => refusal.kind(),
             Self::Drill(refusal) => refusal.kind(),
+            Self::Workload(refusal) => refusal.kind(),
             Self::NotPermitted { .. }
             | Self::NoToken(_)
             | Self::TokenForged { .. }
@@ -404,6 +408,7 @@ impl Refusal {
             Self::NoUser(_) => "no-user",
             Self::UserDeactivated(_) => "user-deactivated",
             Self::Directory(refusal) => refusal.code(),
+            Self::Workload(refusal) => refusal.code(),
             Self::Nameless => "nameless",
             Self::SessionLength => "session-length",
             Self::NobodyThere(_) => "nobody-there",

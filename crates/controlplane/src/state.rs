@@ -16,6 +16,7 @@ use crate::address::Pool;
 use crate::change::{ChainHash, ChainHead};
 use crate::perimeter::Perimeter;
 use crate::posture::PostureState;
+use crate::workload::WorkloadState;
 use crate::{
     AccessRequest, ApiToken, Device, Directory, Drill, Lock, Node, Provider, Session, Token, User, UserId,
 };
@@ -60,6 +61,8 @@ pub(crate) struct State {
     pub(crate) refusals: RefusalWindow,
     #[serde(default)]
     pub(crate) posture: PostureState,
+    #[serde(default)]
+    pub(crate) workloads: WorkloadState,
 }
 
 /// What never changes about a mesh.
@@ -106,6 +109,7 @@ impl State {
             v6_subnets: Pool::default(),
             refusals: RefusalWindow::default(),
             posture: PostureState::default(),
+            workloads: WorkloadState::default(),
         }
     }
 

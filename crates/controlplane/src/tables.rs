@@ -8,8 +8,8 @@ use crate::Controller;
 use crate::address::{V4_BLOCKS, V6_SUBNETS};
 use crate::limit::{
     ACCESS_REQUESTS_MAX, API_TOKENS_MAX, DEVICES_MAX, DIRECTORY_GROUPS_MAX, DIRECTORY_MEMBERSHIPS_MAX,
-    DIRECTORY_PEOPLE_MAX, DRILLS_MAX, LOCKS_MAX, NODES_MAX, PERIMETERS_MAX, PROVIDERS_MAX, TOKENS_MAX,
-    USERS_MAX,
+    DIRECTORY_PEOPLE_MAX, DRILLS_MAX, JWTS_REMEMBERED_MAX, LOCKS_MAX, NODES_MAX, PERIMETERS_MAX,
+    PROVIDERS_MAX, TOKENS_MAX, USERS_MAX, WORKLOAD_ISSUERS_MAX,
 };
 use crate::perimeter::Perimeter;
 use crate::posture::{FACTS_GIVEN_MAX, PostureState};
@@ -70,6 +70,7 @@ impl State {
             v6_subnets,
             refusals: _,
             posture,
+            workloads,
         } = self;
         let seats = perimeters.values().flat_map(|perimeter| perimeter.seats.values());
         let directory_people = directories.values().map(|directory| directory.people.len());
@@ -103,6 +104,12 @@ impl State {
                 "memberships in directories",
                 memberships.sum(),
                 DIRECTORY_MEMBERSHIPS_MAX,
+            ),
+            TableSize::new("workload issuers", workloads.issuers.len(), WORKLOAD_ISSUERS_MAX),
+            TableSize::new(
+                "platforms' tokens remembered",
+                workloads.used.len(),
+                JWTS_REMEMBERED_MAX,
             ),
             TableSize::new("names", names.len(), nodes.len() + devices.len()),
             TableSize::new("WireGuard keys", keys.len(), keys_held + devices.len()),

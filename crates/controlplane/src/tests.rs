@@ -29,4 +29,5 @@ mod sources;
 mod time;
 mod weight;
 mod why;
+mod workloads;
 mod world;

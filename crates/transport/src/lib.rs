@@ -1,4 +1,4 @@
-//! QUIC client and server of the control channel, the identities on both ends, join tokens, and the CLI's HTTPS client.
+//! QUIC client and server of the control channel, the identities on both ends, what machines join with, and the CLI's HTTPS client.
 //!
 //! **Invariant:** TLS 1.3 only, no 0-RTT, no resumption: every connection proves its identity anew, and identity is the
 //! leaf certificate that signed the handshake, nothing else (red line 6).
@@ -7,6 +7,7 @@
 mod admission;
 mod certificate;
 mod client;
+mod coded;
 mod enroll;
 mod error;
 mod https;
@@ -21,12 +22,14 @@ mod spiffe;
 mod tests;
 mod tls;
 mod token;
+mod workload;
 
 pub use admission::{AttemptLimiter, Pass, Source, UnderWay};
 pub use certificate::{PeerIdentity, certificates_from_pem, fingerprint, pem_of, verify_signature};
 pub use client::{ControlClient, ControlConfig};
 pub use enroll::{
-    EnrollError, EnrollRefusal, EnrollRefusalCode, EnrollRequest, EnrollResponse, Enrolled, enroll,
+    EnrollAsk, EnrollError, EnrollRefusal, EnrollRefusalCode, EnrollRequest, EnrollResponse, Enrolled,
+    WorkloadEnrollRequest, enroll, enroll_workload,
 };
 pub use error::TransportError;
 pub use https::{ApiClient, ApiError, ApiResponse};
@@ -39,3 +42,4 @@ pub use server::{ControlRequest, EnrollAnswer, EnrollAttempt, Incoming, Server, 
 pub use spiffe::{SpiffeError, SpiffeId};
 pub use tls::{SERVER_NAME, https_server_config};
 pub use token::{JoinToken, TokenError, TokenSecret};
+pub use workload::{JWT_BYTES_MAX, LocatorError, PlatformToken, PlatformTokenError, WorkloadLocator};

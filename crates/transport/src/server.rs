@@ -81,7 +81,7 @@ impl Default for ServerLimits {
 pub enum Incoming {
     /// A node, by a certificate of ours: whether it may still come is for the caller to say.
     Control(ControlRequest),
-    /// A machine with a join token.
+    /// A machine with a join token or a token of its platform.
     Enroll(EnrollAttempt),
 }
 

@@ -12,7 +12,9 @@ use time::OffsetDateTime;
 
 use crate::client::{ControlClient, ControlConfig};
 use crate::server::{Server, ServerConfig, ServerLimits};
-use crate::{IdentityKey, JoinToken, SERVER_NAME, TokenSecret, TransportError, fingerprint, pem_of};
+use crate::{
+    IdentityKey, JoinToken, SERVER_NAME, TokenSecret, TransportError, WorkloadLocator, fingerprint, pem_of,
+};
 use ringfence_model::{Name, NodeId, TokenId};
 
 /// The authority of one mesh.
@@ -159,6 +161,15 @@ impl Mesh {
             mesh: self.name.clone(),
             id: TokenId(5),
             secret: TokenSecret::from_random([6; 32]),
+        }
+    }
+
+    pub(crate) fn locator(&self, server: SocketAddr) -> WorkloadLocator {
+        WorkloadLocator {
+            controllers: vec![server.to_string()],
+            ca_fingerprint: fingerprint(&self.ca),
+            mesh: self.name.clone(),
+            issuer: Name::parse("prod").unwrap(),
         }
     }
 

@@ -1,20 +1,15 @@
 //! The join token: all a new node needs, in one text.
 //!
-//! `rft_` and then, in base64url, a CBOR map and four bytes of its SHA-256: a token that lost a character in a terminal
-//! says so, instead of being refused by the controller as unknown.
-//!
 //! **Invariant:** the secret is neither printed nor cloned and is wiped on drop.
 
-use std::fmt;
 use std::str::FromStr;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use sha2::{Digest as _, Sha256};
-use zeroize::{Zeroize as _, ZeroizeOnDrop, Zeroizing};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use ringfence_model::{Name, TokenId};
+
+use crate::coded::{self, CodedError, bytes32};
 
 /// What lets a machine into the mesh.
 #[derive(Serialize, Deserialize)]
@@ -23,7 +18,7 @@ pub struct JoinToken {
     #[serde(rename = "c")]
     pub controllers: Vec<String>,
     /// SHA-256 of the authority's certificate: what the controller has to show before anything is said to it.
-    #[serde(rename = "f", serialize_with = "write_bytes", deserialize_with = "read_bytes")]
+    #[serde(rename = "f", with = "bytes32")]
     pub ca_fingerprint: [u8; 32],
     /// The mesh.
     #[serde(rename = "m")]
@@ -60,12 +55,7 @@ pub enum TokenError {
 impl JoinToken {
     /// The text to hand over; wiped on drop.
     pub fn expose(&self) -> Zeroizing<String> {
-        let mut bytes = Zeroizing::new(Vec::with_capacity(512));
-        ciborium::into_writer(self, &mut *bytes)
-            .expect("plain data always encodes, and a Vec takes every byte");
-        let checksum = checksum(&bytes);
-        bytes.extend_from_slice(&checksum);
-        Zeroizing::new(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(&*bytes)))
+        coded::encode(PREFIX, self)
     }
 }
 
@@ -73,25 +63,12 @@ impl FromStr for JoinToken {
     type Err = TokenError;
 
     fn from_str(text: &str) -> Result<Self, TokenError> {
-        let text = text.trim().strip_prefix(PREFIX).ok_or(TokenError::Prefix)?;
-        if text.len() > TOKEN_BYTES_MAX {
-            return Err(TokenError::Damaged);
-        }
-        if !text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-        {
-            return Err(TokenError::Character);
-        }
-        let bytes = URL_SAFE_NO_PAD
-            .decode(text)
-            .map(Zeroizing::new)
-            .map_err(|_| TokenError::Damaged)?;
-        let (body, sum) = bytes.split_last_chunk().ok_or(TokenError::Damaged)?;
-        if checksum(body) != *sum {
-            return Err(TokenError::Damaged);
-        }
-        ciborium::from_reader(body).map_err(|_| TokenError::Form)
+        coded::decode(PREFIX, text).map_err(|error| match error {
+            CodedError::Prefix => TokenError::Prefix,
+            CodedError::Character => TokenError::Character,
+            CodedError::Damaged => TokenError::Damaged,
+            CodedError::Form => TokenError::Form,
+        })
     }
 }
 
@@ -109,52 +86,18 @@ impl TokenSecret {
 
 impl Serialize for TokenSecret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        write_bytes(&self.0, serializer)
+        bytes32::serialize(&self.0, serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for TokenSecret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        read_bytes(deserializer).map(Self)
+        bytes32::deserialize(deserializer).map(Self)
     }
-}
-
-fn write_bytes<S: Serializer>(bytes: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_bytes(bytes)
-}
-
-fn read_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 32], D::Error> {
-    struct Bytes;
-    impl de::Visitor<'_> for Bytes {
-        type Value = [u8; 32];
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("32 bytes")
-        }
-
-        fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<[u8; 32], E> {
-            bytes
-                .try_into()
-                .map_err(|_| E::invalid_length(bytes.len(), &self))
-        }
-
-        fn visit_byte_buf<E: de::Error>(self, mut bytes: Vec<u8>) -> Result<[u8; 32], E> {
-            let read = self.visit_bytes(&bytes);
-            bytes.zeroize();
-            read
-        }
-    }
-    deserializer.deserialize_bytes(Bytes)
-}
-
-fn checksum(bytes: &[u8]) -> [u8; 4] {
-    let hash = Sha256::digest(bytes);
-    [hash[0], hash[1], hash[2], hash[3]]
 }
 
 /// How every join token starts, so that a scanner for leaked secrets finds it.
 const PREFIX: &str = "rft_";
-const TOKEN_BYTES_MAX: usize = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -195,9 +138,7 @@ mod tests {
         assert_eq!("rft_".parse::<JoinToken>().err(), Some(TokenError::Damaged));
         assert_eq!(cut.parse::<JoinToken>().err(), Some(TokenError::Damaged));
         assert_eq!(broken.parse::<JoinToken>().err(), Some(TokenError::Character));
-        let mut other = b"hello".to_vec();
-        other.extend(checksum(b"hello"));
-        let other = format!("rft_{}", URL_SAFE_NO_PAD.encode(other));
+        let other = coded::encode(PREFIX, &"hello");
         assert_eq!(other.parse::<JoinToken>().err(), Some(TokenError::Form));
     }
 

@@ -3,7 +3,8 @@
 use ringfence_controller::ca::SigningRequest;
 use ringfence_model::{NodeId, TokenId};
 use ringfence_transport::{
-    EnrollRefusal, EnrollRefusalCode, EnrollRequest, EnrollResponse, TokenSecret, certificates_from_pem,
+    EnrollRefusal, EnrollRefusalCode, EnrollRequest, EnrollResponse, PlatformToken, TokenSecret,
+    WorkloadEnrollRequest, certificates_from_pem,
 };
 
 use crate::fixture::name;
@@ -16,6 +17,15 @@ pub(crate) fn run(input: &[u8]) {
         let written = cbor(&request);
         let again: EnrollRequest = ciborium::from_reader(&*written).expect("what is written can be read");
         assert_eq!(again.csr_der, request.csr_der);
+    }
+    if let Ok(request) = ciborium::from_reader::<WorkloadEnrollRequest, _>(input) {
+        let shown = format!("{request:?}");
+        assert!(!shown.contains("jwt:"), "a secret is never shown");
+        let _ = PlatformToken::parse(request.jwt.expose());
+        let written = cbor(&request);
+        let again: WorkloadEnrollRequest =
+            ciborium::from_reader(&*written).expect("what is written can be read");
+        assert_eq!(again.jwt.expose(), request.jwt.expose());
     }
     if let Ok(response) = ciborium::from_reader::<EnrollResponse, _>(input) {
         let _ = certificates_from_pem(&response.ca_pem);
@@ -34,6 +44,12 @@ pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         csr_der: vec![0x30, 0x03, 0x02, 0x01, 0x00],
         name: Some(name("db-1")),
     };
+    let workload = WorkloadEnrollRequest {
+        issuer: name("prod"),
+        jwt: PlatformToken::parse("eyJh.eyJz.c2ln").expect("it has three parts"),
+        csr_der: vec![0x30, 0x03, 0x02, 0x01, 0x00],
+        name: None,
+    };
     let response = EnrollResponse {
         node: NodeId(9),
         name: name("db-1"),
@@ -48,6 +64,7 @@ pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     };
     vec![
         ("request", cbor(&request)),
+        ("workload", cbor(&workload)),
         ("response", cbor(&response)),
         ("refusal", cbor(&refusal)),
     ]

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use ringfence_model::{Labels, Name, NodeId, Revision, UnixMillis};
+use ringfence_model::{Labels, Name, NodeId, Revision, TokenId, UnixMillis};
 use serde::{Deserialize, Serialize};
 
 /// `GET /nodes`.
@@ -43,11 +43,35 @@ pub struct NodeView {
     pub enforced: Option<Revision>,
     /// When it enrolled.
     pub enrolled_ms: UnixMillis,
+    /// What let it in; `null` where an older controller does not say.
+    #[serde(default)]
+    pub admitted_by: Option<AdmissionView>,
     /// When its certificate ends.
     pub certificate_expires_ms: Option<UnixMillis>,
     /// The locks on it: while there is one, no rule joins it to anyone but those that all of them keep.
     #[serde(default)]
     pub locks: Vec<super::LockView>,
+}
+
+/// What let a node in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum AdmissionView {
+    /// A join token.
+    Token {
+        /// Which.
+        token: TokenId,
+    },
+    /// A token of its platform.
+    Workload {
+        /// The workload issuer.
+        issuer: Name,
+        /// Who it is there.
+        subject: String,
+        /// By which rule of the issuer's file, counted from 1.
+        rule: u32,
+    },
 }
 
 /// `PATCH /nodes/{id-or-name}`: all of it in one change.

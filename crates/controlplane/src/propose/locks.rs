@@ -79,12 +79,17 @@ fn check(draft: &Draft, target: &LockTarget, keep: &BTreeSet<NodeId>) -> Result<
         LockTarget::User { user } if user.is_empty() || user.len() > SUBJECT_BYTES_MAX => {
             Err(Refusal::NoUser(user.chars().take(SUBJECT_BYTES_MAX).collect()))
         }
-        LockTarget::User { .. } | LockTarget::Token { .. } if !keep.is_empty() => Err(Refusal::KeepsNobody),
+        LockTarget::User { .. } | LockTarget::Token { .. } | LockTarget::Workload { .. }
+            if !keep.is_empty() =>
+        {
+            Err(Refusal::KeepsNobody)
+        }
         LockTarget::Node { .. }
         | LockTarget::User { .. }
         | LockTarget::Perimeter { .. }
         | LockTarget::Label { .. }
-        | LockTarget::Token { .. } => Ok(()),
+        | LockTarget::Token { .. }
+        | LockTarget::Workload { .. } => Ok(()),
     }
 }
 

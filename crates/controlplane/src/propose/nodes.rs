@@ -7,7 +7,17 @@ use ringfence_model::{Labels, Name, NodeId, TokenId, UnixMillis};
 use super::{drills, people, requests, tokens};
 use crate::draft::Draft;
 use crate::limit::{NODES_MAX, SERIAL_BYTES_MAX};
-use crate::{AccessEnd, Certificate, Event, Identity, Node, Refusal, SessionEnd, TokenHash, membership};
+use crate::{
+    AccessEnd, Admission, Certificate, Event, Identity, Node, Refusal, SessionEnd, TokenHash, membership,
+};
+
+/// A node to be.
+pub(super) struct NewNode {
+    pub(super) name: Name,
+    pub(super) labels: Labels,
+    pub(super) identity: Identity,
+    pub(super) admission: Admission,
+}
 
 /// Admits a node by a token, and counts the use in the same change (red line 7).
 pub(super) fn enroll(
@@ -17,33 +27,45 @@ pub(super) fn enroll(
     identity: Identity,
 ) -> Result<(), Refusal> {
     tokens::admit(draft, token, secret_hash)?;
+    let labels = draft.state.tokens.get(&token).map(|token| token.labels.clone());
+    let new = NewNode {
+        name,
+        labels: labels.ok_or(Refusal::NoToken(token))?,
+        identity,
+        admission: Admission::Token { token },
+    };
+    let id = add(draft, new)?;
+    tokens::consume(draft, token)?;
+    membership::settle_node(draft, id)
+}
+
+/// Adds a node that something lets in, to no perimeter yet.
+pub(super) fn add(draft: &mut Draft, new: NewNode) -> Result<NodeId, Refusal> {
     if draft.state.nodes.len() >= NODES_MAX {
         return Err(Refusal::Limit {
             what: "nodes",
             max: NODES_MAX,
         });
     }
-    draft.check_name(&name)?;
-    let twin = draft.state.nodes.values().find(|node| node.identity == identity);
-    if let Some(twin) = twin {
+    draft.check_name(&new.name)?;
+    let mut nodes = draft.state.nodes.values();
+    if let Some(twin) = nodes.find(|node| node.identity == new.identity) {
         return Err(Refusal::IdentityTaken(twin.id));
     }
-    let labels = draft.state.tokens.get(&token).map(|token| token.labels.clone());
     let node = Node {
         id: draft.draw_member_id(),
-        name,
-        labels: labels.ok_or(Refusal::NoToken(token))?,
-        identity,
+        name: new.name,
+        labels: new.labels,
+        identity: new.identity,
         enrolled_at: draft.wall,
-        token,
+        admission: new.admission,
         certificate: None,
         perimeters: BTreeSet::new(),
         source: None,
     };
     let id = node.id;
     draft.record(Event::NodeEnrolled { node });
-    tokens::consume(draft, token)?;
-    membership::settle_node(draft, id)
+    Ok(id)
 }
 
 pub(super) fn update(

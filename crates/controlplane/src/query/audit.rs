@@ -120,6 +120,7 @@ fn sentence(event: &Event) -> String {
         Event::Locks(event) => event.sentence(),
         Event::Receipts(event) => event.sentence(),
         Event::Posture(event) => event.sentence(),
+        Event::Workloads(event) => event.sentence(),
     }
 }
 

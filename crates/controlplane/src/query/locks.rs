@@ -12,7 +12,7 @@ use crate::{Controller, Lock, LockTarget};
 pub enum LockTargetError {
     /// No word of ours in front of it.
     #[error(
-        "{0:?} is nothing to lock: write node:NAME, user:NAME, perimeter:NAME, label:KEY=VALUE or token:ID"
+        "{0:?} is nothing to lock: write node:NAME, user:NAME, perimeter:NAME, label:KEY=VALUE, token:ID or workload:NAME"
     )]
     Shape(String),
     /// Nobody is called that.
@@ -21,6 +21,9 @@ pub enum LockTargetError {
     /// The name cannot be one.
     #[error("{0:?} cannot be the name of a perimeter: {1}")]
     Perimeter(String, ringfence_model::NameError),
+    /// The name cannot be one.
+    #[error("{0:?} cannot be the name of a workload issuer: {1}")]
+    Issuer(String, ringfence_model::NameError),
     /// The labels are none.
     #[error(transparent)]
     Label(#[from] ringfence_model::LabelError),
@@ -60,6 +63,9 @@ impl Controller {
             },
             "token" => LockTarget::Token {
                 token: what.parse().map_err(|_| LockTargetError::Token(short()))?,
+            },
+            "workload" => LockTarget::Workload {
+                issuer: Name::parse(what).map_err(|error| LockTargetError::Issuer(short(), error))?,
             },
             _ => return Err(LockTargetError::Shape(short())),
         })
@@ -106,7 +112,8 @@ impl Controller {
             LockTarget::User { .. }
             | LockTarget::Perimeter { .. }
             | LockTarget::Label { .. }
-            | LockTarget::Token { .. } => lock.target.to_string(),
+            | LockTarget::Token { .. }
+            | LockTarget::Workload { .. } => lock.target.to_string(),
         };
         let keep: Vec<NodeId> = lock.keep.iter().copied().collect();
         let mut keep = self.names(&keep);

@@ -116,7 +116,8 @@ impl Controller {
             | ActorKind::ApiToken
             | ActorKind::Directory
             | ActorKind::Node
-            | ActorKind::Token => self.role_of(actor, wall),
+            | ActorKind::Token
+            | ActorKind::Workload => self.role_of(actor, wall),
         };
         self.flow_changes_in(change, |name| role.is_some_and(|role| role.sees(name)))
     }

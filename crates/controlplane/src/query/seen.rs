@@ -137,7 +137,10 @@ impl<'a> Seen<'a> {
             let sees = match &lock.target {
                 LockTarget::Node { node } => self.sees_member(*node),
                 LockTarget::Perimeter { perimeter } => self.role.sees(perimeter),
-                LockTarget::User { .. } | LockTarget::Label { .. } | LockTarget::Token { .. } => false,
+                LockTarget::User { .. }
+                | LockTarget::Label { .. }
+                | LockTarget::Token { .. }
+                | LockTarget::Workload { .. } => false,
             };
             if sees || self.role.sees_all() {
                 seen.insert(lock.id);
@@ -268,6 +271,7 @@ impl<'a> Seen<'a> {
             | Event::Directory(_)
             | Event::Receipts(_)
             | Event::Posture(_)
+            | Event::Workloads(_)
             | Event::ApiTokens(_) => None,
         }
     }
@@ -294,6 +298,7 @@ fn perimeter_of_lock(event: &LockEvent) -> Option<&Name> {
         LockTarget::Node { .. }
         | LockTarget::User { .. }
         | LockTarget::Label { .. }
-        | LockTarget::Token { .. } => None,
+        | LockTarget::Token { .. }
+        | LockTarget::Workload { .. } => None,
     }
 }

@@ -50,7 +50,7 @@ fn force(world: &mut World, called: &str) -> NodeId {
         labels: labels("role=app"),
         identity: identity(called),
         enrolled_at: world.wall,
-        token,
+        admission: crate::Admission::Token { token },
         certificate: None,
         perimeters: std::collections::BTreeSet::new(),
         source: None,

@@ -15,7 +15,7 @@ use crate::TransportError;
 use crate::admission::{Pass, Source, canonical};
 use crate::certificate::PeerIdentity;
 use crate::client::KIND_ACCEPTED;
-use crate::enroll::{EnrollRequest, read_request, write_answer};
+use crate::enroll::{EnrollAsk, read_request, write_answer};
 use crate::link::{CloseReason, Holds, Link, LinkHandle, Receiver, Sender, from_write};
 use crate::spiffe::SpiffeId;
 use crate::tls::{ALPN_CONTROL, ALPN_ENROLL};
@@ -36,7 +36,7 @@ pub struct ControlRequest {
 /// A machine that has sent an enrolment request. Dropped unanswered, it closes.
 pub struct EnrollAttempt {
     /// What it asks with.
-    pub request: EnrollRequest,
+    pub request: EnrollAsk,
     /// Where it comes from.
     pub remote: SocketAddr,
     send: SendStream,

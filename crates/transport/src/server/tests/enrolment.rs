@@ -1,6 +1,8 @@
 //! A machine with a token becomes a node, or hears why not.
 
 use super::*;
+use crate::enroll::{Door, knock, tell_of_age};
+use crate::{EnrollAsk, PlatformToken, enroll_workload};
 use ringfence_model::TokenId;
 
 /// What a machine asked with.
@@ -15,12 +17,15 @@ async fn answer_one(server: &mut Server, mesh: &Mesh) -> (Asked, Result<(), Tran
     let Some(Incoming::Enroll(attempt)) = within(server.accept()).await else {
         panic!("an enrolment was expected");
     };
-    let asked = Asked {
-        token_id: attempt.request.token_id,
-        secret: *attempt.request.token_secret.expose(),
-        name: attempt.request.name.clone(),
+    let EnrollAsk::Token(request) = &attempt.request else {
+        panic!("a join token was expected");
     };
-    let answer = Ok(response(mesh, mesh.sign_csr(&attempt.request.csr_der, 9, VALID)));
+    let asked = Asked {
+        token_id: request.token_id,
+        secret: *request.token_secret.expose(),
+        name: request.name.clone(),
+    };
+    let answer = Ok(response(mesh, mesh.sign_csr(&request.csr_der, 9, VALID)));
     let answered = within(attempt.answer(&answer)).await;
     (asked, answered)
 }
@@ -202,4 +207,49 @@ async fn one_address_cannot_try_without_end() {
         "{:?}",
         second.err()
     );
+}
+
+#[tokio::test]
+async fn a_workload_becomes_a_node_by_the_word_of_its_platform() {
+    let mesh = Mesh::new("acme");
+    let mut server = mesh.server();
+    let key = IdentityKey::generate().unwrap();
+    let locator = mesh.locator(address(&server));
+    let jwt = PlatformToken::parse("eyJh.eyJz.c2ln").unwrap();
+
+    let answered = async {
+        let Some(Incoming::Enroll(attempt)) = within(server.accept()).await else {
+            panic!("an enrolment was expected");
+        };
+        assert!(!format!("{:?}", attempt.request).contains("eyJz"));
+        let EnrollAsk::Workload(request) = &attempt.request else {
+            panic!("a workload was expected");
+        };
+        assert_eq!(request.jwt.expose(), "eyJh.eyJz.c2ln");
+        assert_eq!((request.issuer.as_str(), &request.name), ("prod", &None));
+        let answer = Ok(response(&mesh, mesh.sign_csr(&request.csr_der, 9, VALID)));
+        attempt.answer(&answer).await
+    };
+    let (enrolled, answered) = tokio::join!(within(enroll_workload(&locator, jwt, &key, None)), answered);
+
+    assert_eq!(answered, Ok(()));
+    assert_eq!(enrolled.unwrap().response.node, NodeId(9));
+}
+
+#[tokio::test]
+async fn a_controller_that_knows_no_such_request_is_said_to_be_older() {
+    let mesh = Mesh::new("acme");
+    let server = mesh.server();
+    let key = IdentityKey::generate().unwrap();
+    let locator = mesh.locator(address(&server));
+    let door = Door {
+        controllers: &locator.controllers,
+        ca_fingerprint: locator.ca_fingerprint,
+        mesh: &locator.mesh,
+    };
+
+    let refused = within(knock(&door, (99, &"a request of a later version"), &key)).await;
+
+    let told = tell_of_age(refused.err().unwrap()).to_string();
+    assert!(told.contains("update the controller"), "{told}");
 }
