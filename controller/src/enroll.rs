@@ -1,11 +1,17 @@
-//! Lets machines in that hold a join token.
+//! Lets machines in that hold a join token, or a token of their platform.
 
-use ringfence_controlplane::{Actor, Command, Event, Identity, Refusal, TokenHash};
-use ringfence_model::{Name, NodeId};
-use ringfence_transport::{EnrollAttempt, EnrollRefusal, EnrollRefusalCode, EnrollRequest, EnrollResponse};
+use ringfence_controlplane::{
+    Actor, Change, Command, Event, Identity, Refusal, RefusalKind, TokenHash, WorkloadCommand,
+};
+use ringfence_model::Name;
+use ringfence_transport::{
+    EnrollAsk, EnrollAttempt, EnrollRefusal, EnrollRefusalCode, EnrollRequest, EnrollResponse,
+    WorkloadEnrollRequest,
+};
 
 use crate::ca::SigningRequest;
 use crate::core::{CommitError, wall_now};
+use crate::identity::{WorkloadError, Workloads};
 use crate::session::SessionContext;
 
 /// What every enrolment needs.
@@ -13,63 +19,137 @@ use crate::session::SessionContext;
 pub struct EnrollContext {
     /// Core, CA and mesh.
     pub session: SessionContext,
+    /// Whose tokens let workloads in.
+    pub workloads: Workloads,
     /// Where the node will find this controller.
     pub controllers: Vec<String>,
 }
 
 /// Decides one attempt and answers it.
 pub async fn serve(context: EnrollContext, attempt: EnrollAttempt) {
-    let (remote, token) = (attempt.remote, attempt.request.token_id);
-    let answer = decide(&context, &attempt.request).await;
+    let remote = attempt.remote;
+    let (by, answer) = match &attempt.request {
+        EnrollAsk::Token(request) => {
+            let by = format!("join token {}", request.token_id);
+            (by, by_token(&context, request).await)
+        }
+        EnrollAsk::Workload(request) => {
+            let by = format!("workload issuer {}", request.issuer);
+            (by, by_workload(&context, request).await)
+        }
+    };
     match &answer {
         Ok(response) => {
-            tracing::info!(%remote, %token, node = %response.node, name = %response.name, "node enrolled");
+            tracing::info!(%remote, by, node = %response.node, name = %response.name, "node enrolled");
         }
         Err(refusal) => {
-            tracing::warn!(%remote, %token, why = refusal.message, "enrolment refused");
+            tracing::warn!(%remote, by, why = refusal.message, "enrolment refused");
         }
     }
     if let Err(error) = attempt.answer(&answer).await {
-        tracing::info!(%remote, %token, %error, "the answer to an enrolment was not taken");
+        tracing::info!(%remote, by, %error, "the answer to an enrolment was not taken");
     }
 }
 
-async fn decide(context: &EnrollContext, request: &EnrollRequest) -> Result<EnrollResponse, EnrollRefusal> {
-    let signing = SigningRequest::from_der(&request.csr_der)
-        .map_err(|error| refusal(EnrollRefusalCode::BadRequest, error.to_string()))?;
-    let identity = Identity::from_spki(&signing.public_key_der())
-        .map_err(|error| refusal(EnrollRefusalCode::BadRequest, error.to_string()))?;
-    let name = match &request.name {
-        Some(name) => name.clone(),
-        None => name_of_key(&identity)?,
-    };
+/// A machine that asks: its key is proved to be its own.
+struct Asking {
+    signing: SigningRequest,
+    identity: Identity,
+    name: Name,
+}
+
+impl Asking {
+    fn new(csr_der: &[u8], name: Option<&Name>) -> Result<Self, EnrollRefusal> {
+        let signing = SigningRequest::from_der(csr_der)
+            .map_err(|error| refusal(EnrollRefusalCode::BadRequest, error.to_string()))?;
+        let identity = Identity::from_spki(&signing.public_key_der())
+            .map_err(|error| refusal(EnrollRefusalCode::BadRequest, error.to_string()))?;
+        let name = match name {
+            Some(name) => name.clone(),
+            None => name_of_key(&identity)?,
+        };
+        Ok(Self {
+            signing,
+            identity,
+            name,
+        })
+    }
+}
+
+async fn by_token(context: &EnrollContext, request: &EnrollRequest) -> Result<EnrollResponse, EnrollRefusal> {
+    let asking = Asking::new(&request.csr_der, request.name.as_ref())?;
     let command = Command::Enroll {
         token: request.token_id,
         secret_hash: TokenHash::of_secret(request.token_secret.expose()),
-        name: name.clone(),
-        identity,
+        name: asking.name,
+        identity: asking.identity,
     };
-    let core = &context.session.core;
     let actor = Actor::token(request.token_id, "enroll");
-    let change = core
-        .commit(actor, command)
-        .await
-        .map_err(|gone| internal(&gone))?;
-    let change = change.map_err(|error| refused(&error))?;
-    let enrolled = change.events.iter().find_map(|event| match event {
-        Event::NodeEnrolled { node } => Some(node.id),
-        _ => None,
-    });
-    let node = enrolled.ok_or_else(|| internal(&"no node was made"))?;
-    issue(context, &signing, node, name).await
+    let change = commit(context, actor, command).await?;
+    issue(context, &asking.signing, &change).await
+}
+
+async fn by_workload(
+    context: &EnrollContext,
+    request: &WorkloadEnrollRequest,
+) -> Result<EnrollResponse, EnrollRefusal> {
+    let asking = Asking::new(&request.csr_der, request.name.as_ref())?;
+    let actor = Actor::workload(&request.issuer, "enroll");
+    let verified = context
+        .workloads
+        .verify(&request.issuer, request.jwt.expose())
+        .await;
+    let verified = match verified {
+        Ok(verified) => verified,
+        Err(error) => {
+            record(context, actor, &request.issuer, &error).await;
+            return Err(unverified(&error));
+        }
+    };
+    let command = WorkloadCommand::Admit {
+        verified: Box::new(verified),
+        name: asking.name,
+        identity: asking.identity,
+    };
+    let change = commit(context, actor, Command::Workloads(command)).await?;
+    issue(context, &asking.signing, &change).await
+}
+
+/// Notes a token that proves nothing in the audit trail. That it cannot be written lets nobody in.
+async fn record(context: &EnrollContext, actor: Actor, issuer: &Name, error: &WorkloadError) {
+    if !error.is_auditable() {
+        return;
+    }
+    let command = Command::RecordRefusal {
+        method: "workload.admit".to_owned(),
+        subject: issuer.to_string(),
+        reason: error.to_string(),
+    };
+    match context.session.core.commit(actor, command).await {
+        // The hour's share of refusals is written already.
+        Ok(Ok(_) | Err(CommitError::Refused(_))) => {}
+        Ok(Err(error)) => tracing::error!(%error, "a refused enrolment cannot be recorded"),
+        Err(error) => tracing::error!(%error, "a refused enrolment cannot be recorded"),
+    }
+}
+
+async fn commit(context: &EnrollContext, actor: Actor, command: Command) -> Result<Change, EnrollRefusal> {
+    let change = context.session.core.commit(actor, command).await;
+    change
+        .map_err(|gone| internal(&gone))?
+        .map_err(|error| refused(&error))
 }
 
 async fn issue(
     context: &EnrollContext,
     signing: &SigningRequest,
-    node: NodeId,
-    name: Name,
+    change: &Change,
 ) -> Result<EnrollResponse, EnrollRefusal> {
+    let enrolled = change.events.iter().find_map(|event| match event {
+        Event::NodeEnrolled { node } => Some((node.id, node.name.clone())),
+        _ => None,
+    });
+    let (node, name) = enrolled.ok_or_else(|| internal(&"no node was made"))?;
     let authority = &context.session.authority;
     let certificate = authority
         .sign_node(signing, node, wall_now())
@@ -112,9 +192,23 @@ fn refused(error: &CommitError) -> EnrollRefusal {
             Refusal::TokenExpired { .. } => EnrollRefusalCode::TokenExpired,
             Refusal::TokenRevoked { .. } => EnrollRefusalCode::TokenRevoked,
             Refusal::NameTaken { .. } => EnrollRefusalCode::NameTaken,
+            Refusal::Workload(refused) if refused.kind() == RefusalKind::Denied => {
+                EnrollRefusalCode::WorkloadRefused
+            }
             _ => EnrollRefusalCode::BadRequest,
         },
         CommitError::Store(_) | CommitError::Broken(_) => EnrollRefusalCode::Internal,
+    };
+    refusal(code, error.to_string())
+}
+
+fn unverified(error: &WorkloadError) -> EnrollRefusal {
+    let code = match error {
+        WorkloadError::NoIssuer(_) | WorkloadError::UnknownKey | WorkloadError::Token(_) => {
+            EnrollRefusalCode::WorkloadRefused
+        }
+        WorkloadError::Issuer(_) => EnrollRefusalCode::IssuerUnreachable,
+        WorkloadError::Core(_) => EnrollRefusalCode::Internal,
     };
     refusal(code, error.to_string())
 }

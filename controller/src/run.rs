@@ -19,7 +19,7 @@ use crate::data_dir::{CA_FILE, CA_KEY_FILE, CONFIG_FILE, DataDir, FLOWS_FILE, PR
 use crate::enroll::{self, EnrollContext};
 use crate::flows::Flows;
 use crate::https;
-use crate::identity::{ClientSecrets, Logins};
+use crate::identity::{ClientSecrets, Logins, Workloads};
 use crate::init::{Config, host_of, port_of};
 use crate::session::{self, SessionContext};
 use crate::sessions::Sessions;
@@ -34,6 +34,7 @@ struct Opened {
     core: CoreHandle,
     flows: Flows,
     logins: Logins,
+    workloads: Workloads,
     admin_token_hash: [u8; 32],
 }
 
@@ -81,6 +82,7 @@ pub async fn run(path: &Path) -> Result<()> {
         core: opened.core.clone(),
         flows: opened.flows.clone(),
         logins: opened.logins.clone(),
+        workloads: opened.workloads.clone(),
         sessions: sessions.clone(),
         gate: Arc::new(Gate::new(opened.admin_token_hash, hosts.clone())),
         join: Arc::new(JoinFacts {
@@ -131,6 +133,7 @@ fn open(path: &Path) -> Result<Opened> {
     let secrets = ClientSecrets::new(dir.file(PROVIDERS_FOLDER));
     Ok(Opened {
         logins: Logins::new(core.clone(), secrets),
+        workloads: Workloads::new(core.clone()),
         _dir: dir,
         config,
         authority: Arc::new(authority),
@@ -158,6 +161,7 @@ async fn serve(
     };
     let enroll_context = EnrollContext {
         session: context.clone(),
+        workloads: opened.workloads.clone(),
         controllers: opened.config.advertise.clone(),
     };
     let mut terminate = signal(SignalKind::terminate())?;

@@ -26,7 +26,7 @@ pub struct Arguments {
 /// What the program can do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Take an identity in a mesh with a join token, and exit.
+    /// Take an identity in a mesh with a join token or the word of this machine's platform, and exit.
     Enroll(EnrollArguments),
     /// Run the agent on an identity taken before.
     Run(RunArguments),
@@ -82,7 +82,7 @@ pub struct StateArguments {
 }
 
 /// How to join.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct JoinArguments {
     /// File that holds the join token; `-` is standard input.
     #[arg(long, value_name = "FILE", conflicts_with = "token")]
@@ -90,7 +90,17 @@ pub struct JoinArguments {
     /// The join token itself. Other users can see it in the process list: prefer a file or `RINGFENCE_TOKEN`.
     #[arg(long, env = "RINGFENCE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub token: Option<Secret>,
-    /// Name for this node; the host's name if absent.
+    /// Join by the word of this machine's platform (Kubernetes, CI, cloud) in place of a join token: what
+    /// `ringfence workload locator` prints, which is no secret.
+    #[arg(long, env = "RINGFENCE_WORKLOAD", value_name = "LOCATOR", conflicts_with_all = ["token", "token_file"])]
+    pub workload: Option<String>,
+    /// File into which the platform writes its token (a JWT) for this machine; `-` is standard input.
+    #[arg(long, value_name = "FILE", requires = "workload", conflicts_with = "jwt_env")]
+    pub jwt_file: Option<PathBuf>,
+    /// Name of the environment variable in which the platform gives its token.
+    #[arg(long, value_name = "VARIABLE", requires = "workload")]
+    pub jwt_env: Option<String>,
+    /// Name for this node; the host's name if absent. The controller may name workloads otherwise.
     #[arg(long, value_name = "NAME", value_parser = Name::parse)]
     pub name: Option<Name>,
 }
@@ -275,7 +285,19 @@ mod tests {
     #[test]
     fn odd_names_and_two_tokens_are_usage_errors() {
         for odd in [
-            &["ringfence-node", "enroll", "--token", "t", "--name", "Odd Name"][..],
+            &["ringfence-node", "up", "--workload", "rfw_x", "--token", "t"][..],
+            &[
+                "ringfence-node",
+                "up",
+                "--workload",
+                "rfw_x",
+                "--jwt-file",
+                "f",
+                "--jwt-env",
+                "V",
+            ],
+            &["ringfence-node", "up", "--jwt-file", "f"],
+            &["ringfence-node", "enroll", "--token", "t", "--name", "Odd Name"],
             &["ringfence-node", "enroll", "--token", "t", "--token-file", "f"],
             &["ringfence-node", "run", "--listen-port", "65536"],
             &["ringfence-node", "run", "--endpoint", "example.com"],

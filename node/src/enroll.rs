@@ -1,4 +1,4 @@
-//! Takes an identity in a mesh with a join token.
+//! Takes an identity in a mesh with a join token, or a token of this machine's platform.
 
 use std::io::Read as _;
 use std::path::Path;
@@ -8,29 +8,35 @@ use anyhow::Context as _;
 use zeroize::Zeroizing;
 
 use ringfence_model::Name;
-use ringfence_transport::{EnrollError, EnrollRefusalCode, IdentityKey, JoinToken, TransportError};
+use ringfence_transport::{
+    EnrollError, EnrollRefusalCode, Enrolled, IdentityKey, JoinToken, PlatformToken, TransportError,
+    WorkloadLocator,
+};
 
 use crate::arguments::JoinArguments;
 use crate::failure::Failure;
 use crate::identity::Identity;
 use crate::state::{FORMAT, NodeFile, StateDir};
 
+/// What lets this machine in.
+enum Ticket {
+    Token(JoinToken),
+    Workload(WorkloadLocator, PlatformToken),
+}
+
 /// Enrols this machine. What is in `state` counts only once all of it is written.
 ///
 /// # Errors
-/// If there is no token, the controller refuses it, or the identity cannot be kept.
+/// If there is nothing to join with, the controller refuses it, or the identity cannot be kept.
 pub(crate) async fn enroll(state: &StateDir, join: &JoinArguments) -> Result<NodeFile, Failure> {
     state.check_vacant()?;
-    let token = token(join)?;
+    let ticket = ticket(join)?;
     let name = join.name.clone().or_else(host_name);
     let key = IdentityKey::generate().context("making an identity key")?;
     // On disk before the token is spent: a full disk must not cost it.
     let path = state.identity_path()?;
     key.write(&path).context("saving the identity key")?;
-    let enrolled = ringfence_transport::enroll(&token, &key, name)
-        .await
-        .map_err(failure)?;
-    let response = enrolled.response;
+    let Enrolled { response, .. } = present(ticket, &key, name).await.map_err(failure)?;
     let identity = Identity::new(Arc::new(key), response.certificate_chain_pem, response.ca_pem)?;
     state.save_ca(&identity.ca_pem)?;
     identity.save(state)?;
@@ -46,13 +52,52 @@ pub(crate) async fn enroll(state: &StateDir, join: &JoinArguments) -> Result<Nod
     Ok(node)
 }
 
+async fn present(ticket: Ticket, key: &IdentityKey, name: Option<Name>) -> Result<Enrolled, EnrollError> {
+    match ticket {
+        Ticket::Token(token) => ringfence_transport::enroll(&token, key, name).await,
+        Ticket::Workload(locator, jwt) => {
+            ringfence_transport::enroll_workload(&locator, jwt, key, name).await
+        }
+    }
+}
+
+fn ticket(join: &JoinArguments) -> Result<Ticket, Failure> {
+    let Some(locator) = &join.workload else {
+        return token(join).map(Ticket::Token);
+    };
+    let locator = locator
+        .parse()
+        .map_err(|error: ringfence_transport::LocatorError| Failure::Usage(format!("--workload: {error}")))?;
+    let (from, text) = match (&join.jwt_file, &join.jwt_env) {
+        (Some(path), _) => (
+            path.display().to_string(),
+            read_secret(path, "the platform's token")?,
+        ),
+        (None, Some(variable)) => {
+            let text = std::env::var(variable).map_err(|error| {
+                Failure::Usage(format!("--jwt-env: the environment variable {variable}: {error}"))
+            })?;
+            (variable.clone(), Zeroizing::new(text))
+        }
+        (None, None) => {
+            return Err(Failure::Usage(
+                "the platform's token is needed beside --workload: --jwt-file FILE or --jwt-env VARIABLE"
+                    .to_owned(),
+            ));
+        }
+    };
+    let jwt = PlatformToken::parse(&text).map_err(|error| Failure::Usage(format!("{from}: {error}")))?;
+    Ok(Ticket::Workload(locator, jwt))
+}
+
 fn token(join: &JoinArguments) -> Result<JoinToken, Failure> {
     let text = match (&join.token_file, &join.token) {
-        (Some(path), _) => read_token(path)?,
+        (Some(path), _) => read_secret(path, "the join token")?,
         (None, Some(token)) => Zeroizing::new(token.expose().to_owned()),
         (None, None) => {
             return Err(Failure::Usage(
-                "a join token is needed: --token-file FILE, RINGFENCE_TOKEN or --token TOKEN".to_owned(),
+                "a join token is needed: --token-file FILE, RINGFENCE_TOKEN or --token TOKEN; or --workload LOCATOR"
+                    .to_owned(),
             ));
         }
     };
@@ -61,14 +106,14 @@ fn token(join: &JoinArguments) -> Result<JoinToken, Failure> {
         .map_err(|error: ringfence_transport::TokenError| Failure::Usage(error.to_string()))
 }
 
-fn read_token(path: &Path) -> Result<Zeroizing<String>, Failure> {
+fn read_secret(path: &Path, what: &str) -> Result<Zeroizing<String>, Failure> {
     let mut text = Zeroizing::new(String::new());
     let read = if path == Path::new("-") {
-        std::io::stdin().take(TOKEN_BYTES_MAX).read_to_string(&mut text)
+        std::io::stdin().take(SECRET_BYTES_MAX).read_to_string(&mut text)
     } else {
-        std::fs::File::open(path).and_then(|file| file.take(TOKEN_BYTES_MAX).read_to_string(&mut text))
+        std::fs::File::open(path).and_then(|file| file.take(SECRET_BYTES_MAX).read_to_string(&mut text))
     };
-    read.with_context(|| format!("reading the join token from {}", path.display()))?;
+    read.with_context(|| format!("reading {what} from {}", path.display()))?;
     Ok(text)
 }
 
@@ -103,8 +148,11 @@ fn failure(error: EnrollError) -> Failure {
             | EnrollRefusalCode::TokenExpired
             | EnrollRefusalCode::TokenRevoked
             | EnrollRefusalCode::NameTaken
+            | EnrollRefusalCode::WorkloadRefused
             | EnrollRefusalCode::Other => Failure::Denied(refusal.message),
-            EnrollRefusalCode::BadRequest | EnrollRefusalCode::Internal => Failure::Failed(refusal.into()),
+            EnrollRefusalCode::BadRequest
+            | EnrollRefusalCode::IssuerUnreachable
+            | EnrollRefusalCode::Internal => Failure::Failed(refusal.into()),
         },
         EnrollError::Transport(error) => match error {
             TransportError::Unreachable { .. } | TransportError::Busy { .. } => {
@@ -124,7 +172,7 @@ fn failure(error: EnrollError) -> Failure {
 }
 
 /// Far more than any token, far less than what a wrong file could hold.
-const TOKEN_BYTES_MAX: u64 = 64 * 1024;
+const SECRET_BYTES_MAX: u64 = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -145,9 +193,8 @@ mod tests {
     #[test]
     fn what_is_no_token_is_a_usage_error() {
         let join = |text: &str| JoinArguments {
-            token_file: None,
             token: Some(text.to_owned().into()),
-            name: None,
+            ..JoinArguments::default()
         };
 
         for odd in ["", "hello", "rft_", "rft_AAAA", "rft_ä"] {
@@ -157,17 +204,46 @@ mod tests {
 
     #[test]
     fn without_a_token_the_ways_to_give_one_are_named() {
-        let join = JoinArguments {
-            token_file: None,
-            token: None,
-            name: None,
-        };
-
-        let told = token(&join).err().unwrap().to_string();
+        let told = ticket(&JoinArguments::default()).err().unwrap().to_string();
 
         assert!(
-            told.contains("--token-file") && told.contains("RINGFENCE_TOKEN"),
+            told.contains("--token-file") && told.contains("RINGFENCE_TOKEN") && told.contains("--workload"),
             "{told}"
         );
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_workloads_ticket_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            Some(path)
+        };
+        let good = WorkloadLocator {
+            controllers: vec!["192.0.2.1:7443".to_owned()],
+            ca_fingerprint: [1; 32],
+            mesh: Name::parse("acme").unwrap(),
+            issuer: Name::parse("prod").unwrap(),
+        };
+        let join = |locator: &str, jwt_file, jwt_env: Option<&str>| JoinArguments {
+            workload: Some(locator.to_owned()),
+            jwt_file,
+            jwt_env: jwt_env.map(ToOwned::to_owned),
+            ..JoinArguments::default()
+        };
+        let told = |join: JoinArguments| ticket(&join).err().unwrap().to_string();
+        let locator = good.to_text();
+
+        assert!(told(join("rft_AAAA", file("a", "a.b.c"), None)).contains("no workload locator"));
+        assert!(told(join(&locator, None, None)).contains("--jwt-file FILE or --jwt-env VARIABLE"));
+        assert!(told(join(&locator, file("b", "rft_AAAA"), None)).contains("no signed JWT"));
+        assert!(told(join(&locator, file("c", ""), None)).contains("empty"));
+        assert!(told(join(&locator, file("d", &"x".repeat(20_000)), None)).contains("longer than 16 KiB"));
+        assert!(told(join(&locator, None, Some("RINGFENCE_NOT_THERE"))).contains("RINGFENCE_NOT_THERE"));
+        let Ok(Ticket::Workload(read, jwt)) = ticket(&join(&locator, file("e", "a.b.c\n"), None)) else {
+            panic!("it is as it should be");
+        };
+        assert_eq!((read, jwt.expose()), (good, "a.b.c"));
     }
 }

@@ -112,7 +112,8 @@ impl From<LockTargetError> for ApiProblem {
             LockTargetError::Shape(_)
             | LockTargetError::Perimeter(..)
             | LockTargetError::Label(_)
-            | LockTargetError::Token(_) => Self::bad_request(error.to_string()),
+            | LockTargetError::Token(_)
+            | LockTargetError::Issuer(..) => Self::bad_request(error.to_string()),
         }
     }
 }

@@ -26,6 +26,7 @@ mod revisions;
 mod scim;
 mod scim_tokens;
 mod tokens;
+mod workloads;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +41,7 @@ use tower_http::timeout::TimeoutLayer;
 
 use crate::core::CoreHandle;
 use crate::flows::Flows;
-use crate::identity::Logins;
+use crate::identity::{Logins, Workloads};
 use crate::sessions::Sessions;
 
 pub use problem::ApiProblem;
@@ -55,6 +56,8 @@ pub struct ApiState {
     pub flows: Flows,
     /// The logins of people at nodes.
     pub logins: Logins,
+    /// Whose tokens let workloads in.
+    pub workloads: Workloads,
     /// The nodes connected now.
     pub sessions: Sessions,
     /// Who may ask.
@@ -113,6 +116,12 @@ pub fn router(state: ApiState) -> Router {
             "/providers/{name}/scim-token",
             post(scim_tokens::create).delete(scim_tokens::revoke),
         )
+        .route("/workload-issuers", get(workloads::list).put(workloads::set))
+        .route(
+            "/workload-issuers/{name}",
+            get(workloads::show).delete(workloads::remove),
+        )
+        .route("/workload-issuers/{name}/test", post(workloads::test))
         .route("/explain", post(policy::explain))
         .route("/verify", post(policy::verify))
         .route("/drills/revoke", post(drills::revoke))

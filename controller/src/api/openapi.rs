@@ -60,6 +60,11 @@ use utoipa::{Modify, OpenApi};
         super::tokens::create,
         super::tokens::list,
         super::tokens::revoke,
+        super::workloads::list,
+        super::workloads::remove,
+        super::workloads::set,
+        super::workloads::show,
+        super::workloads::test,
     ),
     modifiers(&BearerToken)
 )]
@@ -97,7 +102,7 @@ mod tests {
 
         assert_eq!(document["openapi"], "3.1.0");
         let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
-        assert_eq!(paths.len(), 37, "{paths:?}");
+        assert_eq!(paths.len(), 40, "{paths:?}");
         assert_eq!(
             document["components"]["securitySchemes"]["admin"]["scheme"],
             "bearer"

@@ -61,6 +61,7 @@ impl Api {
 fn state_of(core: CoreHandle, flows: Flows) -> ApiState {
     ApiState {
         logins: Logins::new(core.clone(), ClientSecrets::new("/not/there".into())),
+        workloads: Workloads::new(core.clone()),
         core,
         flows,
         sessions: Sessions::default(),

@@ -1,10 +1,8 @@
 //! What is known about one provider: its metadata and its keys, fetched when needed.
 //!
-//! **Invariant:** keys come from the issuer's own metadata alone, and whoever shows tokens with unknown keys cannot make
-//! us fetch more often than [`REFRESH_EVERY`].
+//! **Invariant:** keys come from the issuer's own metadata alone.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use openidconnect::core::{
     CoreAuthDisplay, CoreClaimName, CoreClaimType, CoreClientAuthMethod, CoreGrantType, CoreJsonWebKey,
@@ -16,10 +14,10 @@ use openidconnect::{
 };
 use ringfence_controlplane::Provider;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
 
 use super::LoginError;
 use super::address::Reach;
+use super::cache::Cache;
 use super::fetch::Fetcher;
 
 /// A provider, and what is known about it.
@@ -28,7 +26,7 @@ pub(super) struct Discovery {
     pub(super) provider: Provider,
     /// Asks it.
     pub(super) fetcher: Fetcher,
-    memory: Mutex<Memory>,
+    cache: Cache<Known>,
 }
 
 /// What a provider says of itself.
@@ -37,12 +35,6 @@ pub(super) struct Known {
     pub(super) metadata: Metadata,
     /// Its signing keys.
     pub(super) keys: JsonWebKeySet<CoreJsonWebKey>,
-}
-
-#[derive(Default)]
-struct Memory {
-    known: Option<(Arc<Known>, Instant)>,
-    refreshed: Option<Instant>,
 }
 
 /// The metadata of OpenID Connect Discovery 1.0, with what other standards add.
@@ -88,31 +80,17 @@ impl Discovery {
         Ok(Self {
             provider,
             fetcher,
-            memory: Mutex::default(),
+            cache: Cache::default(),
         })
     }
 
-    /// What the provider says of itself, at most [`METADATA_AGE_MAX`] old unless it is out of reach.
+    /// What the provider says of itself, as fresh as a cache has it.
     ///
     /// # Errors
     /// [`LoginError::Provider`] if it says nothing we can use.
     pub(super) async fn known(&self) -> Result<Arc<Known>, LoginError> {
-        let mut memory = self.memory.lock().await;
-        let old = match &memory.known {
-            Some((known, at)) if at.elapsed() < METADATA_AGE_MAX => return Ok(Arc::clone(known)),
-            Some((known, at)) if at.elapsed() < METADATA_LIFE_MAX => Some(Arc::clone(known)),
-            Some(_) | None => None,
-        };
-        match self.discover().await {
-            Ok(known) => {
-                memory.known = Some((Arc::clone(&known), Instant::now()));
-                Ok(known)
-            }
-            Err(error) => {
-                tracing::warn!(provider = %self.provider.name, %error, "an identity provider does not say what it is");
-                old.ok_or(error)
-            }
-        }
+        let known = self.cache.known(self.discover()).await;
+        known.map_err(LoginError::Provider)
     }
 
     /// The same with keys newer than `than`: a token was signed with one that is not among them. `than` itself if the
@@ -121,36 +99,33 @@ impl Discovery {
     /// # Errors
     /// [`LoginError::Provider`] if it does not give them.
     pub(super) async fn with_newer_keys(&self, than: &Arc<Known>) -> Result<Arc<Known>, LoginError> {
-        let mut memory = self.memory.lock().await;
-        if let Some((known, _)) = &memory.known
-            && !Arc::ptr_eq(known, than)
-        {
-            return Ok(Arc::clone(known));
-        }
-        if memory.refreshed.is_some_and(|at| at.elapsed() < REFRESH_EVERY) {
-            return Ok(Arc::clone(than));
-        }
-        memory.refreshed = Some(Instant::now());
-        tracing::info!(provider = %self.provider.name, "an identity provider is asked for newer keys");
-        let known = self.discover().await?;
-        memory.known = Some((Arc::clone(&known), Instant::now()));
-        Ok(known)
+        let newer = self.cache.newer(than, async {
+            tracing::info!(provider = %self.provider.name, "an identity provider is asked for newer keys");
+            self.discover().await
+        });
+        newer.await.map_err(LoginError::Provider)
     }
 
-    async fn discover(&self) -> Result<Arc<Known>, LoginError> {
-        let unusable = |why: String| LoginError::Provider(why);
-        let issuer =
-            IssuerUrl::new(self.provider.issuer.clone()).map_err(|error| unusable(error.to_string()))?;
+    async fn discover(&self) -> Result<Known, String> {
+        let known = self.ask().await;
+        if let Err(why) = &known {
+            tracing::warn!(provider = %self.provider.name, why, "an identity provider does not say what it is");
+        }
+        known
+    }
+
+    async fn ask(&self) -> Result<Known, String> {
+        let issuer = IssuerUrl::new(self.provider.issuer.clone()).map_err(|error| error.to_string())?;
         let metadata = Metadata::discover_async(issuer, &self.fetcher).await;
-        let metadata = metadata.map_err(|error| unusable(with_causes(&error)))?;
+        let metadata = metadata.map_err(|error| with_causes(&error))?;
         if metadata.authorization_endpoint().url().scheme() != "https" {
-            return Err(unusable("its authorization endpoint is no https URL".to_owned()));
+            return Err("its authorization endpoint is no https URL".to_owned());
         }
         let keys = metadata.jwks().clone();
         if keys.keys().len() > KEYS_MAX {
-            return Err(unusable(format!("it has more than {KEYS_MAX} keys")));
+            return Err(format!("it has more than {KEYS_MAX} keys"));
         }
-        Ok(Arc::new(Known { metadata, keys }))
+        Ok(Known { metadata, keys })
     }
 }
 
@@ -166,10 +141,5 @@ pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-const METADATA_AGE_MAX: Duration = Duration::from_hours(1);
-/// How long a provider may be out of reach before its keys are no longer believed.
-const METADATA_LIFE_MAX: Duration = Duration::from_hours(24);
-/// How often unknown keys make us ask.
-pub(super) const REFRESH_EVERY: Duration = Duration::from_secs(10);
-const KEYS_MAX: usize = 64;
+pub(super) const KEYS_MAX: usize = 64;
 const ERROR_BYTES_MAX: usize = 400;

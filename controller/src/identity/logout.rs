@@ -6,17 +6,14 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use openidconnect::JsonWebKey as _;
-use openidconnect::core::CoreJwsSigningAlgorithm;
 use ringfence_controlplane::CLOCK_SKEW_MAX;
 use ringfence_model::{Name, UnixMillis};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::LoginError;
-use super::token::{Expected, algorithms, texts};
+use super::jws::Jws;
+use super::token::{Expected, texts};
 
 /// Which sessions ended at a provider. At least one of both is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,14 +22,6 @@ pub struct EndedAtProvider {
     pub subject: Option<String>,
     /// The provider's name for the session.
     pub session: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Header {
-    alg: CoreJwsSigningAlgorithm,
-    kid: Option<String>,
-    typ: Option<String>,
-    crit: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -57,72 +46,13 @@ pub(super) struct Taken(Mutex<BTreeMap<(Name, String), UnixMillis>>);
 /// # Errors
 /// [`LoginError::UnknownKey`] if newer keys may help, [`LoginError::Token`] otherwise.
 pub(super) fn verify(token: &str, expected: &Expected<'_>) -> Result<(EndedAtProvider, String), LoginError> {
-    let refuse = |why: &str| LoginError::Token(why.to_owned());
-    if token.len() > TOKEN_BYTES_MAX {
-        return Err(refuse("it is too long"));
-    }
-    let mut parts = token.split('.');
-    let (Some(head), Some(body), Some(signature), None) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return Err(refuse("it is no signed JWT"));
-    };
-    let decode = |part: &str| {
-        BASE64_URL_SAFE_NO_PAD
-            .decode(part)
-            .map_err(|_| refuse("it is not base64url"))
-    };
-    let header: Header =
-        serde_json::from_slice(&decode(head)?).map_err(|_| refuse("its header is malformed"))?;
-    if !algorithms().contains(&header.alg) {
-        return Err(refuse("its algorithm is not one that counts"));
-    }
-    let typ = header.typ.as_deref().unwrap_or("logout+jwt").to_ascii_lowercase();
-    let typ = typ.trim_start_matches("application/");
-    if header.crit.is_some() || !["logout+jwt", "jwt"].contains(&typ) {
-        return Err(refuse("it is not a logout token"));
-    }
-    check_signature(
-        &header,
-        &token[..head.len() + 1 + body.len()],
-        &decode(signature)?,
-        expected,
-    )?;
-    let claims: Claims = serde_json::from_slice(&decode(body)?)
-        .map_err(|_| refuse("a claim that it needs is missing or malformed"))?;
+    let claims: Claims = Jws::parse(token, &["logout+jwt", "jwt"])?.claims(expected.keys)?;
     check_claims(&claims, expected)?;
     let ended = EndedAtProvider {
         subject: claims.sub,
         session: claims.sid,
     };
     Ok((ended, claims.jti))
-}
-
-fn check_signature(
-    header: &Header,
-    message: &str,
-    signature: &[u8],
-    expected: &Expected<'_>,
-) -> Result<(), LoginError> {
-    let named = expected.keys.keys().iter().filter(|key| match &header.kid {
-        Some(kid) => key.key_id().is_some_and(|id| id.as_str() == kid),
-        None => true,
-    });
-    let mut known = false;
-    for key in named {
-        known = true;
-        if key
-            .verify_signature(&header.alg, message.as_bytes(), signature)
-            .is_ok()
-        {
-            return Ok(());
-        }
-    }
-    if known {
-        Err(LoginError::Token("its signature is wrong".to_owned()))
-    } else {
-        Err(LoginError::UnknownKey)
-    }
 }
 
 fn check_claims(claims: &Claims, expected: &Expected<'_>) -> Result<(), LoginError> {
@@ -176,7 +106,6 @@ impl Taken {
 }
 
 const LOGOUT_EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
-const TOKEN_BYTES_MAX: usize = 16 * 1024;
 /// The provider sends it at once: an older one was kept by somebody.
 const TOKEN_AGE_MAX: Duration = Duration::from_mins(5);
 const TAKEN_MAX: usize = 4096;

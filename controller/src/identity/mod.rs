@@ -1,17 +1,20 @@
-//! People: the controller as a relying party of identity providers (OpenID Connect).
+//! People and workloads: the controller as a relying party of identity providers (OpenID Connect) and of platforms.
 //!
 //! Logins begin at a node and end in a [`VerifiedLogin`]; what that means for access is the core's to say.
 //!
 //! **Invariant:** a login is verified by what its provider signed, for this client and this attempt, or it is none.
 
 mod address;
+mod cache;
 mod discovery;
 mod fetch;
+mod jws;
 mod login;
 mod logout;
 mod pending;
 mod secrets;
 mod token;
+mod workload;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,6 +27,7 @@ use ringfence_model::{Name, NodeId, UnixMillis};
 use zeroize::Zeroizing;
 
 use self::discovery::Discovery;
+use self::jws::JwsError;
 use self::pending::Pending;
 use self::token::Expected;
 use crate::core::{CoreGone, CoreHandle, wall_now};
@@ -31,6 +35,7 @@ use crate::core::{CoreGone, CoreHandle, wall_now};
 pub use self::login::DeviceLogin;
 pub use self::logout::EndedAtProvider;
 pub use self::secrets::ClientSecrets;
+pub use self::workload::{WorkloadError, Workloads};
 
 /// The logins of a mesh. Cheap to clone.
 #[derive(Clone)]
@@ -130,6 +135,15 @@ pub enum LoginError {
     /// The core is gone.
     #[error(transparent)]
     Core(#[from] CoreGone),
+}
+
+impl From<JwsError> for LoginError {
+    fn from(error: JwsError) -> Self {
+        match error {
+            JwsError::UnknownKey => Self::UnknownKey,
+            JwsError::Token(why) => Self::Token(why),
+        }
+    }
 }
 
 impl LoginError {

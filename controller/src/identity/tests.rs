@@ -16,7 +16,7 @@ use super::*;
 
 const ISSUER: &str = "https://login.example.com";
 const CLIENT: &str = "ringfence";
-const WALL: u64 = 1_800_000_000;
+pub(super) const WALL: u64 = 1_800_000_000;
 
 pub(super) fn provider() -> Provider {
     Provider {
@@ -35,18 +35,18 @@ pub(super) fn provider() -> Provider {
 }
 
 /// An issuer with one key.
-struct Signer {
+pub(super) struct Signer {
     pair: EcdsaKeyPair,
     kid: &'static str,
 }
 
 impl Signer {
-    fn new(kid: &'static str) -> Self {
+    pub(super) fn new(kid: &'static str) -> Self {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
         Self { pair, kid }
     }
 
-    fn keys(&self) -> JsonWebKeySet<CoreJsonWebKey> {
+    pub(super) fn keys(&self) -> JsonWebKeySet<CoreJsonWebKey> {
         let point = self.pair.public_key().as_ref();
         let key = json!({
             "kty": "EC", "crv": "P-256", "use": "sig", "kid": self.kid,
@@ -55,13 +55,13 @@ impl Signer {
         serde_json::from_value(json!({ "keys": [key] })).unwrap()
     }
 
-    fn sign(&self, header: &Value, claims: &Value) -> String {
+    pub(super) fn sign(&self, header: &Value, claims: &Value) -> String {
         let message = format!("{}.{}", encode_json(header), encode_json(claims));
         let signature = self.pair.sign(&SystemRandom::new(), message.as_bytes()).unwrap();
         format!("{message}.{}", encode(signature.as_ref()))
     }
 
-    fn header(&self) -> Value {
+    pub(super) fn header(&self) -> Value {
         json!({ "alg": "ES256", "kid": self.kid })
     }
 
@@ -74,7 +74,7 @@ fn encode(bytes: &[u8]) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(bytes)
 }
 
-fn encode_json(value: &Value) -> String {
+pub(super) fn encode_json(value: &Value) -> String {
     encode(value.to_string().as_bytes())
 }
 
@@ -86,7 +86,7 @@ fn id_claims() -> Value {
     })
 }
 
-fn with(mut claims: Value, name: &str, value: Value) -> Value {
+pub(super) fn with(mut claims: Value, name: &str, value: Value) -> Value {
     let object = claims.as_object_mut().unwrap();
     if value.is_null() {
         object.remove(name);

@@ -12,6 +12,7 @@ mod perimeter;
 mod posture;
 mod watch;
 mod why;
+mod workload;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,6 +33,7 @@ pub(crate) use self::perimeter::{ApplyArgs, CreateArgs, PerimeterCommand};
 pub(crate) use self::posture::{FactArgs, PostureCommand, PostureTestArgs};
 pub(crate) use self::watch::WatchArgs;
 pub(crate) use self::why::WhyArgs;
+pub(crate) use self::workload::WorkloadCommand;
 pub(crate) use identity::{LoginArgs, ProviderAddArgs, ProviderCommand, ScimCommand};
 
 /// Zero-trust micro-perimeters on a WireGuard mesh.
@@ -62,6 +64,9 @@ pub(crate) enum Command {
     /// Make and revoke API tokens: for other administrators, auditors and owners of perimeters
     #[command(subcommand)]
     ApiToken(ApiTokenCommand),
+    /// Say whose tokens let machines in without a join token: Kubernetes, CI, clouds
+    #[command(subcommand)]
+    Workload(WorkloadCommand),
     /// List, label, rename and remove nodes
     #[command(subcommand)]
     Node(NodeCommand),
@@ -81,7 +86,7 @@ pub(crate) enum Command {
     Quarantine(QuarantineArgs),
     /// End a quarantine: what policy allows is open again
     Release(ReleaseArgs),
-    /// Lock a node, person, perimeter, label or join token: what is there is cut, what comes is refused
+    /// Lock a node, person, perimeter, label, join token or workload issuer: what is there is cut, what comes is refused
     Lock(LockArgs),
     /// Lift a lock
     Unlock(UnlockArgs),

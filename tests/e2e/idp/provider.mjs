@@ -14,6 +14,15 @@ const accounts = {
   eve: { password: 'moriarty', otp: '654321', groups: ['staff'], verified: false },
 };
 
+// Who is no person: a CI that asks for tokens in its own name.
+const machine = (client_id) => ({
+  client_id,
+  client_secret: 'a-client-secret-of-the-tests-alone',
+  redirect_uris: [],
+  grant_types: ['client_credentials'],
+  response_types: [],
+});
+
 const newKey = () => {
   const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
   return { ...privateKey.export({ format: 'jwk' }), kid: randomUUID(), use: 'sig', alg: 'RS256' };
@@ -32,6 +41,8 @@ const configuration = (keys) => ({
       backchannel_logout_uri: CALLED_BACK,
       backchannel_logout_session_required: true,
     },
+    machine('builder'),
+    machine('stranger'),
   ],
   jwks: { keys },
   acrValues: [MFA],
@@ -51,7 +62,23 @@ const configuration = (keys) => ({
     deviceFlow: { enabled: true },
     backchannelLogout: { enabled: true },
     rpInitiatedLogout: { enabled: true },
+    clientCredentials: { enabled: true },
+    // Access tokens that are JWTs (RFC 9068), for whom the machine says (RFC 8707).
+    resourceIndicators: {
+      enabled: true,
+      getResourceServerInfo: (_, resource) => ({
+        scope: 'enrol',
+        audience: resource,
+        accessTokenTTL: 600,
+        accessTokenFormat: 'jwt',
+        jwt: { sign: { alg: 'RS256' } },
+      }),
+    },
   },
+  extraTokenClaims: (_, token) =>
+    token.kind === 'ClientCredentials'
+      ? { repository: `acme/${token.clientId}`, runner: { environment: 'production', tags: ['linux', 'db'] } }
+      : undefined,
   pkce: { required: () => true, methods: ['S256'] },
   cookies: { keys: ['keys-of-the-tests-alone'] },
   interactions: { url: (_, interaction) => `/interaction/${interaction.uid}` },

@@ -65,6 +65,58 @@ function idToken(nonce) {
   }
 }
 
+// A token of a workload with this fault.
+function workloadToken() {
+  const now = Math.floor(Date.now() / 1000);
+  const claims = { iss: ISSUER, aud: 'ringfence', sub: 'job-1', iat: now, exp: now + 300, jti: randomUUID() };
+  const header = { alg: 'ES256', kid: key.kid };
+  switch (fault) {
+    case 'none':
+      return signed(header, claims);
+    case 'wrong-audience':
+      return signed(header, { ...claims, aud: 'another' });
+    case 'second-audience':
+      return signed(header, { ...claims, aud: ['ringfence', 'another'] });
+    case 'wrong-issuer':
+      return signed(header, { ...claims, iss: 'https://login.example.com' });
+    case 'expired':
+      return signed(header, { ...claims, iat: now - 200, exp: now - 120 });
+    case 'endless':
+      return signed(header, { ...claims, exp: now + 30 * 86_400 });
+    case 'from-the-future':
+      return signed(header, { ...claims, iat: now + 600, exp: now + 900 });
+    case 'no-subject':
+      return signed(header, { ...claims, sub: undefined });
+    case 'no-algorithm':
+      return `${encode({ alg: 'none' })}.${encode(claims)}.`;
+    // Whoever takes the published key for a shared secret takes this (CVE-2015-9235).
+    case 'shared-secret': {
+      const message = `${encode({ ...header, alg: 'HS256' })}.${encode(claims)}`;
+      const secret = key.publicKey.export({ format: 'pem', type: 'spki' });
+      return `${message}.${createHmac('sha256', secret).update(message).digest('base64url')}`;
+    }
+    case 'own-key': {
+      const jwk = newKey();
+      const published = jwk.publicKey.export({ format: 'jwk' });
+      return signed({ alg: 'ES256', jwk: published }, claims, jwk);
+    }
+    case 'foreign-key':
+      return signed(header, claims, newKey());
+    case 'unpublished-key': {
+      const other = newKey();
+      return signed({ ...header, kid: other.kid }, claims, other);
+    }
+    case 'altered': {
+      const [head, , signature] = signed(header, claims).split('.');
+      return `${head}.${encode({ ...claims, sub: 'job-2' })}.${signature}`;
+    }
+    case 'logout-token':
+      return signed({ ...header, typ: 'logout+jwt' }, claims);
+    default:
+      throw new Error(`no such fault: ${fault}`);
+  }
+}
+
 const json = (response, value) => {
   response.setHeader('content-type', 'application/json');
   response.end(JSON.stringify(value));
@@ -131,5 +183,6 @@ createServer((request, response) => {
   const [, be, what] = request.url.split('/');
   if (be === 'be') fault = what;
   if (be === 'turn-keys') key = newKey();
+  if (be === 'workload') return response.end(workloadToken());
   response.end('done\n');
 }).listen(Number(CONTROL_PORT), '127.0.0.1');

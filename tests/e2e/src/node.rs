@@ -1,5 +1,6 @@
 //! A node on a host of the lab.
 
+use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -65,6 +66,30 @@ impl Node {
     /// # Errors
     /// When the controller refuses.
     pub fn enroll(host: &Host, name: &str, token: &str, options: NodeOptions) -> Result<Self> {
+        let token_file = host.dir().join("token");
+        std::fs::write(&token_file, token)?;
+        let ticket = [OsStr::new("--token-file"), token_file.as_os_str()];
+        Self::enroll_with(host, name, &ticket, options)
+    }
+
+    /// Enrols a host by the word of its platform: a locator, and the token that the platform wrote for it. Does not run
+    /// it yet.
+    ///
+    /// # Errors
+    /// When the controller refuses.
+    pub fn enroll_workload(host: &Host, name: &str, locator: &str, jwt: &str) -> Result<Self> {
+        let token_file = host.dir().join("token");
+        std::fs::write(&token_file, jwt)?;
+        let ticket = [
+            OsStr::new("--workload"),
+            OsStr::new(locator),
+            OsStr::new("--jwt-file"),
+            token_file.as_os_str(),
+        ];
+        Self::enroll_with(host, name, &ticket, NodeOptions::default())
+    }
+
+    fn enroll_with(host: &Host, name: &str, ticket: &[&OsStr], options: NodeOptions) -> Result<Self> {
         let node = Self {
             running: None,
             host: host.clone(),
@@ -72,7 +97,6 @@ impl Node {
             options,
         };
         let token_file = host.dir().join("token");
-        std::fs::write(&token_file, token)?;
         if let Some(user) = &node.options.user {
             // What it needs to write to as somebody else.
             std::fs::create_dir_all(node.run_dir())?;
@@ -83,8 +107,7 @@ impl Node {
         node.program(["enroll", "--name", name])?
             .arg("--state-dir")
             .arg(node.state_dir())
-            .arg("--token-file")
-            .arg(token_file)
+            .args(ticket)
             .text()?;
         Ok(node)
     }

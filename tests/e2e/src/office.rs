@@ -116,6 +116,33 @@ impl Office {
         self.mesh.cli(args)?.text()
     }
 
+    /// The CA of the provider's certificate.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn provider_ca(&self) -> Result<String> {
+        Ok(std::fs::read_to_string(self.provider_host.dir().join("ca.pem"))?)
+    }
+
+    /// The token that the provider gives to a machine of its, for `audience`.
+    ///
+    /// # Errors
+    /// When it gives none.
+    pub fn machine_token(&self, client: &str, audience: &str) -> Result<String> {
+        let code = "const [, url, client, secret, resource] = process.argv; \
+            const basic = Buffer.from(`${client}:${secret}`).toString('base64'); \
+            const body = new URLSearchParams({ grant_type: 'client_credentials', scope: 'enrol', resource }); \
+            const headers = { authorization: `Basic ${basic}` }; \
+            const answer = await (await fetch(url, { method: 'POST', headers, body })).json(); \
+            if (!answer.access_token) throw new Error(JSON.stringify(answer)); \
+            console.log(answer.access_token);";
+        let program = self.laptop.host().command("node");
+        let program = program.env("NODE_EXTRA_CA_CERTS", self.provider_host.dir().join("ca.pem"));
+        let url = format!("{ISSUER}/token");
+        let token = program.args(["--input-type=module", "-e", code, &url, client, SECRET, audience]);
+        Ok(token.text()?.trim().to_owned())
+    }
+
     /// What the provider logged.
     pub fn provider_log(&self) -> String {
         self.provider.log()
@@ -126,6 +153,14 @@ impl Office {
     /// # Errors
     /// When it does not answer.
     pub fn control(&self, what: &str) -> Result<()> {
+        self.controlled(what).map(drop)
+    }
+
+    /// The same, with what it answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn controlled(&self, what: &str) -> Result<String> {
         let port = if self.script == Script::Honest { 9000 } else { 9001 };
         let code = "const answer = await fetch(process.argv[1]); console.log(await answer.text());";
         let url = format!("http://127.0.0.1:{port}/{what}");
@@ -133,7 +168,7 @@ impl Office {
             .provider_host
             .command("node")
             .args(["--input-type=module", "-e", code, &url]);
-        program.text().map(drop)
+        program.text()
     }
 
     /// `ringfence …` of the person at the laptop.

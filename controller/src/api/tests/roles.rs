@@ -7,7 +7,7 @@ use ringfence_control::{FlowEnd, FlowRecords, FlowReport, FlowTraffic};
 use ringfence_controlplane::{
     AccessCommand, ApiTokenCommand, ApplyPlan, Change, Command, DirectoryCommand, Event, Identity,
     LockCommand, PeopleCommand, PolicyFile, Provider, ProviderCommand, Role, SecondFactor, TokenHash,
-    Urgency, UserId, VerifiedLogin,
+    Urgency, UserId, VerifiedLogin, WorkloadCommand,
 };
 use ringfence_model::{
     Labels, LockId, NodeId, PrivateKey, PublicKey, RuleId, SessionId, TokenId, UnixMillis,
@@ -83,7 +83,24 @@ POST   /tokens                                        403     403   403  200   {
 DELETE /tokens/{id}                                   403     403   403  200   @join
 GET    /users                                         200     403   403  200
 PATCH  /users                                         403     403   403  200   {"user":"alpha-person@example.com","active":false}
+GET    /workload-issuers                              200     403   403  200
+PUT    /workload-issuers                              403     403   403  200   @workload
+GET    /workload-issuers/{name}                       200     403   403  200   prod
+DELETE /workload-issuers/{name}                       403     403   403  200   prod
+POST   /workload-issuers/{name}/test                  200     403   403  200   prod {"jwt":"e30.e30.AA"}
 POST   /verify                                        200     200   404  200   {"perimeter":"alpha","wait_ms":200}
+"#;
+
+/// Whose keys are in it: nobody is asked for them.
+const ISSUER: &str = r#"
+[issuer]
+name = "prod"
+url = "https://ci.example.com"
+audience = "ringfence"
+jwks = '{ "keys": [{ "kty": "EC" }] }'
+[[admit]]
+claims.sub = "builder"
+labels.role = "ci"
 "#;
 
 /// Those that answer anybody.
@@ -301,6 +318,10 @@ impl TwoPerimeters {
             "@posture" => {
                 r#"{"file":{"name":"x","text":"[[check]]\nname = \"x\"\nos.id = \"debian\"\n"}}"#.to_owned()
             }
+            "@workload" => {
+                let file = serde_json::json!({ "name": "x", "text": ISSUER.replace("prod", "ci") });
+                format!("{{\"file\":{file}}}")
+            }
             plain => plain.to_owned(),
         };
         (path, body)
@@ -417,6 +438,13 @@ fn build(core: &mut Core) -> (Built, [String; 5]) {
         secret_hash: TokenHash::of_secret(b"scim"),
     };
     admin(core, &Command::Directory(token));
+    let issuer = WorkloadCommand::Set {
+        file: PolicyFile {
+            file: "x".to_owned(),
+            text: ISSUER.to_owned(),
+        },
+    };
+    admin(core, &Command::Workloads(issuer));
     let (mut flows, mut names) = (Vec::new(), vec!["alpha".to_owned()]);
     let mut keys = 0;
     let mut first = None;

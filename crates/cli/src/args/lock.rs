@@ -26,7 +26,7 @@ pub(crate) struct QuarantineArgs {
     after_help = "Examples:\n  ringfence lock label:role=contractor --ttl 2d --reason \"audit\"\n  ringfence lock perimeter:payments-db\n  ringfence lock token:00c0ffee00c0ffee"
 )]
 pub(crate) struct LockArgs {
-    /// What: node:NAME, user:NAME, perimeter:NAME, label:KEY=VALUE or token:ID
+    /// What: node:NAME, user:NAME, perimeter:NAME, label:KEY=VALUE, token:ID or workload:NAME
     #[arg(value_name = "TARGET")]
     pub target: String,
     /// How, and for how long

@@ -23,6 +23,7 @@ mod verify;
 mod wait;
 mod watch;
 mod why;
+mod workload;
 
 use clap::CommandFactory as _;
 
@@ -41,6 +42,7 @@ pub(crate) fn run(cli: Cli, output: &mut Output) -> Result<(), Failure> {
     match cli.command {
         Command::Perimeter(command) => perimeter::run(command, connect, output),
         Command::Token(command) => token::run(command, &connect()?, output),
+        Command::Workload(command) => workload::run(command, connect, output),
         Command::ApiToken(command) => api_token::run(command, Context::load(cli.context.as_deref())?, output),
         Command::Node(command) => node::run(command, &connect()?, output),
         Command::Peer(command) => peer::run(command, &connect()?, output),

@@ -1,6 +1,6 @@
 //! `ringfence node …`: the machines of the mesh.
 
-use ringfence_control::api::{ChangeReport, LockView, NodeList, NodeView, PatchNodeRequest};
+use ringfence_control::api::{AdmissionView, ChangeReport, LockView, NodeList, NodeView, PatchNodeRequest};
 
 use crate::args::{NodeCommand, labels};
 use crate::client::{Client, path_segment};
@@ -102,6 +102,7 @@ fn list_text(answer: &NodeList) -> String {
             "PERIMETERS",
             "LABELS",
             "LAST SEEN",
+            "CAME BY",
             "LOCKED",
         ],
         answer.nodes.iter().map(|node| {
@@ -114,6 +115,11 @@ fn list_text(answer: &NodeList) -> String {
                 list(&node.perimeters),
                 node.labels.to_string(),
                 when::at_or_never(node.last_seen_ms),
+                match &node.admitted_by {
+                    Some(AdmissionView::Token { .. }) => "token".to_owned(),
+                    Some(AdmissionView::Workload { issuer, .. }) => format!("workload {issuer}"),
+                    None => "-".to_owned(),
+                },
                 if node.locks.is_empty() { "no" } else { "yes" }.to_owned(),
             ]
         }),
@@ -124,7 +130,7 @@ fn show_text(node: &NodeView) -> String {
     let dash = || "-".to_owned();
     let locks: String = node.locks.iter().map(lock_line).collect();
     format!(
-        "node         {}\nid           {}\nlabels       {}\nperimeters   {}\nconnected    {}\nremote       {}\nendpoints    {}\nversion      {}\nenforced     {}\nlast seen    {}\nenrolled     {}\ncertificate  until {}\n{locks}",
+        "node         {}\nid           {}\nlabels       {}\nperimeters   {}\nconnected    {}\nremote       {}\nendpoints    {}\nversion      {}\nenforced     {}\nlast seen    {}\nenrolled     {} {}\ncertificate  until {}\n{locks}",
         node.name,
         node.id,
         node.labels,
@@ -136,8 +142,20 @@ fn show_text(node: &NodeView) -> String {
         node.enforced.map_or_else(dash, |revision| revision.to_string()),
         when::at_or_never(node.last_seen_ms),
         when::at(node.enrolled_ms),
+        node.admitted_by.as_ref().map_or_else(String::new, came_by),
         when::at_or_never(node.certificate_expires_ms),
     )
+}
+
+fn came_by(admission: &AdmissionView) -> String {
+    match admission {
+        AdmissionView::Token { token } => format!("by join token {token}"),
+        AdmissionView::Workload {
+            issuer,
+            subject,
+            rule,
+        } => format!("as {subject} by rule {rule} of workload issuer {issuer}"),
+    }
 }
 
 #[cfg(test)]

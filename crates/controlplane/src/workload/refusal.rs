@@ -48,7 +48,7 @@ pub enum WorkloadRefusal {
 
 impl WorkloadRefusal {
     /// What it means to the one who asked.
-    pub(crate) fn kind(&self) -> RefusalKind {
+    pub fn kind(&self) -> RefusalKind {
         match self {
             Self::NoIssuer(_) => RefusalKind::NotFound,
             Self::IssuerChanged(_) => RefusalKind::Conflict,

@@ -243,6 +243,46 @@ fn mistakes_say_where_they_are_and_how_to_mend_them() {
 }
 
 #[test]
+fn the_examples_let_in_whom_they_are_written_for() {
+    let read = |text: &str| WorkloadIssuer::parse("example.toml", text).unwrap();
+    let kubernetes = read(include_str!("../../../../examples/workloads/kubernetes.toml"));
+    let github = read(include_str!("../../../../examples/workloads/github-actions.toml"));
+    let google = read(include_str!("../../../../examples/workloads/google-cloud.toml"));
+    let run = |repository: &str, owner: &str| {
+        claims(json!({
+            "sub": format!("repo:{repository}:environment:production"), "repository": repository,
+            "repository_owner": owner, "environment": "production", "ref": "refs/heads/main",
+            "run_id": "42", "run_attempt": "1",
+        }))
+    };
+    let machine = claims(json!({
+        "sub": "112010400000000710080",
+        "google": { "compute_engine": {
+            "project_id": "acme-prod", "zone": "europe-west3-a", "instance_name": "api-1", "instance_id": "71",
+        } },
+    }));
+
+    assert_eq!(kubernetes.judge(&pod("payments")).unwrap().number, 1);
+    assert!(kubernetes.judge(&pod("staging")).is_err());
+    let rule = github.judge(&run("acme/ledger", "acme")).unwrap();
+    assert_eq!(
+        rule.name
+            .as_ref()
+            .unwrap()
+            .fill(&run("acme/ledger", "acme"))
+            .unwrap()
+            .as_str(),
+        "ci-acme-ledger-42-1"
+    );
+    assert_eq!(github.judge(&run("acme/web", "acme")).unwrap().number, 2);
+    assert!(github.judge(&run("evil/ledger", "evil")).is_err());
+    assert_eq!(
+        google.judge(&machine).unwrap().labels.to_string(),
+        "env=prod, role=api"
+    );
+}
+
+#[test]
 fn a_name_is_made_of_what_a_name_may_hold() {
     let fill = |template: &str, value: Value| NameTemplate::parse(template).unwrap().fill(&claims(value));
 

@@ -1,5 +1,5 @@
 //! People log in: a certified OpenID provider (`oidc-provider`) and a real browser (headless Chromium), each on a machine of
-//! its own; and an issuer whose tokens no honest one would make.
+//! its own; and an issuer whose tokens no honest one would make. Machines without a person come in by such tokens, too.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -8,6 +8,7 @@ mod directory;
 mod honest;
 mod rogue;
 mod stepping_up;
+mod workload;
 
 /// How long anything here may take.
 const SOON: std::time::Duration = std::time::Duration::from_secs(30);
