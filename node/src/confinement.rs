@@ -44,8 +44,8 @@ fn of_enrolment(state: &StateArguments, join: &JoinArguments) -> Result<Needs, F
     // A folder can be walled in only once it is there.
     StateDir::create(&state.state_dir)?;
     let mut needs = of_state(state);
-    let token_file = join.token_file.iter().filter(|path| path.is_file());
-    needs.read.extend(token_file.cloned());
+    let tickets = join.token_file.iter().chain(&join.jwt_file);
+    needs.read.extend(tickets.filter(|path| path.is_file()).cloned());
     Ok(needs)
 }
 

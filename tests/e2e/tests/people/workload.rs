@@ -21,7 +21,7 @@ fn a_ci_job_comes_in_by_a_certified_providers_token_once() {
     let db = office.mesh.node("db", &["role=db"]).unwrap();
     office.mesh.apply_and_wait(LEDGER).unwrap();
     let locator = set(&office.mesh, &discovered(&office, OURS, CI_RULE));
-    let [first, second] = ["job-1", "job-2"].map(|name| office.mesh.bare_host(name).unwrap());
+    let [first, second, third] = ["job-1", "job-2", "job-3"].map(|name| office.mesh.bare_host(name).unwrap());
     let data = db.overlay("ledger").unwrap().v4(5432);
     let _serving = db.host().serve(data).unwrap();
     let token = office.machine_token("builder", OURS).unwrap();
@@ -69,7 +69,6 @@ fn a_ci_job_comes_in_by_a_certified_providers_token_once() {
     office.administer(&["unlock", "workload:ci"]).unwrap();
     Node::enroll_workload(&second, "job-2", &locator, &fresh(OURS, "builder")).unwrap();
     office.administer(&["workload", "remove", "ci"]).unwrap();
-    let third = office.mesh.bare_host("job-3").unwrap();
     refused(
         &third,
         &locator,
