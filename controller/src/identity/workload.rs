@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use hyper::header::ACCEPT;
 use openidconnect::core::CoreJsonWebKey;
@@ -296,8 +297,8 @@ fn seconds(claims: &Claims, name: &str) -> Result<Option<u64>, String> {
     };
     let whole = value.as_u64();
     let seconds = whole.or_else(|| {
-        let fraction = value.as_f64().filter(|seconds| *seconds >= 0.0);
-        fraction.map(|seconds| seconds as u64)
+        let fraction = Duration::try_from_secs_f64(value.as_f64()?);
+        fraction.ok().map(|seconds| seconds.as_secs())
     });
     seconds.map(Some).ok_or_else(|| format!("its {name} is no time"))
 }

@@ -14,6 +14,7 @@ use crate::limit::{
 use crate::perimeter::Perimeter;
 use crate::posture::{FACTS_GIVEN_MAX, PostureState};
 use crate::state::State;
+use crate::workload::WorkloadState;
 
 impl Controller {
     /// How full each table is; of those that each perimeter has, the fullest.
@@ -105,12 +106,6 @@ impl State {
                 memberships.sum(),
                 DIRECTORY_MEMBERSHIPS_MAX,
             ),
-            TableSize::new("workload issuers", workloads.issuers.len(), WORKLOAD_ISSUERS_MAX),
-            TableSize::new(
-                "platforms' tokens remembered",
-                workloads.used.len(),
-                JWTS_REMEMBERED_MAX,
-            ),
             TableSize::new("names", names.len(), nodes.len() + devices.len()),
             TableSize::new("WireGuard keys", keys.len(), keys_held + devices.len()),
             TableSize::new("IPv4 blocks", v4_blocks.len(), V4_BLOCKS as usize),
@@ -119,6 +114,7 @@ impl State {
         let of_perimeters = perimeters.values().flat_map(|perimeter| perimeter.tables());
         tables.extend(TableSize::fullest(of_perimeters));
         tables.extend(posture.tables(nodes.len()));
+        tables.extend(workloads.tables());
         tables
     }
 }
@@ -135,6 +131,16 @@ impl PostureState {
             TableSize::new("nodes that pass checks", passed.len(), nodes),
             TableSize::new("nodes with given facts", given.len(), nodes),
             TableSize::new("given facts of a node", most, FACTS_GIVEN_MAX),
+        ]
+    }
+}
+
+impl WorkloadState {
+    fn tables(&self) -> [TableSize; 2] {
+        let Self { issuers, used } = self;
+        [
+            TableSize::new("workload issuers", issuers.len(), WORKLOAD_ISSUERS_MAX),
+            TableSize::new("platforms' tokens remembered", used.len(), JWTS_REMEMBERED_MAX),
         ]
     }
 }

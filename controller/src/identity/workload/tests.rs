@@ -51,7 +51,7 @@ fn a_good_token_says_who_it_is_and_until_when() {
         );
     }
     let fractions = with(
-        with(claims(), "exp", json!(WALL as f64 + 60.5)),
+        with(claims(), "exp", json!(1_800_000_060.5)),
         "aud",
         json!("ringfence"),
     );
