@@ -11,7 +11,7 @@ use ringfence_control::api::{PREFIX, PROBLEM_CONTENT_TYPE};
 use ringfence_controller::api::{ApiState, Gate, JoinFacts, router};
 use ringfence_controller::core::{Core, CoreHandle, entry_of};
 use ringfence_controller::flows::Flows;
-use ringfence_controller::identity::{ClientSecrets, Logins};
+use ringfence_controller::identity::{ClientSecrets, Logins, Workloads};
 use ringfence_controller::sessions::Sessions;
 use ringfence_controller::store::{Entry, Loaded, Log, StoreError, StoredSnapshot};
 use ringfence_model::{Revision, UnixMillis};
@@ -111,6 +111,7 @@ pub(crate) fn core() -> CoreHandle {
 pub(crate) fn state(core: CoreHandle) -> ApiState {
     ApiState {
         logins: Logins::new(core.clone(), ClientSecrets::new("/not/there".into())),
+        workloads: Workloads::new(core.clone()),
         core,
         flows: Flows::in_memory().expect("a thread"),
         sessions: Sessions::default(),

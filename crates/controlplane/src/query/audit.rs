@@ -1,7 +1,9 @@
 //! An entry of the log, as people read it.
 
+use std::net::IpAddr;
+
 use ringfence_control::api;
-use ringfence_model::RuleId;
+use ringfence_model::{NodeId, RuleId};
 
 use crate::{Change, Event};
 
@@ -93,10 +95,7 @@ fn sentence(event: &Event) -> String {
         Event::KeyRegistered { node, perimeter, .. } => {
             format!("node {node} registered its key for {perimeter}")
         }
-        Event::SourceSeen { node, after, .. } => match after {
-            Some(source) => format!("node {node} connects from {source}"),
-            None => format!("it is not known any more where node {node} connects from"),
-        },
+        Event::SourceSeen { node, after, .. } => moved(*node, *after),
         Event::DeviceAdded { device } => {
             format!("added device {} to perimeter {}", device.name, device.perimeter)
         }
@@ -121,6 +120,13 @@ fn sentence(event: &Event) -> String {
         Event::Receipts(event) => event.sentence(),
         Event::Posture(event) => event.sentence(),
         Event::Workloads(event) => event.sentence(),
+    }
+}
+
+fn moved(node: NodeId, to: Option<IpAddr>) -> String {
+    match to {
+        Some(source) => format!("node {node} connects from {source}"),
+        None => format!("it is not known any more where node {node} connects from"),
     }
 }
 
