@@ -49,7 +49,9 @@ pub(super) async fn apply(
     let report = state.core.with(move |core| {
         let change = core.commit_reported(&actor, &command)?;
         Ok::<_, CommitError>(ApplyPostureReport {
-            change,
+            revision: change.revision,
+            changes: change.changes,
+            more_changes: change.more_changes,
             warnings: core.controller().unknown_checks(),
         })
     });

@@ -1,13 +1,20 @@
-//! Which scripts count, with keys and signatures as OpenSSH makes them.
+//! Which scripts count, with keys and signatures as OpenSSH makes them; and how the node asks after them.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringfence_control::{ReportedFact, ReportedValue};
 use ringfence_model::Name;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use super::signed::Places;
+use super::{Answers, Question, Scripts, receive};
 
 /// A folder of scripts, and keys beside it.
 struct Etc {
@@ -215,5 +222,87 @@ fn a_stamp_changes_with_every_file_and_with_who_may_write_it() {
         fs::remove_file(&path).unwrap();
         assert_ne!(before, stamp());
         before = stamp();
+    }
+}
+
+/// The node's end, and the runner's.
+fn ends() -> (Scripts, OwnedFd) {
+    let (ours, theirs) = socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .unwrap();
+    (Scripts(Ok(Arc::new(ours))), theirs)
+}
+
+fn says(name: &str, value: ReportedValue) -> ReportedFact {
+    ReportedFact {
+        name: format!("script.{name}"),
+        value,
+        age_ms: 40,
+        signer: None,
+    }
+}
+
+fn names(names: &[&str]) -> std::collections::BTreeSet<Name> {
+    names.iter().map(|name| Name::parse(name).unwrap()).collect()
+}
+
+#[test]
+fn each_script_is_asked_after_once_until_it_is_answered() {
+    let (scripts, runner) = ends();
+    let (agent, mut answers) = (names(&["agent"]), Answers::default());
+    let asked = || -> Question { serde_json::from_slice(&receive(&runner).unwrap()).unwrap() };
+
+    answers.ask(&scripts, &agent, Duration::from_secs(3));
+    answers.ask(&scripts, &agent, Duration::from_secs(3));
+    answers.ask(&scripts, &names(&["agent", "backup"]), Duration::from_secs(3));
+    let (first, second) = (asked(), asked());
+
+    assert_eq!((first.name.as_str(), first.every_ms), ("agent", 3000));
+    assert_eq!(second.name.as_str(), "backup");
+    answers.take(says("agent", ReportedValue::Bool(true)));
+    answers.ask(&scripts, &agent, Duration::from_secs(3));
+    assert_eq!(asked().name.as_str(), "agent");
+}
+
+#[test]
+fn an_answer_stays_with_its_age_until_the_next_and_goes_with_the_order() {
+    let (scripts, _runner) = ends();
+    let (both, mut answers) = (names(&["agent", "backup"]), Answers::default());
+    answers.ask(&scripts, &both, Duration::from_secs(3));
+    assert!(answers.is_lacking(&both) && answers.of(&both).next().is_none());
+
+    answers.take(says("agent", ReportedValue::Bool(true)));
+    answers.take(says("../agent", ReportedValue::Bool(true)));
+    std::thread::sleep(Duration::from_millis(20));
+
+    let told: Vec<ReportedFact> = answers.of(&both).collect();
+    assert_eq!(told.len(), 1);
+    assert!(told[0].age_ms >= 60, "{told:?}");
+    assert!(answers.is_lacking(&both) && !answers.is_lacking(&names(&["agent"])));
+    answers.ask(&scripts, &names(&["backup"]), Duration::from_secs(3));
+    assert!(answers.of(&both).next().is_none());
+}
+
+#[test]
+fn without_a_runner_every_script_says_why_it_says_nothing() {
+    let agent = names(&["agent"]);
+    let (gone, runner) = ends();
+    drop(runner);
+
+    for (scripts, why) in [
+        (Scripts(Err(super::NO_SIGNERS)), "runs no scripts"),
+        (gone, "is gone"),
+    ] {
+        let mut answers = Answers::default();
+        answers.ask(&scripts, &agent, Duration::from_secs(3));
+        let told = answers.of(&agent).next().unwrap();
+        assert!(
+            matches!(&told.value, ReportedValue::Missing(told) if told.contains(why)),
+            "{told:?}"
+        );
     }
 }

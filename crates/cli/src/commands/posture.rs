@@ -1,10 +1,10 @@
 //! `ringfence posture …`: what is asked of machines, and how each stands to it.
 
 use ringfence_control::api::{
-    ApplyPostureReport, ApplyPostureRequest, ChangeReport, CheckResult, FactView, GiveFactRequest, NodeList,
-    NodePosture, PolicyFile, PostureDetail,
+    ApplyPostureReport, ApplyPostureRequest, ChangeReport, CheckResult, FactView, FlowChangeView,
+    GiveFactRequest, NodeList, NodePosture, PolicyFile, PostureDetail,
 };
-use ringfence_model::UnixMillis;
+use ringfence_model::{Revision, UnixMillis};
 use ringfence_policy::{FactValue, PostureFile};
 use serde::Serialize;
 
@@ -47,7 +47,8 @@ pub(super) fn run(
                 output.warning(warning);
             }
             output.answer(&report, |report| {
-                changed("the posture file is in force", &report.change)
+                let what = "the posture file is in force";
+                changed(what, &report.changes, report.revision)
             });
         }
         PostureCommand::Ls => {
@@ -126,7 +127,7 @@ fn give(args: &FactArgs, client: &Client, output: &mut Output) -> Result<(), Fai
     };
     let report: ChangeReport = client.put(&route(&args.node, &format!("facts/{}", args.name))?, &request)?;
     let what = format!("custom.{} of {} is {}", args.name, args.node, args.value);
-    output.answer(&report, |report| changed(&what, report));
+    output.answer(&report, |report| changed(&what, &report.changes, report.revision));
     Ok(())
 }
 
@@ -154,9 +155,9 @@ fn route(node: &str, below: &str) -> Result<String, Failure> {
     Ok(format!("/nodes/{}/{below}", path_segment(name)?))
 }
 
-fn changed(what: &str, report: &ChangeReport) -> String {
-    let flows: String = report.changes.iter().map(flow_line).collect();
-    format!("{flows}{what}; revision {}\n", report.revision)
+fn changed(what: &str, flows: &[FlowChangeView], revision: Revision) -> String {
+    let flows: String = flows.iter().map(flow_line).collect();
+    format!("{flows}{what}; revision {revision}\n")
 }
 
 fn list_text(detail: &PostureDetail) -> String {

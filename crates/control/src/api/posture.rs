@@ -1,10 +1,10 @@
 //! `/posture` and what is known of a node's machine.
 
-use ringfence_model::{Name, NodeId, UnixMillis};
+use ringfence_model::{Name, NodeId, Revision, UnixMillis};
 use ringfence_policy::{Fact, FactSource, FactValue, KnownFacts, Version};
 use serde::{Deserialize, Serialize};
 
-use super::{ChangeReport, Finding, PolicyFile};
+use super::{Finding, FlowChangeView, PolicyFile};
 
 /// `GET /posture`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,9 +50,14 @@ pub struct ApplyPostureRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ApplyPostureReport {
-    /// What changed.
-    #[serde(flatten)]
-    pub change: ChangeReport,
+    /// The revision that holds it: wait for this one.
+    #[serde(with = "crate::text")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub revision: Revision,
+    /// The flows it opened or closed, the first [`super::FLOW_CHANGES_MAX`].
+    pub changes: Vec<FlowChangeView>,
+    /// How many more there are.
+    pub more_changes: u64,
     /// The rules that ask for checks that the file does not have: they open nothing. The first
     /// [`super::CHECK_USES_MAX`].
     #[serde(default)]
