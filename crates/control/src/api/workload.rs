@@ -42,7 +42,6 @@ pub struct WorkloadIssuerView {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WorkloadIssuerDetail {
     /// It.
-    #[serde(flatten)]
     pub issuer: WorkloadIssuerView,
     /// Its file as it was set.
     pub file: PolicyFile,

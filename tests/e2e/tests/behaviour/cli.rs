@@ -120,7 +120,7 @@ fn expect(code: i32, output: &Output, told: &str) {
 }
 
 /// What is asked, and a field of the answer.
-const LISTINGS: [(&str, &str); 17] = [
+const LISTINGS: [(&str, &str); 18] = [
     (
         "peer add laptop --perimeter shop --label role=device --public-key k0LW1lJpQSbVGqzZyyUkfN4KdJcYLzMGIxeWkfWGVWY=",
         "wg_quick",
@@ -136,6 +136,7 @@ const LISTINGS: [(&str, &str); 17] = [
     ("peer ls", "peers"),
     ("peer config laptop", "wg_quick"),
     ("explain --from node:api --to node:db --port tcp/5432", "verdict"),
+    ("workload ls", "issuers"),
     ("audit", "entries"),
     ("audit verify", "ok"),
     ("flows", "flows"),

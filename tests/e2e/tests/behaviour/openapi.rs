@@ -52,6 +52,11 @@ DELETE /api/v1/providers/{name}/scim-token  corp
 DELETE /api/v1/providers/{name}           corp
 POST   /api/v1/explain                    -      {"from":"api","to":"db","service":"tcp/5432"}
 POST   /api/v1/verify                     -      {"perimeter":"shop","wait_ms":300}
+PUT    /api/v1/workload-issuers           -      @workload
+GET    /api/v1/workload-issuers           -
+GET    /api/v1/workload-issuers/{name}    prod
+POST   /api/v1/workload-issuers/{name}/test  prod {"jwt":"e30.e30.AA"}
+DELETE /api/v1/workload-issuers/{name}    prod
 GET    /api/v1/audit                      -
 GET    /api/v1/flows                      -
 GET    /api/v1/audit/verify               -
@@ -78,6 +83,9 @@ PUT    /api/v1/posture                    -      {"file":{"name":"x","text":"non
 PUT    /api/v1/nodes/{node}/facts/{name}  db,edr {"value":true,"ttl_seconds":0}
 GET    /api/v1/nodes/{node}/posture       nobody
 DELETE /api/v1/peers/{name}               nobody
+PUT    /api/v1/workload-issuers           -      {"file":{"name":"x","text":"nonsense"}}
+GET    /api/v1/workload-issuers/{name}    prod
+POST   /api/v1/workload-issuers/{name}/test  prod {"jwt":"e30.e30.AA"}
 POST   /api/v1/locks                      -      {"target":"node:nobody"}
 POST   /api/v1/locks                      -      {"target":"db"}
 DELETE /api/v1/locks/{id}                 00c0ffee00c0ffee
@@ -148,6 +156,11 @@ fn parse(line: &str) -> (&str, &str, &str, Option<Value>) {
         "@posture" => {
             let text = "[[check]]\nname = \"edr\"\ncustom.edr = { min = \"7\" }\nos.id = \"debian\"\n";
             json!({ "file": { "name": "posture.toml", "text": text } })
+        }
+        "@workload" => {
+            let text = "[issuer]\nname = \"prod\"\nurl = \"https://ci.example.com\"\naudience = \"x\"\n\
+                jwks = '{ \"keys\": [{ \"kty\": \"EC\" }] }'\n[[admit]]\nclaims.sub = \"a\"\nlabels.role = \"ci\"\n";
+            json!({ "file": { "name": "workload.toml", "text": text } })
         }
         "@dry-run" => json!({ "files": files(&[]), "dry_run": true }),
         "@peer" => {
