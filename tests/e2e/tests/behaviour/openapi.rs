@@ -52,6 +52,7 @@ DELETE /api/v1/providers/{name}/scim-token  corp
 DELETE /api/v1/providers/{name}           corp
 POST   /api/v1/explain                    -      {"from":"api","to":"db","service":"tcp/5432"}
 POST   /api/v1/verify                     -      {"perimeter":"shop","wait_ms":300}
+POST   /api/v1/drills/revoke              -      {"perimeter":"shop"}
 PUT    /api/v1/workload-issuers           -      @workload
 GET    /api/v1/workload-issuers           -
 GET    /api/v1/workload-issuers/{name}    prod
