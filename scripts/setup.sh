@@ -15,6 +15,8 @@ needs=(
     "wireguard-go wireguard-go"
     "nmap nmap"                                         # the adversary suite: scans
     "faketime faketime"                                 # a node whose certificate grows old
+    "swtpm swtpm"                                       # a TPM 2.0 for each node that has one
+    "swtpm_localca swtpm-tools"                         # what a maker of TPMs signs their keys with
     "openssl openssl"                                   # old TLS
     "ssh-keygen openssh-client"                         # signs the scripts that facts come from
     "valgrind valgrind"                                 # counts the instructions of hot functions

@@ -34,6 +34,7 @@ use crate::report::{ChangingFacts, NodeFacts, Reporter};
 use crate::saved;
 use crate::scripts::Scripts;
 use crate::state::{NodeFile, StateDir};
+use crate::tpm::TpmPlace;
 use crate::uapi::Uapi;
 use crate::udp::Udp;
 use crate::unix::Listener;
@@ -43,12 +44,13 @@ use crate::unix::Listener;
 /// # Errors
 /// If a part of it cannot start, or a packet loop ends.
 pub(crate) async fn run(
-    state: StateDir,
+    mut state: StateDir,
+    tpm: Option<&TpmPlace>,
     arguments: &AgentArguments,
     scripts: Scripts,
 ) -> Result<(), Failure> {
     let node = state.node()?;
-    let identity = Identity::load(&state)?;
+    let identity = Identity::load(&mut state, tpm)?;
     check_privileges()?;
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;

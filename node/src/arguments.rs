@@ -8,6 +8,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ringfence_control::LANES_MAX;
 use ringfence_model::Name;
 
+use crate::tpm::{TPM_DEVICE, TpmPlace};
+
 /// The Ringfence agent: makes this machine a member of the perimeters that policy puts it in.
 #[derive(Debug, Parser)]
 #[command(name = "ringfence-node", version, propagate_version = true)]
@@ -79,6 +81,11 @@ pub struct StateArguments {
     /// Directory for identity, keys and the saved netmap; only its owner may read it.
     #[arg(long, env = "RINGFENCE_STATE_DIR", default_value = STATE_DIR_DEFAULT, value_name = "DIR")]
     pub state_dir: PathBuf,
+    /// Keep the identity key sealed in this machine's TPM 2.0, and attest it: the path of a device, /dev/tpmrm0 if none
+    /// is given, or `unix:/PATH` of an swtpm. A plain key from before is sealed and wiped. Without that TPM the node does
+    /// not start.
+    #[arg(long, env = "RINGFENCE_TPM", value_name = "DEVICE", num_args = 0..=1, default_missing_value = TPM_DEVICE, value_parser = TpmPlace::parse)]
+    pub tpm: Option<TpmPlace>,
 }
 
 /// How to join.

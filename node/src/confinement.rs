@@ -33,7 +33,7 @@ fn of_state(state: &StateArguments) -> Needs {
         read: READ.iter().chain(&RESOLVER_FILES).map(PathBuf::from).collect(),
         write: vec![state.state_dir.clone()],
         sockets: Vec::new(),
-        devices: Vec::new(),
+        devices: state.tpm.iter().map(|tpm| tpm.path().to_owned()).collect(),
         listen_tcp: Vec::new(),
         // Long answers to name queries come over TCP, and probes of `ringfence verify` try it.
         connect_tcp: Connect::Anywhere,
@@ -69,10 +69,10 @@ fn of_agent(agent: &AgentArguments, needs: Needs) -> Needs {
     let mut needs = needs;
     needs.read.extend(posture::PATHS.iter().map(PathBuf::from));
     needs.read.extend(agent.posture_files.iter().cloned());
+    needs.devices.push(TUN_CONTROL.into());
     Needs {
         capabilities,
         sockets: sockets.map(PathBuf::from).into(),
-        devices: vec![TUN_CONTROL.into()],
         // Probes of `ringfence verify` go out from an overlay address.
         listen_tcp: vec![0],
         ..needs
@@ -97,6 +97,7 @@ mod tests {
     fn names_still_resolve_and_what_lies_beside_their_files_is_closed() {
         let state = StateArguments {
             state_dir: "/not/there".into(),
+            tpm: None,
         };
         let refused = |path: &str| fs::read(path).err().map(|error| error.kind());
 

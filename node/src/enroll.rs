@@ -15,8 +15,9 @@ use ringfence_transport::{
 
 use crate::arguments::JoinArguments;
 use crate::failure::Failure;
-use crate::identity::Identity;
+use crate::identity::{Identity, sealed};
 use crate::state::{FORMAT, NodeFile, StateDir};
+use crate::tpm::TpmPlace;
 
 /// What lets this machine in.
 enum Ticket {
@@ -28,14 +29,17 @@ enum Ticket {
 ///
 /// # Errors
 /// If there is nothing to join with, the controller refuses it, or the identity cannot be kept.
-pub(crate) async fn enroll(state: &StateDir, join: &JoinArguments) -> Result<NodeFile, Failure> {
+pub(crate) async fn enroll(
+    state: &StateDir,
+    tpm: Option<&TpmPlace>,
+    join: &JoinArguments,
+) -> Result<NodeFile, Failure> {
     state.check_vacant()?;
     let ticket = ticket(join)?;
     let name = join.name.clone().or_else(host_name);
     let key = IdentityKey::generate().context("making an identity key")?;
     // On disk before the token is spent: a full disk must not cost it.
-    let path = state.identity_path()?;
-    key.write(&path).context("saving the identity key")?;
+    sealed::keep(state, tpm, &key)?;
     let Enrolled { response, .. } = present(ticket, &key, name).await.map_err(failure)?;
     let identity = Identity::new(Arc::new(key), response.certificate_chain_pem, response.ca_pem)?;
     state.save_ca(&identity.ca_pem)?;

@@ -9,6 +9,9 @@ use ringfence_model::UnixMillis;
 use ringfence_transport::{IdentityKey, PeerIdentity, certificates_from_pem};
 
 use crate::state::StateDir;
+use crate::tpm::TpmPlace;
+
+pub(crate) mod sealed;
 
 /// The identity of an enrolled node. The key stays the same for the node's life; certificates come and go.
 pub(crate) struct Identity {
@@ -42,13 +45,20 @@ impl Identity {
         })
     }
 
-    /// The identity in the state directory.
+    /// The identity in the state directory. With a TPM its key is sealed, and the keys of segments are wrapped by it.
     ///
     /// # Errors
-    /// If a part of it is missing or damaged.
-    pub(crate) fn load(state: &StateDir) -> anyhow::Result<Self> {
-        let key = IdentityKey::read(&state.identity_path()?)?;
-        Self::new(Arc::new(key), state.certificate()?, state.ca()?).context("the identity is damaged")
+    /// If a part of it is missing or damaged, or the TPM is another than the one it is sealed in.
+    pub(crate) fn load(state: &mut StateDir, tpm: Option<&TpmPlace>) -> anyhow::Result<Self> {
+        let key = sealed::read(state, tpm)?;
+        let wrapping = key.derive(SEGMENT_KEYS)?;
+        let identity =
+            Self::new(Arc::new(key), state.certificate()?, state.ca()?).context("the identity is damaged")?;
+        sealed::settle(state, tpm)?;
+        if tpm.is_some() {
+            state.wrap_keys(wrapping);
+        }
+        Ok(identity)
     }
 
     /// The same identity with a new certificate.
@@ -104,6 +114,9 @@ impl Identity {
         Renew::is_due(self.not_before, self.not_after, wall)
     }
 }
+
+/// What the key that wraps those of segments is derived for.
+const SEGMENT_KEYS: &[u8] = b"ringfence segment-keys v1";
 
 fn leaf(chain_pem: &str) -> anyhow::Result<PeerIdentity> {
     let chain = certificates_from_pem(chain_pem)?;

@@ -46,6 +46,7 @@ mod saved;
 mod scripts;
 mod state;
 mod sys;
+pub mod tpm;
 mod tun;
 mod uapi;
 mod udp;
@@ -66,16 +67,19 @@ pub async fn run(command: Command, scripts: Scripts) -> Result<(), Failure> {
     match command {
         Command::Enroll(enroll) => {
             let state = StateDir::create(&enroll.state.state_dir)?;
-            enroll::enroll(&state, &enroll.join).await?;
+            enroll::enroll(&state, enroll.state.tpm.as_ref(), &enroll.join).await?;
             Ok(())
         }
-        Command::Run(run) => agent::run(StateDir::open(&run.state.state_dir)?, &run.agent, scripts).await,
+        Command::Run(run) => {
+            let state = StateDir::open(&run.state.state_dir)?;
+            agent::run(state, run.state.tpm.as_ref(), &run.agent, scripts).await
+        }
         Command::Up(up) => {
             let state = StateDir::create(&up.state.state_dir)?;
             if state.check_vacant().is_ok() {
-                enroll::enroll(&state, &up.join).await?;
+                enroll::enroll(&state, up.state.tpm.as_ref(), &up.join).await?;
             }
-            agent::run(state, &up.agent, scripts).await
+            agent::run(state, up.state.tpm.as_ref(), &up.agent, scripts).await
         }
         Command::RunScripts(_) => Err(Failure::Usage(scripts::NOT_FOR_PEOPLE.to_owned())),
     }

@@ -15,15 +15,19 @@ use ringfence_model::{Name, NodeId, PrivateKey};
 
 mod error;
 mod files;
+mod wrapped;
 
 pub(crate) use error::StateError;
 
 use error::at;
-use files::{FILE_MODE, check_rights, lock, replace, sweep, sync};
+use files::{FILE_MODE, check_rights, lock, overwrite, replace, sweep, sync, wipe};
+use wrapped::{Wrapping, is_wrapped};
 
 /// A state directory that this process alone uses.
 pub(crate) struct StateDir {
     path: PathBuf,
+    /// Where the identity key is sealed in a TPM.
+    wrapping: Option<Wrapping>,
     /// Held for its lock; the kernel lets go of it with the process, also after SIGKILL.
     _lock: File,
 }
@@ -66,6 +70,7 @@ impl StateDir {
         }
         Ok(Self {
             path: path.into(),
+            wrapping: None,
             _lock: lock,
         })
     }
@@ -132,6 +137,37 @@ impl StateDir {
         Ok(path)
     }
 
+    /// Wipes a plain identity key off the disk; fine if there is none.
+    pub(crate) fn wipe_plain_identity(&self) -> Result<(), StateError> {
+        let path = self.path.join(IDENTITY);
+        wipe(&self.path, &path).map_err(at(&path))
+    }
+
+    /// The identity key as its TPM sealed it; `None` if none is sealed.
+    pub(crate) fn sealed_identity(&self) -> Result<Option<String>, StateError> {
+        self.read(SEALED)
+    }
+
+    /// Where the sealed identity key is, or will be.
+    pub(crate) fn sealed_path(&self) -> PathBuf {
+        self.path.join(SEALED)
+    }
+
+    /// Writes the sealed identity key.
+    pub(crate) fn save_sealed_identity(&self, text: &str) -> Result<(), StateError> {
+        self.write(SEALED, text.as_bytes())
+    }
+
+    /// Removes the sealed identity key; fine if there is none.
+    pub(crate) fn remove_sealed_identity(&self) -> Result<(), StateError> {
+        self.remove(SEALED)
+    }
+
+    /// From now on the keys of segments are kept wrapped by this one.
+    pub(crate) fn wrap_keys(&mut self, key: Zeroizing<[u8; 32]>) {
+        self.wrapping = Some(Wrapping::new(key));
+    }
+
     /// The identity's certificate chain in PEM.
     pub(crate) fn certificate(&self) -> Result<String, StateError> {
         self.read(CERTIFICATE)?
@@ -158,8 +194,7 @@ impl StateDir {
     pub(crate) fn key(&self, perimeter: &Name, random: [u8; 32]) -> Result<PrivateKey, StateError> {
         let file = key_file(perimeter);
         if let Some(text) = self.read(&file)? {
-            let text = Zeroizing::new(text);
-            return PrivateKey::from_base64(text.trim_end()).map_err(|error| self.damaged(&file, &error));
+            return self.read_key(perimeter, &file, &Zeroizing::new(text));
         }
         let directory = self.path.join(KEYS);
         let made = fs::DirBuilder::new()
@@ -169,10 +204,41 @@ impl StateDir {
         // Its own entry as well: a key whose directory is lost was not kept.
         made.and_then(|()| sync(&self.path)).map_err(at(&directory))?;
         let key = PrivateKey::from_random(random);
-        let mut text = key.expose_base64();
-        text.push('\n');
-        self.write(&file, text.as_bytes())?;
+        self.write_key(perimeter, &file, &key)?;
         Ok(key)
+    }
+
+    fn read_key(&self, perimeter: &Name, file: &str, text: &str) -> Result<PrivateKey, StateError> {
+        if is_wrapped(text) {
+            let wrapping = self
+                .wrapping
+                .as_ref()
+                .ok_or_else(|| self.damaged(file, &"it is wrapped by an identity key in a TPM"))?;
+            return wrapping
+                .unwrap(perimeter, text)
+                .ok_or_else(|| self.damaged(file, &"this node's identity key does not open it"));
+        }
+        let key = PrivateKey::from_base64(text.trim_end()).map_err(|error| self.damaged(file, &error))?;
+        if self.wrapping.is_some() {
+            // From before there was a TPM. The old file is wiped where it lay, once the new one has taken its name.
+            let path = self.path.join(file);
+            let mut plain = File::options().write(true).open(&path).map_err(at(&path))?;
+            self.write_key(perimeter, file, &key)?;
+            overwrite(&mut plain).map_err(at(&path))?;
+        }
+        Ok(key)
+    }
+
+    fn write_key(&self, perimeter: &Name, file: &str, key: &PrivateKey) -> Result<(), StateError> {
+        let Some(wrapping) = &self.wrapping else {
+            let mut text = key.expose_base64();
+            text.push('\n');
+            return self.write(file, text.as_bytes());
+        };
+        let mut nonce = [0; 12];
+        getrandom::fill(&mut nonce)
+            .map_err(|error| at(&self.path.join(file))(io::Error::other(error.to_string())))?;
+        self.write(file, wrapping.wrap(perimeter, key, nonce).as_bytes())
     }
 
     /// Removes the key of a perimeter.
@@ -184,6 +250,7 @@ impl StateDir {
     pub(crate) fn forget_identity(&self) -> Result<(), StateError> {
         self.remove(NODE)?;
         self.remove(IDENTITY)?;
+        self.remove(SEALED)?;
         self.remove(CERTIFICATE)?;
         self.remove(CA)
     }
@@ -265,6 +332,7 @@ pub(crate) const FORMAT: u32 = 1;
 
 const NODE: &str = "node.toml";
 const IDENTITY: &str = "identity.pem";
+const SEALED: &str = "identity.tpm";
 const CERTIFICATE: &str = "certificate.pem";
 const CA: &str = "ca.pem";
 const KEYS: &str = "keys";

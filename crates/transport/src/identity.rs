@@ -4,6 +4,9 @@
 
 use std::path::Path;
 
+use aws_lc_rs::hmac;
+use p256::SecretKey;
+use p256::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _};
 use rcgen::{
     CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData as _,
     SigningKey as _,
@@ -107,6 +110,42 @@ impl IdentityKey {
         self.pair()?.sign(message).map_err(IdentityError::Crypto)
     }
 
+    /// The private number, for whoever keeps it sealed.
+    ///
+    /// # Errors
+    /// If the key is of no use.
+    pub fn expose_scalar(&self) -> Result<Zeroizing<[u8; 32]>, IdentityError> {
+        let secret = SecretKey::from_pkcs8_der(&self.pkcs8).map_err(|_| NOT_A_KEY)?;
+        let mut scalar = Zeroizing::new([0; 32]);
+        scalar.copy_from_slice(&Zeroizing::new(secret.to_bytes()));
+        Ok(scalar)
+    }
+
+    /// The key of a private number that [`Self::expose_scalar`] gave.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn from_scalar(scalar: &[u8; 32]) -> Result<Self, IdentityError> {
+        let secret = SecretKey::from_slice(scalar).map_err(|_| NOT_A_KEY)?;
+        let document = secret.to_pkcs8_der().map_err(|_| NOT_A_KEY)?;
+        let der = PrivatePkcs8KeyDer::from(document.as_bytes());
+        let pair = KeyPair::from_pkcs8_der_and_sign_algo(&der, &PKCS_ECDSA_P256_SHA256);
+        Ok(Self::from_pair(&Zeroizing::new(
+            pair.map_err(IdentityError::Crypto)?,
+        )))
+    }
+
+    /// A secret for another purpose, that nobody can make who has not this key.
+    ///
+    /// # Errors
+    /// If the key is of no use.
+    pub fn derive(&self, purpose: &[u8]) -> Result<Zeroizing<[u8; 32]>, IdentityError> {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.expose_scalar()?[..]);
+        let mut secret = Zeroizing::new([0; 32]);
+        secret.copy_from_slice(hmac::sign(&key, purpose).as_ref());
+        Ok(secret)
+    }
+
     /// The public key, as DER `SubjectPublicKeyInfo`.
     pub fn public_key_der(&self) -> &[u8] {
         &self.public_key_der
@@ -130,6 +169,8 @@ impl IdentityKey {
         pair.map(Zeroizing::new).map_err(IdentityError::Crypto)
     }
 }
+
+const NOT_A_KEY: IdentityError = IdentityError::Crypto(rcgen::Error::CouldNotParseKeyPair);
 
 #[cfg(test)]
 mod tests {
@@ -166,6 +207,20 @@ mod tests {
             std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o600
         );
+    }
+
+    #[test]
+    fn a_key_is_the_same_again_by_its_number() {
+        let key = IdentityKey::generate().unwrap();
+
+        let again = IdentityKey::from_scalar(&key.expose_scalar().unwrap()).unwrap();
+
+        assert_eq!(again.public_key_der(), key.public_key_der());
+        let signature = again.sign(b"message").unwrap();
+        assert!(verify_signature(key.public_key_der(), b"message", &signature));
+        assert_eq!(again.derive(b"x").unwrap(), key.derive(b"x").unwrap());
+        assert_ne!(again.derive(b"x").unwrap(), key.derive(b"y").unwrap());
+        assert!(IdentityKey::from_scalar(&[0; 32]).is_err());
     }
 
     #[test]

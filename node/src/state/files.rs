@@ -25,6 +25,24 @@ pub(super) fn sync(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
+/// Overwrites a file before it is removed, durably; fine if there is none. What a file system or a drive copied elsewhere
+/// stays.
+pub(super) fn wipe(directory: &Path, path: &Path) -> io::Result<()> {
+    match OpenOptions::new().write(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        file => overwrite(&mut file?)?,
+    }
+    fs::remove_file(path)?;
+    sync(directory)
+}
+
+/// Writes zeros over all of a file.
+pub(super) fn overwrite(file: &mut File) -> io::Result<()> {
+    let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+    file.write_all(&vec![0; length.min(WIPED_BYTES_MAX)])?;
+    file.sync_all()
+}
+
 /// Removes what a write that was cut off has left: half a file, which may be half a secret.
 pub(super) fn sweep(directory: &Path) -> io::Result<()> {
     let entries = match fs::read_dir(directory) {
@@ -75,5 +93,8 @@ pub(super) fn check_rights(path: &Path, metadata: &fs::Metadata, wanted: u32) ->
 
 /// How files begin that are not whole yet: ours, and those of `IdentityKey::write`.
 const TEMPORARY: [&str; 2] = [".new-", ".ringfence-"];
+
+/// Far more than any key's file has.
+const WIPED_BYTES_MAX: usize = 64 * 1024;
 
 pub(super) const FILE_MODE: u32 = 0o600;

@@ -47,6 +47,7 @@ pub const ROOMS: &[Room] = &[
         &["model", "policy", "control"],
     ),
     shell("transport", "crates/transport", &["model", "control"]),
+    pure("tpm", "crates/tpm", &[]),
     shell("confine", "crates/confine", &[]),
     shell("tame", "crates/tame", &[]),
     shell(
@@ -57,7 +58,7 @@ pub const ROOMS: &[Room] = &[
     shell(
         "node",
         "node",
-        &["model", "dataplane", "control", "transport", "confine", "tame"],
+        &["model", "dataplane", "control", "transport", "tpm", "confine", "tame"],
     ),
     shell(
         "controller",
