@@ -19,6 +19,7 @@ pub mod flows;
 pub mod https;
 pub mod identity;
 pub mod init;
+mod makers;
 pub mod run;
 pub mod session;
 pub mod sessions;

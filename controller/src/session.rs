@@ -11,6 +11,7 @@ mod keys;
 mod logins;
 mod posture;
 mod source;
+mod tpm;
 mod unanswered;
 mod why;
 
@@ -64,6 +65,7 @@ struct Session {
     place: source::Place,
     announcements: candidates::Announcements,
     posture: posture::Posture,
+    tpm: tpm::Tpm,
     /// How often it was refused something, or refused something itself.
     refusals: u32,
     /// What the node was told of its peers' candidates.
@@ -117,6 +119,7 @@ async fn run(context: SessionContext, request: ControlRequest) -> Result<()> {
         place: source::Place::new(seat.id),
         announcements: candidates::Announcements::default(),
         posture: posture::Posture::of(hello.capability),
+        tpm: tpm::Tpm::default(),
         refusals: 0,
         told: BTreeMap::new(),
         unanswered: unanswered::Unanswered::default(),
@@ -178,7 +181,7 @@ async fn authorize(
 impl Session {
     async fn greet(&mut self, hello: &Hello) -> Result<()> {
         let looked = self.look().await?;
-        let (netmap, news, order) = looked.ok_or_else(|| anyhow!("the node was removed"))?;
+        let (netmap, news, orders) = looked.ok_or_else(|| anyhow!("the node was removed"))?;
         let greeted = self
             .state
             .handle_hello(hello, &self.context.mesh, &netmap, wall_now(), Instant::now());
@@ -194,7 +197,7 @@ impl Session {
         for message in messages {
             self.sender.send(&message).await?;
         }
-        self.order_posture(order).await?;
+        self.order(orders).await?;
         self.tell_peers(news).await
     }
 
@@ -208,6 +211,7 @@ impl Session {
             let lease_due = self.state.poll_timeout();
             let announcement_due = self.announcements.due();
             let posture_due = self.posture.due();
+            let tpm_due = self.tpm.due();
             let next = tokio::select! {
                 push = pushes.next() => self.handle_push(push).await?,
                 request = seat.requests.recv() => match request {
@@ -226,6 +230,7 @@ impl Session {
                 () = sleep_until(lease_due) => self.extend_lease().await?,
                 () = sleep_until(announcement_due) => self.announce_late().await?,
                 () = sleep_until(posture_due) => self.take_late_posture().await?,
+                () = sleep_until(tpm_due) => self.challenge_tpm().await?,
             };
             if next == Next::End {
                 return Ok(());
@@ -242,14 +247,14 @@ impl Session {
     }
 
     async fn push_netmap(&mut self) -> Result<Next> {
-        let Some((netmap, news, order)) = self.look().await? else {
+        let Some((netmap, news, orders)) = self.look().await? else {
             return self.say_goodbye().await;
         };
         self.note_membership(&netmap);
         if let Some(message) = self.state.push(&netmap, Instant::now()) {
             self.sender.send(&message).await?;
         }
-        self.order_posture(order).await?;
+        self.order(orders).await?;
         self.tell_peers(news).await?;
         Ok(Next::Continue)
     }
@@ -348,6 +353,8 @@ impl Session {
             ToController::Seen(answer) => self.unanswered.questions.hear(answer.id, answer),
             ToController::FlowRecords(batch) => self.store_flows(batch),
             ToController::Posture(report) => self.take_posture(report).await?,
+            ToController::TpmOffer(offer) => self.take_tpm_offer(offer).await?,
+            ToController::TpmProof(proof) => self.take_tpm_proof(proof).await?,
             ToController::LoginStart(start) => self.begin_login(start),
             ToController::LoginCode(code) => self.finish_login(code),
             ToController::EndLogin(end) => self.context.logins.give_up(self.node, end.id),

@@ -11,11 +11,12 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
-use ringfence_control::NodeSession;
 use ringfence_control::local::ControllerStatus;
+use ringfence_control::{NodeSession, tpm_binding};
 use ringfence_dataplane::DataplaneConfig;
 
 use crate::arguments::AgentArguments;
+use crate::attest::Attestor;
 use crate::command::{Command, LoopEvent};
 use crate::control::{Control, Ended, Memory};
 use crate::failure::Failure;
@@ -70,6 +71,7 @@ pub(crate) async fn run(
         state,
         node,
         identity,
+        tpm,
         arguments,
         listen_port,
         lane_ports,
@@ -114,7 +116,12 @@ pub(crate) async fn run(
     if !matches!(joined, Ok(Ok(()))) {
         return Err(anyhow!("a packet loop panicked").into());
     }
-    match ended.map_err(anyhow::Error::new)? {
+    conclude(ended.map_err(anyhow::Error::new)?)
+}
+
+/// What the program ends with.
+fn conclude(ended: Ended) -> Result<(), Failure> {
+    match ended {
         Ended::Stopped => {
             tracing::info!("stopped");
             Ok(())
@@ -158,6 +165,7 @@ struct Parts<'a> {
     state: StateDir,
     node: NodeFile,
     identity: Identity,
+    tpm: Option<&'a TpmPlace>,
     arguments: &'a AgentArguments,
     listen_port: u16,
     lane_ports: Vec<u16>,
@@ -194,6 +202,7 @@ impl Parts<'_> {
         let reporter = Reporter::new(self.packets.clone(), facts, changed);
         let pings = Pings::new(self.packets.clone());
         let (logins, login_asks) = Logins::new();
+        let binding = tpm_binding(&node.mesh, node.node, self.identity.key.public_key_der());
         let (identity, newest) = watch::channel(Arc::new(self.identity));
         let (link_queue, link_events) = mpsc::channel(LINK_EVENTS_MAX);
         let target = Target {
@@ -201,6 +210,7 @@ impl Parts<'_> {
             mesh: node.mesh.clone(),
             identity: newest,
         };
+        let attestor = Attestor::spawn(self.tpm, binding).context("starting to attest")?;
         let control = Control {
             session: NodeSession::new(node.mesh.clone(), node.node, None),
             state: self.state,
@@ -215,6 +225,7 @@ impl Parts<'_> {
             uapi: Uapi::new(reporter.clone()),
             pings: pings.clone(),
             posture: Posture::spawn(self.scripts).context("starting to look after the posture")?,
+            attestor,
             logins: logins.clone(),
             login_asks,
             changing,

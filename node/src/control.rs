@@ -16,6 +16,7 @@ use ringfence_control::{HelloFacts, NodeAction, NodeSession, PeerCandidates, ToC
 use ringfence_dataplane::SegmentFacts;
 use ringfence_model::{Candidate, Name, NodeId, PublicKey, UnixMillis};
 
+use crate::attest::{AttestInput, Attestor};
 use crate::candidates::Sources;
 use crate::clock::SleepWatch;
 use crate::command::{Command, LoopEvent};
@@ -58,6 +59,7 @@ pub(crate) struct Control {
     pub(crate) uapi: Uapi,
     pub(crate) pings: Pings,
     pub(crate) posture: Posture,
+    pub(crate) attestor: Attestor,
     pub(crate) changing: watch::Sender<ChangingFacts>,
     /// `--endpoint`.
     pub(crate) configured: Vec<SocketAddr>,
@@ -164,6 +166,7 @@ impl Control {
                 self.memory.link = None;
                 self.flows.tell(FlowsInput::Disconnected);
                 self.posture.tell(PostureInput::Disconnected);
+                self.attestor.tell(AttestInput::Disconnected);
                 self.memory.told = None;
                 if self.changing.borrow().controller.error.as_ref() != Some(&why) {
                     tracing::warn!(%why, "no connection to the controller");
@@ -229,6 +232,12 @@ impl Control {
                         self.posture.tell(PostureInput::Watch(order, link.downgrade()));
                     }
                 }
+                NodeAction::OfferTpm => {
+                    if let Some(link) = &self.memory.link {
+                        self.attestor.tell(AttestInput::Connected(link.downgrade()));
+                    }
+                }
+                NodeAction::AnswerTpm(asked) => self.attestor.tell(AttestInput::Challenge(asked)),
                 NodeAction::OfferFlowRecords => {
                     if let Some(link) = &self.memory.link {
                         self.flows.tell(FlowsInput::Connected(link.downgrade()));

@@ -9,6 +9,7 @@
 //! posture thread   posture.rs      looks up what checks ask about this machine
 //!      ▲ scripts.rs ▼
 //! another process  scripts/runner.rs runs signed scripts, where root has pinned keys; alone it may start programs
+//! attest thread    attest.rs       has the TPM prove that it is there, if there is one (tpm.rs)
 //! local askers     local.rs (ringfence status), uapi.rs (wg show)
 //! ```
 //!
@@ -17,6 +18,7 @@
 
 mod agent;
 pub mod arguments;
+mod attest;
 mod candidates;
 mod clock;
 mod command;

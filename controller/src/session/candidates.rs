@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use ringfence_control::{Netmap, PeerCandidates, PostureOrder, ToNode};
+use ringfence_control::{Netmap, PeerCandidates, ToNode};
 use ringfence_model::{Candidate, CandidateKind};
 
+use super::posture::Orders;
 use super::{Next, Session};
 
 /// What a node says of where it may be reached, no faster than all its peers can be told.
@@ -85,18 +86,18 @@ impl Session {
 
     /// What the node may know now, where its peers may be reached, as far as it has not heard, and what it is to look up. `None` if it was
     /// removed.
-    pub(super) async fn look(&mut self) -> Result<Option<(Netmap, Vec<PeerCandidates>, PostureOrder)>> {
+    pub(super) async fn look(&mut self) -> Result<Option<(Netmap, Vec<PeerCandidates>, Orders)>> {
         let mut told = std::mem::take(&mut self.told);
         let looked = self
             .context
             .core
             .netmap_and(self.node, move |controller, netmap| {
                 let news = controller.news_beyond(netmap, &mut told);
-                (news, told, controller.posture_order())
+                (news, told, Orders::of(controller))
             });
-        Ok(looked.await?.map(|(netmap, (news, told, order))| {
+        Ok(looked.await?.map(|(netmap, (news, told, orders))| {
             self.told = told;
-            (netmap, news, order)
+            (netmap, news, orders)
         }))
     }
 

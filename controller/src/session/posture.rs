@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use ringfence_control::{POSTURE_SINCE, PostureOrder, PostureReport, ToNode};
-use ringfence_controlplane::{Actor, Command, PostureCommand, Refusal};
+use ringfence_controlplane::{Actor, Command, Controller, PostureCommand, Refusal};
+use ringfence_policy::TpmNeeds;
 
 use super::{Next, Session};
 use crate::core::{CommitError, Core, wall_now};
@@ -41,9 +42,26 @@ impl Posture {
     }
 }
 
+/// What checks ask of a node, and of its TPM.
+pub(super) struct Orders {
+    posture: PostureOrder,
+    tpm: TpmNeeds,
+}
+
+impl Orders {
+    pub(super) fn of(controller: &Controller) -> Self {
+        Self {
+            posture: controller.posture_order(),
+            tpm: controller.tpm_needs(),
+        }
+    }
+}
+
 impl Session {
-    /// Tells the node what to look up, if that is news.
-    pub(super) async fn order_posture(&mut self, order: PostureOrder) -> Result<()> {
+    /// Tells the node what to look up, if that is news, and has its TPM prove itself as is asked for.
+    pub(super) async fn order(&mut self, orders: Orders) -> Result<()> {
+        self.order_tpm(orders.tpm);
+        let order = orders.posture;
         if self.posture.understood && self.posture.told != order {
             self.sender.send(&ToNode::PostureOrder(order.clone())).await?;
             self.posture.told = order;

@@ -22,6 +22,7 @@ mod rule_list;
 pub mod saved;
 mod session;
 pub mod text;
+mod tpm;
 mod why;
 
 pub use access::{ACCESS_SINCE, AccessAnswer, AccessErrand, AccessWish, AskAccess};
@@ -56,4 +57,5 @@ pub use probe::{
 };
 pub use rule_list::RuleList;
 pub use session::{ControllerSession, GreetError, HelloFacts, NodeAction, NodeSession, SessionError};
+pub use tpm::{TPM_SINCE, TpmChallenge, TpmOffer, TpmProof, tpm_binding};
 pub use why::{AskWhy, PerimeterOwners, WHY_SINCE, WhyAnswer, WhyQuestion, WhyReport};

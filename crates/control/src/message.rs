@@ -15,6 +15,7 @@ use crate::drill::{DrillOrder, DrillReport};
 use crate::frame::encode_frame_within;
 use crate::login::{AskSession, EndLogin, LoginCode, LoginDone, LoginStart, LoginStarted, SessionAnswer};
 use crate::probe::{ProbeOrder, ProbeReport, SeenAnswer, SeenQuestion};
+use crate::tpm::{TpmChallenge, TpmOffer, TpmProof};
 use crate::why::{AskWhy, WhyAnswer};
 use crate::{
     Delta, FRAME_BYTES_MAX, FlowRecords, FlowRecordsTaken, Frame, FrameError, NETMAP_BYTES_MAX, Netmap,
@@ -129,8 +130,12 @@ messages! {
         16 => AskWhy(AskWhy),
         /// Asks for access on request, for the person at the node.
         17 => AskAccess(AskAccess),
+        /// Shows the TPM of its machine.
+        18 => TpmOffer(TpmOffer),
         /// Answers [`ToNode::Drill`].
         19 => DrillResult(DrillReport),
+        /// Answers [`ToNode::TpmChallenge`].
+        22 => TpmProof(TpmProof),
     }
 }
 
@@ -173,6 +178,8 @@ messages! {
         118 => WhyAnswer(WhyAnswer),
         /// Answers [`ToController::AskAccess`].
         119 => AccessAnswer(AccessAnswer),
+        /// Has the TPM prove that it is there; the first answers [`ToController::TpmOffer`].
+        120 => TpmChallenge(TpmChallenge),
         /// Asks for a part in a drill.
         121 => Drill(DrillOrder),
     }

@@ -190,7 +190,9 @@ impl Asking<'_> {
     fn may_posture(&self, command: &PostureCommand) -> bool {
         match command {
             PostureCommand::Apply { .. } | PostureCommand::Give { .. } => self.is_admin(),
-            PostureCommand::Judge { .. } => self.actor.kind == ActorKind::System,
+            PostureCommand::Judge { .. } | PostureCommand::RecordTpm { .. } => {
+                self.actor.kind == ActorKind::System
+            }
         }
     }
 }

@@ -231,7 +231,7 @@ impl Touched {
                 self.everyone = true;
                 self.perimeters.extend(before.perimeters.keys().cloned());
             }
-            PostureEvent::FactGiven { .. } => {}
+            PostureEvent::FactGiven { .. } | PostureEvent::TpmRecorded { .. } => {}
         }
     }
 

@@ -74,7 +74,10 @@ pub use people::{
     PeopleCommand, PeopleEvent, Session, SessionEnd, SessionsOf, User, UserId, UserIdError, UserStanding,
     VerifiedLogin,
 };
-pub use posture::{FACT_TTL_MAX, FACTS_GIVEN_MAX, GivenFact, PostureCommand, PostureEvent};
+pub use posture::{
+    Attestation, Attested, ChallengeEntropy, FACT_TTL_MAX, FACTS_GIVEN_MAX, GivenFact, PostureCommand,
+    PostureEvent, ProvedTpm, TpmMaker, TpmName, TpmRecord,
+};
 pub use presence::{CANDIDATES_MAX, Connection, Enforcement, NodePresence};
 pub use provider::{Provider, ProviderCommand, SecondFactor};
 pub use query::{

@@ -3,8 +3,10 @@
 //! **Invariant:** which checks a node passes is in the log, and changes there and nowhere else. What nodes report is
 //! not: it comes too often. It only makes the controller ask for an entry when a verdict differs from the last.
 
+mod attestation;
 mod command;
 mod event;
+mod tpm;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,12 +15,15 @@ use std::time::Duration;
 use ringfence_control::{PostureOrder, PostureReport};
 use ringfence_model::{Name, NodeId, TableSize, UnixMillis};
 use ringfence_policy::{
-    Check, CheckMode, Fact, FactName, FactSource, FactValue, Judgement, KnownFacts, PolicyErrors, PostureFile,
+    Check, CheckMode, Fact, FactName, FactSource, FactValue, Judgement, KnownFacts, NativeFact, PolicyErrors,
+    PostureFile, TpmNeeds,
 };
 use serde::{Deserialize, Serialize};
 
+pub use self::attestation::{Attestation, Attested, ChallengeEntropy, ProvedTpm};
 pub use self::command::PostureCommand;
 pub use self::event::PostureEvent;
+pub use self::tpm::{TpmMaker, TpmName, TpmRecord};
 use crate::{Controller, Event, PolicyFile};
 
 /// What the log says about posture.
@@ -29,6 +34,9 @@ pub(crate) struct PostureState {
     pub(crate) passed: BTreeMap<NodeId, BTreeSet<Name>>,
     /// What was said of nodes through the API.
     pub(crate) given: BTreeMap<NodeId, BTreeMap<Name, GivenFact>>,
+    /// Of each node that has shown one, its TPM.
+    #[serde(default)]
+    pub(crate) tpms: BTreeMap<NodeId, TpmRecord>,
 }
 
 /// A fact that was given through the API.
@@ -58,6 +66,8 @@ pub(crate) struct Reports {
     /// When this controller began to listen. What nodes passed then counts as measured then.
     began: UnixMillis,
     by_node: BTreeMap<NodeId, KnownFacts>,
+    /// Of each node with a TPM, what came of the last challenge.
+    by_tpm: BTreeMap<NodeId, Fact>,
     /// Of each node that passes a check, when it stops passing one by the clock alone.
     ends: BTreeMap<NodeId, UnixMillis>,
 }
@@ -101,6 +111,7 @@ impl PostureState {
     pub(crate) fn forget(&mut self, node: NodeId) {
         self.passed.remove(&node);
         self.given.remove(&node);
+        self.tpms.remove(&node);
     }
 }
 
@@ -118,17 +129,20 @@ impl From<&GivenFact> for Fact {
 impl Reports {
     fn forget(&mut self, node: NodeId) {
         self.by_node.remove(&node);
+        self.by_tpm.remove(&node);
         self.ends.remove(&node);
     }
 
-    pub(crate) fn tables(&self, nodes: usize) -> [TableSize; 2] {
+    pub(crate) fn tables(&self, nodes: usize) -> [TableSize; 3] {
         let Self {
             began: _,
             by_node,
+            by_tpm,
             ends,
         } = self;
         [
             TableSize::new("nodes that reported", by_node.len(), nodes),
+            TableSize::new("nodes whose TPM was challenged", by_tpm.len(), nodes),
             TableSize::new("nodes whose checks end", ends.len(), nodes),
         ]
     }
@@ -144,11 +158,13 @@ impl Reports {
         due.map(|(node, _)| *node).collect()
     }
 
-    /// Everything known of a node: what it reported, and what was given.
+    /// Everything known of a node: what it reported, what its TPM proved, and what was given.
     pub(crate) fn known(&self, state: &PostureState, node: NodeId) -> KnownFacts {
         let mut known = self.by_node.get(&node).cloned().unwrap_or_default();
         let given = state.given.get(&node).into_iter().flatten();
         known.extend(given.map(|(name, fact)| (FactName::Custom(name.clone()), Fact::from(fact))));
+        let of_tpm = self.by_tpm.get(&node).cloned();
+        known.extend(of_tpm.map(|fact| (TPM_STATE, fact)));
         known
     }
 
@@ -162,12 +178,11 @@ impl Reports {
         wall: UnixMillis,
     ) -> BTreeMap<Name, UnixMillis> {
         let known = self.known(state, node);
-        let is_silent = !self.by_node.contains_key(&node);
         let enforced = state.checks().iter();
         let enforced = enforced.filter(|check| check.mode == CheckMode::Enforce);
         let judged = enforced.filter_map(|check| {
-            let judgement = if is_silent && held.is_some_and(|held| held.contains(&check.name)) {
-                check.judge_silent(&known, self.began, wall)
+            let judgement = if held.is_some_and(|held| held.contains(&check.name)) {
+                check.judge_silent(&known, |fact| self.is_silent(node, fact), self.began, wall)
             } else {
                 check.judge(&known, wall)
             };
@@ -186,16 +201,28 @@ impl Reports {
     ) -> Judgement {
         let held = state.passed.get(&node);
         let known = self.known(state, node);
-        if !self.by_node.contains_key(&node) && held.is_some_and(|held| held.contains(&check.name)) {
-            check.judge_silent(&known, self.began, wall)
+        if held.is_some_and(|held| held.contains(&check.name)) {
+            check.judge_silent(&known, |fact| self.is_silent(node, fact), self.began, wall)
         } else {
             check.judge(&known, wall)
         }
     }
 
+    /// Whether whoever says this of a node has not said it since this controller started.
+    fn is_silent(&self, node: NodeId, fact: &FactName) -> bool {
+        match fact {
+            FactName::Native(NativeFact::TpmState) => !self.by_tpm.contains_key(&node),
+            FactName::Custom(_) => false,
+            FactName::Native(_) | FactName::Process(_) | FactName::File(_) | FactName::Script(_) => {
+                !self.by_node.contains_key(&node)
+            }
+        }
+    }
+
     /// The nodes that something is known of.
     pub(crate) fn nodes<'a>(&'a self, state: &'a PostureState) -> BTreeSet<NodeId> {
-        let all = self.by_node.keys().chain(state.passed.keys());
+        let all = self.by_node.keys().chain(self.by_tpm.keys());
+        let all = all.chain(state.passed.keys());
         all.chain(state.given.keys()).copied().collect()
     }
 
@@ -236,10 +263,27 @@ impl Controller {
             return false;
         }
         self.reports.by_node.insert(node, report.known_at(wall));
+        self.passes_others(node, wall)
+    }
+
+    /// Takes what came of challenging a node's TPM, as [`Self::posture_reported`] takes a report.
+    fn take_tpm_fact(&mut self, node: NodeId, fact: Fact, wall: UnixMillis) -> bool {
+        self.reports.by_tpm.insert(node, fact);
+        self.passes_others(node, wall)
+    }
+
+    /// Whether a node of which something is newly known passes other checks than before.
+    fn passes_others(&mut self, node: NodeId, wall: UnixMillis) -> bool {
         self.reports.settle(&self.state.posture, node, wall);
         let held = self.state.posture.passed.get(&node);
         let passed = self.reports.judge(&self.state.posture, node, held, wall);
         !passed.keys().eq(held.into_iter().flatten())
+    }
+
+    /// What checks ask of the TPMs of nodes.
+    pub fn tpm_needs(&self) -> TpmNeeds {
+        let source = self.state.posture.source.as_ref();
+        source.map_or_else(TpmNeeds::default, |source| source.checks.tpm_needs())
     }
 
     /// What nodes are to look up.
@@ -259,7 +303,9 @@ impl Controller {
                     PostureEvent::PostureApplied { .. } => {
                         nodes.extend(self.reports.nodes(&self.state.posture));
                     }
-                    PostureEvent::PostureJudged { node, .. } | PostureEvent::FactGiven { node, .. } => {
+                    PostureEvent::PostureJudged { node, .. }
+                    | PostureEvent::FactGiven { node, .. }
+                    | PostureEvent::TpmRecorded { node, .. } => {
                         nodes.insert(*node);
                     }
                 },
@@ -273,6 +319,7 @@ impl Controller {
     }
 }
 
+const TPM_STATE: FactName = FactName::Native(NativeFact::TpmState);
 /// The longest time to live of a given fact.
 pub const FACT_TTL_MAX: Duration = Duration::from_hours(24 * 31);
 /// Given facts that are kept of one node.

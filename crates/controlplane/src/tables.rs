@@ -125,10 +125,12 @@ impl PostureState {
             source: _,
             passed,
             given,
+            tpms,
         } = self;
         let most = given.values().map(BTreeMap::len).max().unwrap_or(0);
         vec![
             TableSize::new("nodes that pass checks", passed.len(), nodes),
+            TableSize::new("nodes with a TPM", tpms.len(), nodes),
             TableSize::new("nodes with given facts", given.len(), nodes),
             TableSize::new("given facts of a node", most, FACTS_GIVEN_MAX),
         ]

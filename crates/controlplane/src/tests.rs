@@ -27,6 +27,7 @@ mod scale;
 mod sessions;
 mod sources;
 mod time;
+mod tpm;
 mod weight;
 mod why;
 mod workloads;

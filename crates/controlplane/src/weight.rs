@@ -86,7 +86,7 @@ fn grown(before: &State, events: &[Event]) -> BTreeSet<Name> {
             Event::Posture(event) => match event.as_ref() {
                 PostureEvent::PostureApplied { .. } => grown.extend(before.perimeters.keys().cloned()),
                 PostureEvent::PostureJudged { node, .. } => grown.extend(perimeters_of(before, *node)),
-                PostureEvent::FactGiven { .. } => {}
+                PostureEvent::FactGiven { .. } | PostureEvent::TpmRecorded { .. } => {}
             },
             Event::People(event) => grown.extend(
                 event

@@ -58,8 +58,8 @@ pub use policy::{
 pub use posture::{
     CHECKS_MAX, COMPARISONS_MAX, Check, CheckMode, CheckUse, Comparison, FILE_BYTES_MAX, Fact, FactKind,
     FactName, FactNeeds, FactSource, FactValue, FactWordError, Finding, Judgement, KnownFacts, NativeFact,
-    NoVersion, POSTURE_BYTES_MAX, PROCESS_BYTES_MAX, PostureFile, Saying, VALUE_BYTES_MAX, Version, Wanted,
-    is_fingerprint,
+    NoVersion, POSTURE_BYTES_MAX, PROCESS_BYTES_MAX, PostureFile, Saying, TpmNeeds, VALUE_BYTES_MAX, Version,
+    Wanted, is_fingerprint,
 };
 pub use require::{Requirement, Standing};
 pub use rule::{Direction, Rule};

@@ -5,11 +5,13 @@
 
 mod fact;
 mod judge;
+mod makers;
 mod needs;
 mod text;
 mod uses;
 mod version;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ringfence_model::Name;
@@ -19,18 +21,21 @@ pub use self::fact::{
     PROCESS_BYTES_MAX, VALUE_BYTES_MAX, is_fingerprint,
 };
 pub use self::judge::{Finding, Judgement, Saying};
+pub use self::makers::TpmNeeds;
 pub use self::needs::FactNeeds;
 pub use self::text::{CHECKS_MAX, COMPARISONS_MAX, POSTURE_BYTES_MAX};
 pub use self::uses::CheckUse;
 pub use self::version::{NoVersion, Version};
 use crate::diagnostic::Place;
 
-/// What `posture.toml` says: the checks of a mesh, in file order. Names are unique.
+/// What `posture.toml` says: the checks of a mesh, in file order, and whose TPMs are trusted. Names are unique.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct PostureFile {
     /// The checks.
     pub checks: Vec<Check>,
+    /// The certificates of makers of TPMs that are trusted, in DER.
+    pub tpm_makers: Arc<[Vec<u8>]>,
 }
 
 /// One `[[check]]`. Made by [`PostureFile::parse`] alone.

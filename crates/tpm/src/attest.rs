@@ -101,5 +101,5 @@ fn attested(quote: &[u8]) -> Result<&[u8], TpmError> {
     Ok(carried)
 }
 
-const GENERATED: u32 = 0xff54_4347;
-const QUOTE: u16 = 0x8018;
+pub(crate) const GENERATED: u32 = 0xff54_4347;
+pub(crate) const QUOTE: u16 = 0x8018;

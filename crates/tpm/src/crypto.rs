@@ -94,7 +94,7 @@ impl Point {
         PublicKey::from_sec1_bytes(&bytes).ok()
     }
 
-    fn of(key: &PublicKey) -> Self {
+    pub(crate) fn of(key: &PublicKey) -> Self {
         let bytes = key.to_sec1_bytes();
         let (mut x, mut y) = ([0; 32], [0; 32]);
         // `to_sec1_bytes` is not compressed for this curve: a tag and both coordinates.

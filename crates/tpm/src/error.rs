@@ -49,7 +49,9 @@ fn words(code: u32) -> String {
         code
     };
     let means = match plain {
-        0x08e | 0x0a2 => "a password is set on its owner or endorsement hierarchy, which must be empty for this",
+        0x08e | 0x0a2 => {
+            "a password is set on its owner or endorsement hierarchy, which must be empty for this"
+        }
         0x085 => "a hierarchy is switched off in the firmware",
         0x09f => "the data was not made by this TPM",
         0x100 => "it was not started: the firmware does this on a real machine",

@@ -27,6 +27,8 @@ mod offer;
 mod public;
 mod seal;
 mod session;
+#[cfg(any(test, feature = "soft"))]
+pub mod soft;
 mod wire;
 
 pub use attest::{Answer, AnswerError, verify};

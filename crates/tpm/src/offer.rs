@@ -90,7 +90,12 @@ impl<C: Channel> Tpm<C> {
         // No nonce, no command, no reference, no end.
         let parameters = Writer::default().sized(&[]).sized(&[]).sized(&[]).u32(0);
         let handles = [ENDORSEMENT, policy];
-        let proved = self.ask(Code::PolicySecret, &handles, parameters, &[Authorization::empty()]);
+        let proved = self.ask(
+            Code::PolicySecret,
+            &handles,
+            parameters,
+            &[Authorization::empty()],
+        );
         if let Err(error) = proved {
             self.flush(policy);
             return Err(error);

@@ -55,12 +55,7 @@ impl<C: Channel> Tpm<C> {
             .u16(128)
             .u16(CFB)
             .u16(SHA256);
-        let response = self.ask(
-            Code::StartAuthSession,
-            &[storage.handle, NONE],
-            parameters,
-            &[],
-        )?;
+        let response = self.ask(Code::StartAuthSession, &[storage.handle, NONE], parameters, &[])?;
         let mut reader = Reader::new(&response.parameters, "session");
         let nonce_tpm = reader.sized()?.to_vec();
         reader.end()?;

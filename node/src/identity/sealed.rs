@@ -26,16 +26,13 @@ struct SealedFile {
 /// # Errors
 /// If the TPM cannot be reached or refuses, or the file cannot be written.
 pub(crate) fn keep(state: &StateDir, tpm: Option<&TpmPlace>, key: &IdentityKey) -> anyhow::Result<()> {
-    match tpm {
-        Some(place) => {
-            seal(state, place, key)?;
-            state.wipe_plain_identity()?;
-        }
-        None => {
-            key.write(&state.identity_path()?)
-                .context("saving the identity key")?;
-            state.remove_sealed_identity()?;
-        }
+    if let Some(place) = tpm {
+        seal(state, place, key)?;
+        state.wipe_plain_identity()?;
+    } else {
+        key.write(&state.identity_path()?)
+            .context("saving the identity key")?;
+        state.remove_sealed_identity()?;
     }
     Ok(())
 }

@@ -65,6 +65,7 @@ impl Machine {
             NativeFact::OsVersion => os::release(root, "VERSION_ID").map(Value::Version),
             NativeFact::OsSecurityUpdate => self.updates.last(root).map(Value::Since),
             NativeFact::SshPasswordLogin => ssh::lets_passwords_in(root).map(Value::Bool),
+            NativeFact::TpmState => Err("it is for the controller to verify".to_owned()),
             NativeFact::TimeSynchronized => sys::is_clock_synchronized()
                 .map(Value::Bool)
                 .map_err(|error| format!("the kernel does not tell: {error}")),

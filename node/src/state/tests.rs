@@ -140,11 +140,21 @@ fn keys_are_wrapped_where_the_identity_is_sealed() {
     let taken = state.key(&one, [3; 32]).unwrap();
     let made = state.key(&other, [2; 32]).unwrap();
 
-    assert_eq!(taken.public_key(), plain.public_key(), "from before there was a TPM");
-    assert_eq!(state.key(&other, [4; 32]).unwrap().public_key(), made.public_key());
+    assert_eq!(
+        taken.public_key(),
+        plain.public_key(),
+        "from before there was a TPM"
+    );
+    assert_eq!(
+        state.key(&other, [4; 32]).unwrap().public_key(),
+        made.public_key()
+    );
     for (perimeter, key) in [(&one, &taken), (&other, &made)] {
         let text = fs::read_to_string(state.path.join(key_file(perimeter))).unwrap();
-        assert!(is_wrapped(&text) && !text.contains(&*key.expose_base64()), "{text}");
+        assert!(
+            is_wrapped(&text) && !text.contains(&*key.expose_base64()),
+            "{text}"
+        );
     }
 }
 
@@ -154,11 +164,7 @@ fn a_wrapped_key_opens_for_its_identity_and_perimeter_alone() {
     let (one, other) = (name("one"), name("other"));
     state.wrap_keys(Zeroizing::new([9; 32]));
     state.key(&one, [1; 32]).unwrap();
-    fs::copy(
-        state.path.join(key_file(&one)),
-        state.path.join(key_file(&other)),
-    )
-    .unwrap();
+    fs::copy(state.path.join(key_file(&one)), state.path.join(key_file(&other))).unwrap();
 
     assert!(state.key(&other, [1; 32]).is_err(), "another perimeter's file");
     state.wrap_keys(Zeroizing::new([8; 32]));

@@ -30,7 +30,10 @@ impl SoftTpm {
         let tpm = Self { process, folder };
         let started = Instant::now();
         while !tpm.place().path().exists() {
-            assert!(started.elapsed() < Duration::from_secs(10), "swtpm does not start");
+            assert!(
+                started.elapsed() < Duration::from_secs(10),
+                "swtpm does not start"
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
         tpm

@@ -18,6 +18,7 @@ mod policy;
 mod postgres;
 mod scim;
 mod stranger;
+mod tpm;
 
 pub use api::{Answer, Api};
 pub use binary::binary;
@@ -33,3 +34,4 @@ pub use policy::{Allow, perimeter};
 pub use postgres::{Postgres, Session};
 pub use scim::Scim;
 pub use stranger::{Stranger, base64_of, key_from, public_key_of, random_bytes};
+pub use tpm::SoftTpm;

@@ -28,6 +28,8 @@ pub struct NodeOptions {
     pub args: Vec<String>,
     /// Run as this user with `CAP_NET_ADMIN` and nothing else, instead of as root.
     pub user: Option<String>,
+    /// `--tpm`, for enrolment and after: see [`crate::SoftTpm::place`].
+    pub tpm: Option<String>,
     /// What it logs, as `RINGFENCE_LOG` has it; as its mesh does unless given.
     pub log: Option<&'static str>,
     /// The program, if it is not the `ringfence-node` that [`binary`] finds.
@@ -197,6 +199,11 @@ impl Node {
         self.run_dir().join("node.sock")
     }
 
+    /// From its next start on it keeps its identity key in this TPM.
+    pub fn set_tpm(&mut self, place: Option<String>) {
+        self.options.tpm = place;
+    }
+
     fn run_dir(&self) -> PathBuf {
         self.host.dir().join("run")
     }
@@ -341,7 +348,10 @@ impl Node {
             Some(path) => path.clone(),
             None => binary("ringfence-node")?,
         };
-        let command = self.host.command(path).args(args);
+        let mut command = self.host.command(path).args(args);
+        if let Some(tpm) = &self.options.tpm {
+            command = command.args(["--tpm", tpm]);
+        }
         Ok(match &self.options.user {
             Some(user) => command.as_user(user).ambient("net_admin"),
             None => command,

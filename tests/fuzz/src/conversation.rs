@@ -1,15 +1,18 @@
 //! The control channel in both directions: any bytes, any cutting, any order of messages.
 
 use std::fmt::Debug;
+use std::time::Instant;
 
 use ringfence_control::{
     ControllerSession, Delta, Frame, FrameDecoder, Goodbye, Hello, HelloFacts, Lease, Message, NodeAction,
-    NodeSession, PeerCandidates, Ping, Probe, ProbeOrder, Renewed, SeenAnswer, SeenQuestion, ToController,
-    ToNode, Welcome, encode_frame,
+    NodeSession, PeerCandidates, Ping, Probe, ProbeOrder, RegisterKey, Renewed, SeenAnswer, SeenQuestion,
+    ToController, ToNode, Welcome, encode_frame,
 };
-use ringfence_controlplane::{Actor, Command, Connection};
+use ringfence_controlplane::{
+    Actor, Attestation, Attested, ChallengeEntropy, Command, Connection, Controller,
+};
 use ringfence_dataplane::{Dataplane, DataplaneConfig, Event};
-use ringfence_model::{Candidate, CandidateKind, Revision};
+use ringfence_model::{Candidate, CandidateKind, NodeId, Revision};
 
 use crate::fixture::{OUR_ID, ROGUE_ID, WALL, key, name, netmap, perimeter, start};
 use crate::rest;
@@ -93,6 +96,8 @@ pub(crate) fn to_node(input: &[u8]) {
                 | NodeAction::Drill(_)
                 | NodeAction::AnswerSeen(_)
                 | NodeAction::WatchPosture(_)
+                | NodeAction::OfferTpm
+                | NodeAction::AnswerTpm(_)
                 | NodeAction::OfferFlowRecords
                 | NodeAction::ForgetFlowRecords(_)
                 | NodeAction::TellLogin(_)
@@ -131,6 +136,7 @@ pub(crate) fn to_controller(input: &[u8]) {
     };
     controller.connected(node, connection, "0.1.0");
     let mut session = ControllerSession::new(node);
+    let mut attestation = Attestation::default();
     for frame in frames(input) {
         let Some(message) = message::<ToController>(&frame) else {
             continue;
@@ -140,19 +146,7 @@ pub(crate) fn to_controller(input: &[u8]) {
             ToController::Hello(hello) => {
                 let _ = session.handle_hello(&hello, &name("acme"), &current, WALL, now);
             }
-            ToController::RegisterKey(register) => {
-                let command = Command::RegisterKey {
-                    node,
-                    perimeter: register.perimeter,
-                    public_key: register.public_key,
-                };
-                let actor = Actor::node(node, "fuzz");
-                if let Ok(change) = controller.propose(&actor, command, WALL, [1; 32]) {
-                    controller
-                        .apply(&change)
-                        .expect("what was proposed can be applied");
-                }
-            }
+            ToController::RegisterKey(register) => register_key(&mut controller, node, register),
             ToController::Candidates(candidates) => {
                 controller.set_candidates(node, &candidates);
                 for (_, known) in controller.candidates_for(ids[1]) {
@@ -169,6 +163,7 @@ pub(crate) fn to_controller(input: &[u8]) {
             ToController::Renew(renew) => {
                 let _ = ringfence_controller::ca::SigningRequest::from_der(&renew.csr_der);
             }
+            ToController::TpmOffer(_) | ToController::TpmProof(_) => hear_tpm(&mut attestation, message, now),
             ToController::ProbeResult(_)
             | ToController::Seen(_)
             | ToController::DrillResult(_)
@@ -302,5 +297,38 @@ fn candidate() -> Candidate {
     Candidate {
         address: ([198, 51, 100, 7], 51820).into(),
         kind: CandidateKind::Host,
+    }
+}
+
+fn register_key(controller: &mut Controller, node: NodeId, register: RegisterKey) {
+    let command = Command::RegisterKey {
+        node,
+        perimeter: register.perimeter,
+        public_key: register.public_key,
+    };
+    let actor = Actor::node(node, "fuzz");
+    if let Ok(change) = controller.propose(&actor, command, WALL, [1; 32]) {
+        controller
+            .apply(&change)
+            .expect("what was proposed can be applied");
+    }
+}
+
+/// No bytes are the proof of a TPM that is not there.
+fn hear_tpm(attestation: &mut Attestation, message: ToController, now: Instant) {
+    match message {
+        ToController::TpmOffer(offer) => {
+            let drawn = ChallengeEntropy {
+                secret: [8; 32].into(),
+                ephemeral: [9; 32].into(),
+            };
+            let _ = attestation.handle_offer(offer, now);
+            let _ = attestation.handle_timeout(now, std::time::Duration::from_secs(20), &drawn);
+        }
+        ToController::TpmProof(proof) => {
+            let came = attestation.handle_proof(&proof, b"node", now);
+            assert!(!matches!(came, Attested::Proved(_)), "nobody here has a TPM");
+        }
+        _ => {}
     }
 }

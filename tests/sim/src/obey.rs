@@ -67,6 +67,8 @@ impl World {
             | NodeAction::Drill(_)
             | NodeAction::AnswerSeen(_)
             | NodeAction::WatchPosture(_)
+            | NodeAction::OfferTpm
+            | NodeAction::AnswerTpm(_)
             | NodeAction::TellLogin(_) => {}
         }
         Ok(())

@@ -71,6 +71,8 @@ impl World {
             | ToController::ProbeResult(_)
             | ToController::Seen(_)
             | ToController::DrillResult(_)
+            | ToController::TpmOffer(_)
+            | ToController::TpmProof(_)
             | ToController::LoginStart(_)
             | ToController::LoginCode(_)
             | ToController::EndLogin(_)

@@ -32,6 +32,7 @@ pub enum Layer {
 pub const ROOMS: &[Room] = &[
     pure("model", "crates/model", &[]),
     pure("packet", "crates/packet", &["model"]),
+    pure("tpm", "crates/tpm", &[]),
     pure("policy", "crates/policy", &["model", "packet"]),
     pure("wg", "crates/wg", &["model"]),
     pure("path", "crates/path", &["model"]),
@@ -44,10 +45,9 @@ pub const ROOMS: &[Room] = &[
     pure(
         "controlplane",
         "crates/controlplane",
-        &["model", "policy", "control"],
+        &["model", "tpm", "policy", "control"],
     ),
     shell("transport", "crates/transport", &["model", "control"]),
-    pure("tpm", "crates/tpm", &[]),
     shell("confine", "crates/confine", &[]),
     shell("tame", "crates/tame", &[]),
     shell(
@@ -58,7 +58,15 @@ pub const ROOMS: &[Room] = &[
     shell(
         "node",
         "node",
-        &["model", "dataplane", "control", "transport", "tpm", "confine", "tame"],
+        &[
+            "model",
+            "dataplane",
+            "control",
+            "transport",
+            "tpm",
+            "confine",
+            "tame",
+        ],
     ),
     shell(
         "controller",
@@ -66,6 +74,7 @@ pub const ROOMS: &[Room] = &[
         &[
             "model",
             "packet",
+            "tpm",
             "policy",
             "controlplane",
             "control",
@@ -75,7 +84,7 @@ pub const ROOMS: &[Room] = &[
         ],
     ),
     test("lab", "tests/lab", &[]),
-    test("e2e", "tests/e2e", &["lab", "model"]),
+    test("e2e", "tests/e2e", &["lab", "model", "tpm"]),
     test(
         "instructions",
         "tests/instructions",

@@ -12,7 +12,7 @@ use crate::drill::DrillOrder;
 use crate::probe::{ProbeOrder, SeenQuestion};
 use crate::{
     CAPABILITY, Delta, Enforced, FLOW_RECORDS_SINCE, FlowRecordsTaken, Hello, Lease, LoginNews, Netmap,
-    NetmapRefused, PeerCandidates, PostureOrder, ToController, ToNode, Welcome,
+    NetmapRefused, PeerCandidates, PostureOrder, TPM_SINCE, ToController, ToNode, TpmChallenge, Welcome,
 };
 
 /// A node's end. Lives as long as the process; connections come and go.
@@ -65,6 +65,10 @@ pub enum NodeAction {
     AnswerSeen(SeenQuestion),
     /// Look these up from now on, and report them with [`ToController::Posture`].
     WatchPosture(PostureOrder),
+    /// The controller takes [`ToController::TpmOffer`] from now on, until the connection ends.
+    OfferTpm,
+    /// Have the TPM answer and send [`ToController::TpmProof`].
+    AnswerTpm(TpmChallenge),
     /// The controller takes flow records from now on, until the connection ends.
     OfferFlowRecords,
     /// The controller has stored these.
@@ -148,6 +152,7 @@ impl NodeSession {
             }),
             ToNode::Ping(ping) => self.send(ToController::Pong(ping)),
             ToNode::PostureOrder(order) => self.actions.push_back(NodeAction::WatchPosture(order)),
+            ToNode::TpmChallenge(challenge) => self.actions.push_back(NodeAction::AnswerTpm(challenge)),
             ToNode::LoginStarted(started) => self.tell_login(LoginNews::Started(started)),
             ToNode::LoginDone(done) => self.tell_login(LoginNews::Done(done)),
             ToNode::SessionAnswer(answer) => self.tell_login(LoginNews::Session(answer)),
@@ -196,6 +201,9 @@ impl NodeSession {
         }
         if welcome.capability >= FLOW_RECORDS_SINCE {
             self.actions.push_back(NodeAction::OfferFlowRecords);
+        }
+        if welcome.capability >= TPM_SINCE {
+            self.actions.push_back(NodeAction::OfferTpm);
         }
         Ok(())
     }

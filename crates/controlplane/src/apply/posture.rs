@@ -18,6 +18,11 @@ impl State {
                 Ok(())
             }
             PostureEvent::PostureJudged { node, before, after } => self.judge_node(*node, before, after),
+            PostureEvent::TpmRecorded { node, before, after } => {
+                self.nodes.contains_key(node).then_some(()).ok_or(NO_NODE)?;
+                let known = self.posture.tpms.insert(*node, after.clone());
+                ensure(known == *before, "another TPM was known")
+            }
             PostureEvent::FactGiven {
                 node, fact, after, ..
             } => self.give_fact(*node, fact, after.as_ref()),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use ringfence_model::{Name, NodeId};
 use ringfence_policy::FactValue;
 
+use super::TpmName;
 use crate::PolicyFile;
 
 /// What may be asked about posture: in [`crate::Command::Posture`].
@@ -22,6 +23,14 @@ pub enum PostureCommand {
     Judge {
         /// Which.
         node: NodeId,
+    },
+    /// Records which TPM a node has, or that another than that proved itself: see
+    /// [`crate::Controller::tpm_is_news`].
+    RecordTpm {
+        /// Whose it is.
+        node: NodeId,
+        /// The one that proved itself.
+        tpm: TpmName,
     },
     /// Says something about a node that it cannot know itself.
     Give {
@@ -42,7 +51,8 @@ impl PostureCommand {
         match self {
             // What a node gains by it is bounded by its pace.
             Self::Judge { .. } => true,
-            Self::Apply { .. } | Self::Give { .. } => false,
+            // Of `RecordTpm` a node makes two entries in its life at most.
+            Self::Apply { .. } | Self::Give { .. } | Self::RecordTpm { .. } => false,
         }
     }
 
@@ -51,6 +61,7 @@ impl PostureCommand {
         match self {
             Self::Apply { .. } => "posture.apply",
             Self::Judge { .. } => "posture.judge",
+            Self::RecordTpm { .. } => "tpm.record",
             Self::Give { .. } => "fact.give",
         }
     }

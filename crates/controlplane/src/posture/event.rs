@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ringfence_model::{Name, NodeId};
 use serde::{Deserialize, Serialize};
 
-use super::GivenFact;
+use super::{GivenFact, TpmRecord};
 use crate::PolicyFile;
 
 /// One fact about posture: in [`crate::Event::Posture`].
@@ -28,6 +28,15 @@ pub enum PostureEvent {
         /// What it passes now.
         after: BTreeSet<Name>,
     },
+    /// A node's TPM proved itself for the first time, or another in its place.
+    TpmRecorded {
+        /// Whose.
+        node: NodeId,
+        /// What was known of it.
+        before: Option<TpmRecord>,
+        /// What is known now.
+        after: TpmRecord,
+    },
     /// Something was said of a node through the API, or what was said is over.
     FactGiven {
         /// Of which node.
@@ -47,6 +56,7 @@ impl PostureEvent {
         match self {
             Self::PostureApplied { .. } => "posture-applied",
             Self::PostureJudged { .. } => "posture-judged",
+            Self::TpmRecorded { .. } => "tpm-recorded",
             Self::FactGiven { .. } => "fact-given",
         }
     }
@@ -55,7 +65,7 @@ impl PostureEvent {
     pub(crate) fn gains(&self) -> Option<NodeId> {
         match self {
             Self::PostureJudged { node, before, after } => (!after.is_subset(before)).then_some(*node),
-            Self::PostureApplied { .. } | Self::FactGiven { .. } => None,
+            Self::PostureApplied { .. } | Self::FactGiven { .. } | Self::TpmRecorded { .. } => None,
         }
     }
 
@@ -76,6 +86,13 @@ impl PostureEvent {
                     (None, None) => format!("node {node} passes what it passed"),
                 }
             }
+            Self::TpmRecorded { node, after, .. } => match &after.stranger {
+                None => format!("pinned the TPM of node {node}: {}", after.pinned),
+                Some(stranger) => format!(
+                    "node {node} showed another TPM than the one it has: {stranger}, not {}",
+                    after.pinned
+                ),
+            },
             Self::FactGiven {
                 node, fact, after, ..
             } => match after {

@@ -12,7 +12,7 @@ use ringfence_policy::{Diagnostic, FactValue, PostureFile};
 
 use crate::draft::Draft;
 use crate::limit::FILE_NAME_BYTES_MAX;
-use crate::posture::{FACT_TTL_MAX, FACTS_GIVEN_MAX, GivenFact, PostureEvent, Reports};
+use crate::posture::{FACT_TTL_MAX, FACTS_GIVEN_MAX, GivenFact, PostureEvent, Reports, TpmName, TpmRecord};
 use crate::{Controller, PolicyFile, PostureCommand, Refusal};
 
 pub(super) fn dispatch(
@@ -35,6 +35,7 @@ pub(super) fn dispatch(
             let gains = if may_gain { Gains::Count } else { Gains::Wait };
             judge(draft, reports, node, gains)
         }
+        PostureCommand::RecordTpm { node, tpm } => record_tpm(draft, node, &tpm),
         PostureCommand::Give {
             node,
             fact,
@@ -130,6 +131,15 @@ fn judge_by(draft: &mut Draft, reports: &Reports, node: NodeId, held: &BTreeSet<
     if before != after {
         draft.record(PostureEvent::PostureJudged { node, before, after }.into());
     }
+}
+
+/// Pins a node's TPM, or notes that another showed itself.
+fn record_tpm(draft: &mut Draft, node: NodeId, tpm: &TpmName) -> Result<(), Refusal> {
+    draft.node(node)?;
+    let before = draft.state.posture.tpms.get(&node).cloned();
+    let after = TpmRecord::after(before.as_ref(), tpm).ok_or(Refusal::Unchanged)?;
+    draft.record(PostureEvent::TpmRecorded { node, before, after }.into());
+    Ok(())
 }
 
 /// Ends what nodes passed on facts that are too old by now.

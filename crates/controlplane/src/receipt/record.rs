@@ -171,7 +171,7 @@ pub(crate) fn may_narrow(event: &Event) -> bool {
         ),
         Event::Posture(event) => match event.as_ref() {
             PostureEvent::PostureApplied { .. } | PostureEvent::PostureJudged { .. } => true,
-            PostureEvent::FactGiven { .. } => false,
+            PostureEvent::FactGiven { .. } | PostureEvent::TpmRecorded { .. } => false,
         },
         _ => false,
     }

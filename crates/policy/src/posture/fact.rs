@@ -28,7 +28,7 @@ pub enum FactName {
     Custom(Name),
 }
 
-/// What every node knows how to look up.
+/// What every node knows how to look up, or shows in another way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NativeFact {
     /// Secure boot is enforced by the firmware.
@@ -51,6 +51,8 @@ pub enum NativeFact {
     SshPasswordLogin,
     /// The clock follows a source of time.
     TimeSynchronized,
+    /// Which TPM proved itself to the controller.
+    TpmState,
 }
 
 /// What kind of value a fact has.
@@ -88,6 +90,8 @@ pub enum FactValue {
 pub enum FactSource {
     /// The node looked it up.
     Node,
+    /// The controller verified it.
+    Controller,
     /// A script that an administrator signed, run by the node.
     Script {
         /// Its name.
@@ -122,7 +126,7 @@ pub struct FactWordError(String, &'static str);
 
 impl NativeFact {
     /// All of them, in order of their words.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::BootSecure,
         Self::DiskEncrypted,
         Self::FirewallActive,
@@ -133,6 +137,7 @@ impl NativeFact {
         Self::OsVersion,
         Self::SshPasswordLogin,
         Self::TimeSynchronized,
+        Self::TpmState,
     ];
 
     /// As files and messages write it.
@@ -148,6 +153,7 @@ impl NativeFact {
             Self::OsVersion => "os.version",
             Self::SshPasswordLogin => "ssh.password_login",
             Self::TimeSynchronized => "time.synchronized",
+            Self::TpmState => "tpm.state",
         }
     }
 
@@ -159,7 +165,7 @@ impl NativeFact {
             | Self::FirewallActive
             | Self::SshPasswordLogin
             | Self::TimeSynchronized => FactKind::Bool,
-            Self::OsId => FactKind::Text,
+            Self::OsId | Self::TpmState => FactKind::Text,
             Self::KernelVersion | Self::NodeVersion | Self::OsVersion => FactKind::Version,
             Self::OsSecurityUpdate => FactKind::Time,
         }
@@ -180,8 +186,9 @@ impl FactName {
     /// Whether it is the node itself that looks it up.
     pub fn is_of_node(&self) -> bool {
         match self {
+            // It is the controller that verifies what a TPM attests.
+            Self::Native(NativeFact::TpmState) | Self::Custom(_) => false,
             Self::Native(_) | Self::Process(_) | Self::File(_) | Self::Script(_) => true,
-            Self::Custom(_) => false,
         }
     }
 
@@ -313,6 +320,7 @@ impl fmt::Display for FactSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Node => f.pad("node"),
+            Self::Controller => f.pad("controller"),
             Self::Script { name, signer: None } => write!(f, "script:{name}"),
             Self::Script {
                 name,
@@ -330,6 +338,7 @@ impl TryFrom<String> for FactSource {
         let unknown = || FactWordError(cut(&text), "a source of facts");
         match text.split_once(':') {
             None if text == "node" => Ok(Self::Node),
+            None if text == "controller" => Ok(Self::Controller),
             Some(("script", script)) => {
                 let (name, signer) = match script.split_once(' ') {
                     Some((name, signer)) => (name, Some(signer)),

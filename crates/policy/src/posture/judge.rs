@@ -77,12 +77,18 @@ impl Check {
         self.judgement(compare)
     }
 
-    /// Judges a machine that passed before and has been silent for as long as anyone listened, from `began` on: what it
-    /// looked up itself counts as looked up then. Of the rest it is judged by what is known.
-    pub fn judge_silent(&self, facts: &KnownFacts, began: UnixMillis, wall: UnixMillis) -> Judgement {
+    /// Judges a machine that passed before and of which nothing was heard for as long as anyone listened, from `began` on,
+    /// as to the facts that `is_silent` names: they count as measured then. Of the rest it is judged by what is known.
+    pub fn judge_silent(
+        &self,
+        facts: &KnownFacts,
+        is_silent: impl Fn(&FactName) -> bool,
+        began: UnixMillis,
+        wall: UnixMillis,
+    ) -> Judgement {
         let until = began.saturating_add(self.max_age);
         self.judgement(|comparison| {
-            if !comparison.fact.is_of_node() {
+            if !is_silent(&comparison.fact) {
                 self.compare(comparison, facts.get(&comparison.fact), wall)
             } else if wall < until {
                 Saying::Vouched { until }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ringfence_model::Name;
 use toml::de::{DeTable, DeValue};
 
+use super::makers::read_makers;
 use super::{Check, CheckMode, Comparison, FactKind, FactName, NativeFact, PostureFile, Version, Wanted};
 use crate::diagnostic::PolicyErrors;
 use crate::reader::{Reader, Value, optional, read_each, read_word, shorten};
@@ -21,15 +22,18 @@ impl PostureFile {
     pub fn parse(file: &str, text: &str) -> Result<Self, PolicyErrors> {
         let mut reader = Reader::new(file, text);
         let root = read_tree(&mut reader, text, POSTURE_BYTES_MAX);
-        let checks = root.and_then(|root| read_checks(&mut reader, &root));
+        let read = root.and_then(|root| {
+            let (checks, makers) = (read_checks(&mut reader, &root), read_makers(&mut reader, &root));
+            checks.zip(makers)
+        });
         reader.finish()?;
-        let checks = checks.expect("a part that could not be read has left an error");
-        Ok(Self { checks })
+        let (checks, tpm_makers) = read.expect("a part that could not be read has left an error");
+        Ok(Self { checks, tpm_makers })
     }
 }
 
 fn read_checks<'t>(reader: &mut Reader<'t>, root: &DeTable<'t>) -> Option<Vec<Check>> {
-    reader.known_keys(root, "a posture file", &["check"]);
+    reader.known_keys(root, "a posture file", &["check", "tpm"]);
     let mut lines: BTreeMap<Name, u32> = BTreeMap::new();
     let checks = read_each(reader, root, "check", CHECKS_MAX, |reader, value, _| {
         let check = read_check(reader, value)?;
@@ -353,10 +357,11 @@ impl Wanted {
 }
 
 /// Groups of facts, in the order they are shown.
-const GROUPS: [&str; 12] = [
-    "os", "kernel", "boot", "disk", "firewall", "ssh", "time", "node", "process", "file", "script", "custom",
+const GROUPS: [&str; 13] = [
+    "os", "kernel", "boot", "disk", "firewall", "ssh", "time", "tpm", "node", "process", "file", "script",
+    "custom",
 ];
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "name",
     "description",
     "mode",
@@ -368,6 +373,7 @@ const KEYS: [&str; 16] = [
     "firewall",
     "ssh",
     "time",
+    "tpm",
     "node",
     "process",
     "file",

@@ -170,7 +170,7 @@ proptest! {
 
     #[test]
     fn a_source_is_read_as_it_was_written(name in "[a-z]{1,9}") {
-        for source in [FactSource::Node, FactSource::Script { name: Name::parse(&name).unwrap(), signer: None }, FactSource::Script { name: Name::parse(&name).unwrap(), signer: Some(format!("SHA256:{}", "a".repeat(43))) }, FactSource::Api(name.clone())] {
+        for source in [FactSource::Node, FactSource::Controller, FactSource::Script { name: Name::parse(&name).unwrap(), signer: None }, FactSource::Script { name: Name::parse(&name).unwrap(), signer: Some(format!("SHA256:{}", "a".repeat(43))) }, FactSource::Api(name.clone())] {
             prop_assert_eq!(FactSource::try_from(source.to_string()), Ok(source));
         }
     }

@@ -66,3 +66,36 @@ fn too_much_of_anything_is_refused() {
     assert!(refused(&lookups).contains("more than 64 files, processes and scripts"));
     assert!(refused(&long).contains("at most 131072 are allowed"));
 }
+
+const MAKER: &str = include_str!("cases/maker.pem");
+
+fn with_makers(makers: &str) -> String {
+    format!("[tpm]\nmakers = \"\"\"\n{makers}\"\"\"\n")
+}
+
+#[test]
+fn makers_of_tpms_are_certificates_and_what_checks_ask_of_tpms_is_known() {
+    let check = "[[check]]\nname = \"t\"\nmax_age = \"30s\"\ntpm.state = [\"attested\", \"unknown-maker\"]\n";
+
+    let file = PostureFile::parse("p.toml", &(with_makers(&MAKER.repeat(2)) + check)).unwrap();
+
+    let needs = file.tpm_needs();
+    assert_eq!(needs.makers.len(), 2);
+    assert_eq!(needs.every, Some(std::time::Duration::from_secs(10)));
+    assert!(file.needs().facts.is_empty(), "no node is asked for it");
+    let none = PostureFile::parse("p.toml", "").unwrap().tpm_needs();
+    assert_eq!((none.makers.len(), none.every), (0, None));
+}
+
+#[test]
+fn what_is_no_certificate_is_refused_with_its_number() {
+    let refused = |text: &str| PostureFile::parse("p.toml", text).unwrap_err().to_string();
+    let broken = MAKER.replace("MIIB", "MIIC");
+
+    assert!(refused("[tpm]\n").contains("[tpm] lacks makers"));
+    assert!(refused("[tpm]\nmaker = \"\"\n").contains("makers"));
+    assert!(refused("[tpm]\nmakers = 1\n").contains("a string"));
+    assert!(refused(&with_makers("hello\n")).contains("BEGIN CERTIFICATE"));
+    assert!(refused(&with_makers(&(MAKER.to_owned() + &broken))).contains("certificate 2 cannot be read"));
+    assert!(refused(&with_makers(&MAKER.repeat(65))).contains("more than 64 certificates"));
+}

@@ -35,4 +35,5 @@ mod rough;
 mod scripts;
 mod secrets;
 mod stage;
+mod tpm;
 mod verifying;
