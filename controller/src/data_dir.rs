@@ -94,7 +94,7 @@ impl DataDir {
             return Err(DataDirError::Missing(path.to_owned()));
         }
         check_private(path, DIRECTORY_MODE)?;
-        for secret in [CA_KEY_FILE, STORE_FILE, FLOWS_FILE, ADMIN_FILE] {
+        for secret in [CA_KEY_FILE, STORE_FILE, FLOWS_FILE, ACCOUNTS_FILE, ADMIN_FILE] {
             let file = path.join(secret);
             if file.exists() {
                 check_private(&file, SECRET_MODE)?;
@@ -194,6 +194,8 @@ fn at(path: &Path) -> impl Fn(io::Error) -> DataDirError + '_ {
 pub const STORE_FILE: &str = "store.sqlite";
 /// Flow records: what nodes told of conversations that ended.
 pub const FLOWS_FILE: &str = "flows.sqlite";
+/// The secrets of local accounts.
+pub const ACCOUNTS_FILE: &str = "accounts.sqlite";
 /// The client secrets of identity providers.
 pub const PROVIDERS_FOLDER: &str = "providers";
 /// The authority's certificate.

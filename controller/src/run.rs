@@ -15,11 +15,13 @@ use tokio::sync::watch;
 use crate::api::{self, ApiState, Gate, JoinFacts};
 use crate::ca::{CertificateAuthority, SERVER_VALIDITY, ServerCertificate};
 use crate::core::{self, CommitError, Core, CoreGone, CoreHandle, wall_now};
-use crate::data_dir::{CA_FILE, CA_KEY_FILE, CONFIG_FILE, DataDir, FLOWS_FILE, PROVIDERS_FOLDER, STORE_FILE};
+use crate::data_dir::{
+    ACCOUNTS_FILE, CA_FILE, CA_KEY_FILE, CONFIG_FILE, DataDir, FLOWS_FILE, PROVIDERS_FOLDER, STORE_FILE,
+};
 use crate::enroll::{self, EnrollContext};
 use crate::flows::Flows;
 use crate::https;
-use crate::identity::{ClientSecrets, Logins, Workloads};
+use crate::identity::{ClientSecrets, LocalAccounts, Logins, Workloads};
 use crate::init::{Config, host_of, port_of};
 use crate::session::{self, SessionContext};
 use crate::sessions::Sessions;
@@ -35,6 +37,7 @@ struct Opened {
     flows: Flows,
     logins: Logins,
     workloads: Workloads,
+    accounts: LocalAccounts,
     admin_token_hash: [u8; 32],
 }
 
@@ -83,6 +86,7 @@ pub async fn run(path: &Path) -> Result<()> {
         flows: opened.flows.clone(),
         logins: opened.logins.clone(),
         workloads: opened.workloads.clone(),
+        accounts: opened.accounts.clone(),
         sessions: sessions.clone(),
         gate: Arc::new(Gate::new(opened.admin_token_hash, hosts.clone())),
         join: Arc::new(JoinFacts {
@@ -131,9 +135,12 @@ fn open(path: &Path) -> Result<Opened> {
     let core = Core::spawn(controller, Box::new(log)).context("the core's thread does not start")?;
     let flows = Flows::spawn(dir.file(FLOWS_FILE)).context("the flow records' thread does not start")?;
     let secrets = ClientSecrets::new(dir.file(PROVIDERS_FOLDER));
+    let accounts = LocalAccounts::open(core.clone(), config.mesh.clone(), &dir.file(ACCOUNTS_FILE))
+        .context("the secrets of local accounts cannot be opened")?;
     Ok(Opened {
         logins: Logins::new(core.clone(), secrets),
         workloads: Workloads::new(core.clone()),
+        accounts,
         _dir: dir,
         config,
         authority: Arc::new(authority),
@@ -155,6 +162,7 @@ async fn serve(
         core: opened.core.clone(),
         flows: opened.flows.clone(),
         logins: opened.logins.clone(),
+        accounts: opened.accounts.clone(),
         sessions,
         authority: Arc::clone(&opened.authority),
         mesh: opened.config.mesh.clone(),

@@ -32,7 +32,7 @@ use tokio::task::JoinSet;
 use crate::ca::CertificateAuthority;
 use crate::core::{CoreHandle, Pushes, wall_now};
 use crate::flows::Flows;
-use crate::identity::Logins;
+use crate::identity::{LocalAccounts, Logins};
 use crate::sessions::{SessionRequest, SessionSeat, Sessions};
 
 /// What every connection needs.
@@ -44,6 +44,8 @@ pub struct SessionContext {
     pub flows: Flows,
     /// The logins of people at nodes.
     pub logins: Logins,
+    /// Those who need no provider.
+    pub accounts: LocalAccounts,
     /// The nodes connected now.
     pub sessions: Sessions,
     /// Signs certificates.
@@ -357,6 +359,7 @@ impl Session {
             ToController::TpmProof(proof) => self.take_tpm_proof(proof).await?,
             ToController::LoginStart(start) => self.begin_login(start),
             ToController::LoginCode(code) => self.finish_login(code),
+            ToController::LocalLogin(said) => self.hear_local(said),
             ToController::EndLogin(end) => self.context.logins.give_up(self.node, end.id),
             ToController::AskSession(question) => self.answer_session(question).await?,
             ToController::AskAccess(question) => self.answer_access(question).await?,

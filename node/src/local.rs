@@ -15,7 +15,7 @@ use ringfence_control::local::{
     LocalError, LocalErrorCode, LocalRequest, LocalResponse, PINGS_MAX, PeerStatus, PingReport,
     REQUEST_BYTES_MAX, SegmentStatus,
 };
-use ringfence_control::{LoginCode, LoginStart, LoginStarted, SessionFacts};
+use ringfence_control::{LocalGain, LoginCode, LoginStart, LoginStarted, SessionFacts};
 use ringfence_model::Name;
 
 use crate::logins::{Logins, SessionWish};
@@ -151,6 +151,7 @@ impl Desk {
             Ok(LocalRequest::LoginEnd { login }) => {
                 session(self.logins.give_up(uid, login).await.map(|()| None))
             }
+            Ok(LocalRequest::LocalLogin { name, proof }) => local(self.logins.local(name, proof).await),
             Ok(LocalRequest::WhoAmI) => session(self.logins.session(SessionWish::Look).await),
             Ok(LocalRequest::Logout) => session(self.logins.session(SessionWish::End).await),
             Ok(LocalRequest::Why { question }) => self
@@ -235,6 +236,10 @@ fn started(started: LoginStarted) -> LocalResponse {
 
 fn session(answer: Result<Option<SessionFacts>, LocalError>) -> LocalResponse {
     answer.map_or_else(LocalResponse::Error, |session| LocalResponse::Session { session })
+}
+
+fn local(answer: Result<LocalGain, LocalError>) -> LocalResponse {
+    answer.map_or_else(LocalResponse::Error, LocalResponse::LocalLogin)
 }
 
 fn access(answer: Result<Vec<AccessView>, LocalError>) -> LocalResponse {

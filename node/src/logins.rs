@@ -11,9 +11,11 @@ use tokio::sync::mpsc;
 use ringfence_control::api::AccessView;
 use ringfence_control::local::{LocalError, LocalErrorCode};
 use ringfence_control::{
-    ACCESS_SINCE, AccessErrand, AskAccess, AskSession, AskWhy, EndLogin, LOGINS_SINCE, LoginCode, LoginDone,
-    LoginNews, LoginStart, LoginStarted, SessionFacts, ToController, WHY_SINCE, WhyQuestion, WhyReport,
+    ACCESS_SINCE, AccessErrand, AskAccess, AskSession, AskWhy, EndLogin, LOCAL_LOGINS_SINCE, LOGINS_SINCE,
+    LocalGain, LocalLogin, LocalProof, LoginCode, LoginDone, LoginNews, LoginStart, LoginStarted,
+    SessionFacts, ToController, WHY_SINCE, WhyQuestion, WhyReport,
 };
+use ringfence_model::Name;
 
 /// What people ask of the controller.
 #[derive(Debug)]
@@ -30,6 +32,8 @@ pub(crate) enum Ask {
     Access(AskAccess),
     /// Why something is reached, or not.
     Why(AskWhy),
+    /// What somebody says about their local account.
+    Local(LocalLogin),
 }
 
 /// Hands on what people ask, and what the controller answers.
@@ -62,6 +66,7 @@ impl Ask {
             Self::Session(question) => question.id,
             Self::Access(question) => question.id,
             Self::Why(question) => question.id,
+            Self::Local(said) => said.id,
         }
     }
 
@@ -74,6 +79,7 @@ impl Ask {
             Self::Session(question) => ToController::AskSession(question),
             Self::Access(question) => ToController::AskAccess(question),
             Self::Why(question) => ToController::AskWhy(question),
+            Self::Local(said) => ToController::LocalLogin(said),
         }
     }
 
@@ -83,6 +89,7 @@ impl Ask {
             Self::Start(_) | Self::Code(_) | Self::End(_) | Self::Session(_) => LOGINS_SINCE,
             Self::Access(_) => ACCESS_SINCE,
             Self::Why(_) => WHY_SINCE,
+            Self::Local(_) => LOCAL_LOGINS_SINCE,
         }
     }
 }
@@ -150,6 +157,18 @@ impl Logins {
         match self.question(|id| Ask::Session(AskSession { id, end })).await? {
             LoginNews::Session(answer) if answer.why.is_empty() => Ok(answer.session),
             LoginNews::Session(answer) => Err(denied(answer.why)),
+            _ => Err(broken()),
+        }
+    }
+
+    /// Hands on what somebody says about their local account.
+    pub(crate) async fn local(&self, name: Option<Name>, proof: LocalProof) -> Result<LocalGain, LocalError> {
+        match self
+            .question(|id| Ask::Local(LocalLogin { id, name, proof }))
+            .await?
+        {
+            LoginNews::Local(done) if done.why.is_empty() => Ok(done.gain),
+            LoginNews::Local(done) => Err(denied(done.why)),
             _ => Err(broken()),
         }
     }

@@ -4,6 +4,7 @@
 //! `ringfence_control::api`. A change is answered 2xx only once it is on the disk (red line 10).
 
 mod access;
+mod accounts;
 mod api_tokens;
 mod audit;
 mod backchannel;
@@ -41,7 +42,7 @@ use tower_http::timeout::TimeoutLayer;
 
 use crate::core::CoreHandle;
 use crate::flows::Flows;
-use crate::identity::{Logins, Workloads};
+use crate::identity::{LocalAccounts, Logins, Workloads};
 use crate::sessions::Sessions;
 
 pub use problem::ApiProblem;
@@ -58,6 +59,8 @@ pub struct ApiState {
     pub logins: Logins,
     /// Whose tokens let workloads in.
     pub workloads: Workloads,
+    /// Those who need no provider.
+    pub accounts: LocalAccounts,
     /// The nodes connected now.
     pub sessions: Sessions,
     /// Who may ask.
@@ -77,7 +80,7 @@ pub struct JoinFacts {
 
 /// All routes.
 pub fn router(state: ApiState) -> Router {
-    let routes = Router::new()
+    let routes = of_people()
         .route("/openapi.json", get(openapi::document))
         .route("/health", get(revisions::health))
         .route("/perimeters", get(perimeters::list).post(perimeters::apply))
@@ -107,15 +110,6 @@ pub fn router(state: ApiState) -> Router {
         .route("/access/{id}/deny", post(access::deny))
         .route("/access/{id}/end", post(access::end))
         .route("/access/{id}/review", post(access::review))
-        .route("/sessions", get(people::sessions))
-        .route("/sessions/{id}", delete(people::end))
-        .route("/users", get(people::users).patch(people::update))
-        .route("/providers", get(providers::list).post(providers::add))
-        .route("/providers/{name}", delete(providers::remove))
-        .route(
-            "/providers/{name}/scim-token",
-            post(scim_tokens::create).delete(scim_tokens::revoke),
-        )
         .route("/workload-issuers", get(workloads::list).put(workloads::set))
         .route(
             "/workload-issuers/{name}",
@@ -144,6 +138,26 @@ pub fn router(state: ApiState) -> Router {
         ))
         .layer(middleware::from_fn_with_state(state.clone(), request::enter))
         .with_state(state)
+}
+
+/// Who people are, by whose word, and where they are logged in.
+fn of_people() -> Router<ApiState> {
+    Router::new()
+        .route("/sessions", get(people::sessions))
+        .route("/sessions/{id}", delete(people::end))
+        .route("/users", get(people::users).patch(people::update))
+        .route("/accounts", get(accounts::list).post(accounts::add))
+        .route(
+            "/accounts/{name}",
+            delete(accounts::remove).patch(accounts::update),
+        )
+        .route("/accounts/{name}/reset", post(accounts::reset))
+        .route("/providers", get(providers::list).post(providers::add))
+        .route("/providers/{name}", delete(providers::remove))
+        .route(
+            "/providers/{name}/scim-token",
+            post(scim_tokens::create).delete(scim_tokens::revoke),
+        )
 }
 
 async fn unknown_route(uri: Uri) -> ApiProblem {

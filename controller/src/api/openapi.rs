@@ -16,6 +16,11 @@ use utoipa::{Modify, OpenApi};
         super::access::list,
         super::access::review,
         super::access::show,
+        super::accounts::add,
+        super::accounts::list,
+        super::accounts::remove,
+        super::accounts::reset,
+        super::accounts::update,
         super::api_tokens::create,
         super::api_tokens::list,
         super::api_tokens::revoke,
@@ -102,7 +107,7 @@ mod tests {
 
         assert_eq!(document["openapi"], "3.1.0");
         let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
-        assert_eq!(paths.len(), 40, "{paths:?}");
+        assert_eq!(paths.len(), 43, "{paths:?}");
         assert_eq!(
             document["components"]["securitySchemes"]["admin"]["scheme"],
             "bearer"

@@ -62,6 +62,7 @@ fn state_of(core: CoreHandle, flows: Flows) -> ApiState {
     ApiState {
         logins: Logins::new(core.clone(), ClientSecrets::new("/not/there".into())),
         workloads: Workloads::new(core.clone()),
+        accounts: LocalAccounts::in_memory(core.clone(), Name::parse("acme").unwrap()).unwrap(),
         core,
         flows,
         sessions: Sessions::default(),

@@ -1,4 +1,5 @@
-//! People and workloads: the controller as a relying party of identity providers (OpenID Connect) and of platforms.
+//! People and workloads: the controller as a relying party of identity providers (OpenID Connect) and of platforms, and
+//! local accounts for people who have no provider.
 //!
 //! Logins begin at a node and end in a [`VerifiedLogin`]; what that means for access is the core's to say.
 //!
@@ -9,6 +10,7 @@ mod cache;
 mod discovery;
 mod fetch;
 mod jws;
+mod local;
 mod login;
 mod logout;
 mod pending;
@@ -32,6 +34,7 @@ use self::pending::Pending;
 use self::token::Expected;
 use crate::core::{CoreGone, CoreHandle, wall_now};
 
+pub use self::local::{LocalAccounts, LocalRefusal};
 pub use self::login::DeviceLogin;
 pub use self::logout::EndedAtProvider;
 pub use self::secrets::ClientSecrets;
@@ -91,7 +94,9 @@ pub struct Wish {
 #[derive(Debug, thiserror::Error)]
 pub enum LoginError {
     /// None is configured.
-    #[error("this mesh has no identity provider: an administrator adds one with `ringfence provider add`")]
+    #[error(
+        "this mesh has no identity provider: an administrator adds one with `ringfence provider add`; with a local account, log in by `ringfence login --account NAME`"
+    )]
     NoProvider,
     /// It is not configured.
     #[error("this mesh has no identity provider {0}")]

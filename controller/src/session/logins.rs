@@ -5,7 +5,10 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use ringfence_control::{AskSession, LoginCode, LoginDone, LoginStart, LoginStarted, SessionAnswer, ToNode};
+use ringfence_control::{
+    AskSession, LocalGain, LocalLogin, LocalLoginDone, LoginCode, LoginDone, LoginStart, LoginStarted,
+    SessionAnswer, ToNode,
+};
 use ringfence_controlplane::{Actor, Command, PeopleCommand, Refusal, VerifiedLogin};
 use ringfence_model::NodeId;
 use tokio::sync::mpsc;
@@ -13,7 +16,7 @@ use tokio::task::JoinSet;
 
 use super::Session;
 use crate::core::{CommitError, CoreHandle, wall_now};
-use crate::identity::{Begun, Course, LoginError, Wish, goal_of};
+use crate::identity::{Begun, Course, LocalRefusal, LoginError, Wish, goal_of};
 
 /// The errands of a connection that talk to identity providers. They end with it.
 pub(super) struct LoginErrands {
@@ -106,6 +109,27 @@ impl Session {
         });
     }
 
+    pub(super) fn hear_local(&mut self, said: LocalLogin) {
+        let (id, node, accounts) = (said.id, self.node, self.context.accounts.clone());
+        let answers = self.login_errands.answers.clone();
+        let answer = move |gain, why: String| ToNode::LocalLoginDone(LocalLoginDone { id, gain, why });
+        if !self.login_errands.has_room() {
+            let why = "too many logins at this node: wait a minute".to_owned();
+            let _ = answers.try_send(answer(LocalGain::default(), why));
+            return;
+        }
+        self.login_errands.running.spawn(async move {
+            let heard = match accounts.hear(node, said).await {
+                Ok(gain) => answer(gain, String::new()),
+                Err(refusal) => {
+                    note(node, &refusal);
+                    answer(LocalGain::default(), refusal.to_string())
+                }
+            };
+            let _ = answers.send(heard).await;
+        });
+    }
+
     pub(super) async fn answer_session(&mut self, question: AskSession) -> anyhow::Result<()> {
         let node = self.node;
         let found = self
@@ -135,6 +159,14 @@ impl Session {
         }
         self.sender.send(&ToNode::SessionAnswer(answer)).await?;
         Ok(())
+    }
+}
+
+/// Who tried is not said: what is no account's name may be somebody's password.
+fn note(node: NodeId, refusal: &LocalRefusal) {
+    match refusal {
+        LocalRefusal::Broken(why) => tracing::error!(%node, %why, "local accounts cannot be looked up"),
+        refused => tracing::warn!(%node, %refused, "a local login was refused"),
     }
 }
 

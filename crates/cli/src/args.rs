@@ -1,6 +1,7 @@
 //! The command line, as a type. Stable from 0.1 on.
 
 mod access;
+mod account;
 mod api_token;
 mod drill;
 mod explain;
@@ -23,6 +24,7 @@ use ringfence_model::{Labels, Name};
 pub(crate) use self::access::{
     AccessAnswerArgs, AccessCommand, AccessEndArgs, AccessLsArgs, AccessRequestArgs,
 };
+pub(crate) use self::account::AccountCommand;
 pub(crate) use self::api_token::{ApiTokenCommand, ApiTokenCreateArgs, RoleArg};
 pub(crate) use self::drill::{DrillCommand, RevokeDrillArgs};
 pub(crate) use self::explain::{ExplainArgs, as_if};
@@ -34,7 +36,7 @@ pub(crate) use self::posture::{FactArgs, PostureCommand, PostureTestArgs};
 pub(crate) use self::watch::WatchArgs;
 pub(crate) use self::why::WhyArgs;
 pub(crate) use self::workload::WorkloadCommand;
-pub(crate) use identity::{LoginArgs, ProviderAddArgs, ProviderCommand, ScimCommand};
+pub(crate) use identity::{LocalLoginArgs, LoginArgs, ProviderAddArgs, ProviderCommand, ScimCommand};
 
 /// Zero-trust micro-perimeters on a WireGuard mesh.
 #[derive(Parser)]
@@ -99,6 +101,9 @@ pub(crate) enum Command {
     /// Add and remove identity providers, whose word about people counts
     #[command(subcommand)]
     Provider(ProviderCommand),
+    /// Add and remove people who need no identity provider: a password and a second factor of their own
+    #[command(subcommand)]
+    Account(AccountCommand),
     /// Have identity providers say by SCIM who their people are, and who left
     #[command(subcommand)]
     Scim(ScimCommand),

@@ -15,6 +15,7 @@ mod failure;
 mod files;
 mod local;
 mod output;
+mod prompt;
 mod when;
 
 use std::process::ExitCode;

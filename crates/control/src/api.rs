@@ -4,6 +4,7 @@
 //! `_ms`; revisions are text, `"1.42"`; node ids are 16 hex digits, keys base64 as `wg` writes them.
 
 mod access;
+mod account;
 mod api_token;
 mod audit;
 mod device;
@@ -24,6 +25,7 @@ mod workload;
 pub use access::{
     AccessList, AccessReport, AccessState, AccessView, AnswerAccessRequest, ApprovalView, AskAccessRequest,
 };
+pub use account::{AccountList, AccountView, AddAccountRequest, InvitedAccount, PatchAccountRequest};
 pub use api_token::{ApiTokenList, ApiTokenView, CreateApiTokenRequest, CreatedApiToken, Role};
 pub use audit::{AuditActor, AuditEntry, AuditList, AuditVerification, BrokenEntry};
 pub use device::{AddPeerRequest, PeerConfig, PeerList, PeerView};

@@ -5,6 +5,7 @@
 #![deny(missing_docs)]
 
 mod access;
+mod account;
 pub mod api;
 mod delta;
 mod drill;
@@ -26,6 +27,7 @@ mod tpm;
 mod why;
 
 pub use access::{ACCESS_SINCE, AccessAnswer, AccessErrand, AccessWish, AskAccess};
+pub use account::{LOCAL_LOGINS_SINCE, LocalGain, LocalLogin, LocalLoginDone, LocalProof, LocalSecret};
 pub use delta::{Delta, DeltaError, PeersEdit, PublicKeyEdit, RuleKey, RulesEdit, SegmentDelta};
 pub use drill::{DRILL_SINCE, DrillOrder, DrillPart, DrillReport};
 pub use flow_journal::FlowEntry;

@@ -7,7 +7,10 @@ use ringfence_model::{Name, NodeId, PublicKey, Revision};
 use serde::{Deserialize, Serialize};
 
 use crate::api::AccessView;
-use crate::{AccessErrand, AuthorizationCode, LoginMethod, PeerKind, SessionFacts, WhyQuestion, WhyReport};
+use crate::{
+    AccessErrand, AuthorizationCode, LocalGain, LocalProof, LoginMethod, PeerKind, SessionFacts, WhyQuestion,
+    WhyReport,
+};
 
 /// What may be asked: `{"request":"status"}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +65,14 @@ pub enum LocalRequest {
         /// Which.
         login: u64,
     },
+    /// What a person says about their local account: answered by [`LocalResponse::LocalLogin`].
+    LocalLogin {
+        /// What they log in as; with a code alone, whoever is logged in here if absent.
+        #[serde(default)]
+        name: Option<Name>,
+        /// What they say.
+        proof: LocalProof,
+    },
     /// Who is logged in here: answered by [`LocalResponse::Session`].
     WhoAmI,
     /// End the session: answered by [`LocalResponse::Session`] with the one that ended.
@@ -108,6 +119,8 @@ pub enum LocalResponse {
         /// The session, if there is one.
         session: Option<SessionFacts>,
     },
+    /// To [`LocalRequest::LocalLogin`].
+    LocalLogin(LocalGain),
     /// To [`LocalRequest::Access`].
     Access {
         /// What is asked for and granted; of a request the new one alone.

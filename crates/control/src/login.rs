@@ -10,7 +10,7 @@ use ringfence_policy::Service;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::{AccessAnswer, WhyAnswer};
+use crate::{AccessAnswer, LocalLoginDone, WhyAnswer};
 
 /// Begins a login: answered by [`LoginStarted`], or by [`LoginDone`] if it cannot begin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,6 +115,8 @@ pub enum LoginNews {
     Access(AccessAnswer),
     /// Why they reach something, or not.
     Why(WhyAnswer),
+    /// What came of what they said about their local account.
+    Local(LocalLoginDone),
 }
 
 impl LoginNews {
@@ -126,6 +128,7 @@ impl LoginNews {
             Self::Session(answer) => answer.id,
             Self::Access(answer) => answer.id,
             Self::Why(answer) => answer.id,
+            Self::Local(done) => done.id,
         }
     }
 }

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::access::{AccessAnswer, AskAccess};
+use crate::account::{LocalLogin, LocalLoginDone};
 use crate::drill::{DrillOrder, DrillReport};
 use crate::frame::encode_frame_within;
 use crate::login::{AskSession, EndLogin, LoginCode, LoginDone, LoginStart, LoginStarted, SessionAnswer};
@@ -134,6 +135,8 @@ messages! {
         18 => TpmOffer(TpmOffer),
         /// Answers [`ToNode::Drill`].
         19 => DrillResult(DrillReport),
+        /// What a person says about their local account.
+        20 => LocalLogin(LocalLogin),
         /// Answers [`ToNode::TpmChallenge`].
         22 => TpmProof(TpmProof),
     }
@@ -182,6 +185,8 @@ messages! {
         120 => TpmChallenge(TpmChallenge),
         /// Asks for a part in a drill.
         121 => Drill(DrillOrder),
+        /// Answers [`ToController::LocalLogin`].
+        122 => LocalLoginDone(LocalLoginDone),
     }
 }
 

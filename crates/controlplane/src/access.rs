@@ -7,8 +7,9 @@ use ringfence_model::{AccessId, Name, NodeId, UnixMillis};
 use crate::draft::Draft;
 use crate::state::State;
 use crate::{
-    AccessCommand, Actor, ActorKind, ApiTokenRefusal, Command, Controller, DirectoryCommand, DrillCommand,
-    LockCommand, LockTarget, Node, PeopleCommand, PostureCommand, Refusal, Role, WorkloadCommand,
+    AccessCommand, AccountCommand, Actor, ActorKind, ApiTokenRefusal, Command, Controller, DirectoryCommand,
+    DrillCommand, LockCommand, LockTarget, Node, PeopleCommand, PostureCommand, Refusal, Role,
+    WorkloadCommand,
 };
 
 /// Why a certificate gives no access. It may be valid in every other way.
@@ -85,6 +86,17 @@ impl Asking<'_> {
             | DirectoryCommand::AddGroup { provider, .. }
             | DirectoryCommand::ChangeGroup { provider, .. }
             | DirectoryCommand::RemoveGroup { provider, .. } => self.is(ActorKind::Directory, provider),
+        }
+    }
+
+    /// That somebody set up their account is what the controller itself has seen.
+    fn may_accounts(&self, command: &AccountCommand) -> bool {
+        match command {
+            AccountCommand::SetUp { .. } => self.actor.kind == ActorKind::System,
+            AccountCommand::Add { .. }
+            | AccountCommand::Regroup { .. }
+            | AccountCommand::Reset { .. }
+            | AccountCommand::Remove { .. } => self.is_admin(),
         }
     }
 
@@ -226,6 +238,7 @@ pub(crate) fn permit(
         Command::Locks(command) => asking.may_lock(command)?,
         Command::People(command) => asking.may_people(command),
         Command::Directory(command) => asking.may_directory(command),
+        Command::Accounts(command) => asking.may_accounts(command),
         Command::Posture(command) => asking.may_posture(command),
         Command::Workloads(command) => asking.may_workload(command),
         Command::Enroll { token, .. } => asking.is(ActorKind::Token, token),

@@ -165,6 +165,7 @@ impl State {
             user.standing != UserStanding::Active
                 || self.user_lock(user).is_some()
                 || !self.is_in_directory(user)
+                || self.lacks_account(&user.id)
         };
         meant.any(|user| is_closed(user)) || self.is_ended_in_a_directory(address)
     }

@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** an event that does not fit the state is an error, never half-applied: callers work on a copy.
 
+mod accounts;
 mod api_tokens;
 mod directories;
 mod drills;
@@ -133,6 +134,7 @@ impl State {
             }
             Event::People(event) => self.apply_people_event(event, wall),
             Event::Directory(event) => self.apply_directory_event(event, wall),
+            Event::Accounts(event) => self.apply_account_event(event, wall),
             Event::Access(event) => self.apply_access_event(event, wall),
             Event::ApiTokens(event) => self.apply_api_token_event(event),
             Event::Drill(event) => self.apply_drill_event(event),

@@ -7,8 +7,8 @@ use ringfence_model::{Labels, Name, NodeId, PublicKey, Revision, TokenId, UnixMi
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccessCommand, ApiTokenCommand, DirectoryCommand, DrillCommand, Identity, LockCommand, PeopleCommand,
-    PostureCommand, ProviderCommand, TokenHash, WorkloadCommand,
+    AccessCommand, AccountCommand, ApiTokenCommand, DirectoryCommand, DrillCommand, Identity, LockCommand,
+    PeopleCommand, PostureCommand, ProviderCommand, TokenHash, WorkloadCommand,
 };
 
 /// What may be asked of a controller. [`crate::Controller::propose`] answers.
@@ -123,6 +123,8 @@ pub enum Command {
     Directory(DirectoryCommand),
     /// Whose word lets workloads in, and who comes by it.
     Workloads(WorkloadCommand),
+    /// Something about local accounts.
+    Accounts(AccountCommand),
     /// Notes a certificate that the CA is about to hand to a node.
     RecordCertificate {
         /// Whose.
@@ -172,6 +174,7 @@ impl Command {
             Self::Provider(command) => command.is_removal(),
             Self::Directory(command) => command.is_removal(),
             Self::Workloads(command) => command.is_removal(),
+            Self::Accounts(command) => command.is_removal(),
             Self::Access(command) => command.is_removal(),
             Self::ApiTokens(command) => command.is_removal(),
             Self::Drill(command) => command.is_removal(),
@@ -215,6 +218,7 @@ impl Command {
             Self::Provider(command) => command.method(),
             Self::Directory(command) => command.method(),
             Self::Workloads(command) => command.method(),
+            Self::Accounts(command) => command.method(),
             Self::RecordCertificate { .. } => "certificate.record",
             Self::RecordRefusal { .. } => "refusal.record",
             Self::RecordReceipts => "receipt.record",

@@ -189,11 +189,7 @@ impl Touched {
             }
             Event::Locks(event) => self.add_target(event.target(), before),
             Event::Posture(event) => self.add_posture(event, before),
-            Event::People(event) => {
-                if let Some(node) = event.node() {
-                    self.add_groups_of(node, before);
-                }
-            }
+            Event::People(event) => event.node().iter().for_each(|node| self.add_groups_of(*node, before)),
             Event::Access(event) => {
                 if let Some((perimeter, node)) = event.touched() {
                     self.add_members(perimeter, &[node]);
@@ -214,6 +210,7 @@ impl Touched {
             | Event::Receipts(_)
             // What follows from it is of the node that it lets in.
             | Event::Workloads(_)
+            | Event::Accounts(_)
             | Event::Refused { .. } => {}
         }
     }

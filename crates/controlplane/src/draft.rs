@@ -123,6 +123,11 @@ impl Draft {
         }
     }
 
+    /// A number for the credentials of a local account, other than those before.
+    pub(crate) fn draw_generation(&mut self) -> u64 {
+        self.random.next_u64()
+    }
+
     /// An id that no lock has.
     pub(crate) fn draw_lock_id(&mut self) -> LockId {
         loop {

@@ -10,8 +10,8 @@ use ringfence_model::{Labels, Name, NodeId, OverlayAddresses, PublicKey, RuleId,
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccessEvent, ApiTokenEvent, Certificate, Device, DirectoryEvent, DrillEvent, LapseEvent, LockEvent, Node,
-    PeopleEvent, PolicyFile, PostureEvent, Provider, ReceiptEvent, Token, WorkloadEvent,
+    AccessEvent, AccountEvent, ApiTokenEvent, Certificate, Device, DirectoryEvent, DrillEvent, LapseEvent,
+    LockEvent, Node, PeopleEvent, PolicyFile, PostureEvent, Provider, ReceiptEvent, Token, WorkloadEvent,
 };
 
 /// One fact.
@@ -232,6 +232,9 @@ pub enum Event {
     /// What became of directories. Written as that event alone.
     #[serde(untagged)]
     Directory(Box<DirectoryEvent>),
+    /// What became of local accounts. Written as that event alone.
+    #[serde(untagged)]
+    Accounts(Box<AccountEvent>),
     /// What became of requests for access. Written as that event alone.
     #[serde(untagged)]
     Access(Box<AccessEvent>),
@@ -334,6 +337,7 @@ impl Event {
             Self::Refused { .. } => "refused",
             Self::People(event) => event.kind(),
             Self::Directory(event) => event.kind(),
+            Self::Accounts(event) => event.kind(),
             Self::Access(event) => event.kind(),
             Self::ApiTokens(event) => event.kind(),
             Self::Drill(event) => event.kind(),

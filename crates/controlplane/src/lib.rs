@@ -11,6 +11,7 @@
 #![deny(missing_docs)]
 
 mod access;
+mod account;
 mod actor;
 mod address;
 mod api_token;
@@ -52,6 +53,7 @@ mod workload;
 mod tests;
 
 pub use access::AccessDenied;
+pub use account::{Account, AccountCommand, AccountEvent, AccountRefusal};
 pub use actor::{ACTOR_TEXT_BYTES_MAX, Actor, ActorKind};
 pub use api_token::{ApiToken, ApiTokenCommand, ApiTokenEvent, ApiTokenRefusal, Role};
 pub use apply::ApplyError;

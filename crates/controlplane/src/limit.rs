@@ -28,6 +28,8 @@ pub const WORKLOAD_SUBJECT_BYTES_MAX: usize = 1_024;
 /// People who were vouched for, those who are not logged in included. They are forgotten to make room, those who were
 /// not seen for longest first.
 pub const USERS_MAX: usize = 50_000;
+/// Local accounts.
+pub const ACCOUNTS_MAX: usize = 4_096;
 /// People in the directories of all providers.
 pub const DIRECTORY_PEOPLE_MAX: usize = USERS_MAX;
 /// Groups in the directories of all providers.

@@ -3,6 +3,7 @@
 //! **Invariant:** proposing changes nothing, and what it answers depends on its arguments, the state, how fast nodes have
 //! asked and where they connect from alone.
 
+mod accounts;
 mod api_tokens;
 mod devices;
 mod directories;
@@ -102,16 +103,7 @@ fn dispatch(draft: &mut Draft, controller: &Controller, command: Command) -> Res
             public_key,
             labels,
             expires,
-        } => {
-            let device = devices::NewDevice {
-                name,
-                perimeter,
-                public_key,
-                labels,
-                expires,
-            };
-            devices::add(draft, device)
-        }
+        } => devices::add(draft, name, (perimeter, public_key), (labels, expires)),
         Command::RemoveDevice { name } => devices::remove(draft, &name),
         Command::Access(command) => requests::dispatch(draft, command),
         Command::ApiTokens(command) => api_tokens::dispatch(draft, command),
@@ -123,6 +115,7 @@ fn dispatch(draft: &mut Draft, controller: &Controller, command: Command) -> Res
         Command::Provider(command) => providers::dispatch(draft, command),
         Command::Directory(command) => directories::dispatch(draft, command),
         Command::Workloads(command) => workloads::dispatch(draft, command),
+        Command::Accounts(command) => accounts::dispatch(draft, command),
         Command::RecordCertificate {
             node,
             serial,

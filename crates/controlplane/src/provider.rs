@@ -8,8 +8,8 @@ use std::time::Duration;
 use ringfence_model::Name;
 use serde::{Deserialize, Serialize};
 
-use crate::Refusal;
 use crate::limit::{SESSION_LENGTH_MAX, SESSION_LENGTH_MIN};
+use crate::{Account, Refusal};
 
 /// An OpenID provider as an administrator configured it, without its client secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +94,9 @@ impl Provider {
     /// [`Refusal::Provider`] with what is wrong.
     pub fn check(&self) -> Result<(), Refusal> {
         let refuse = |why: &str| Err(Refusal::Provider(why.to_owned()));
+        if self.name.as_str() == Account::PROVIDER {
+            return refuse("no provider is called local: that is who logs in by a local account");
+        }
         let rest = self.issuer.strip_prefix("https://").unwrap_or("");
         if rest.is_empty() || rest.starts_with('/') || !is_plain(&self.issuer) {
             return refuse("the issuer is an https:// URL");

@@ -1,5 +1,6 @@
 //! What people ask: the views of the API, made from the state, the compiled perimeters and presence.
 
+mod accounts;
 mod api_tokens;
 mod audit;
 mod device;

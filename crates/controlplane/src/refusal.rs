@@ -6,7 +6,7 @@ use ringfence_model::{
 };
 use ringfence_policy::Diagnostic;
 
-use crate::{ApiTokenRefusal, DirectoryRefusal, DrillRefusal, WorkloadRefusal, limit};
+use crate::{AccountRefusal, ApiTokenRefusal, DirectoryRefusal, DrillRefusal, WorkloadRefusal, limit};
 
 /// Why a command is refused. Nothing of it has happened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -160,6 +160,9 @@ pub enum Refusal {
     /// What only directories refuse.
     #[error(transparent)]
     Directory(#[from] DirectoryRefusal),
+    /// What only local accounts refuse.
+    #[error(transparent)]
+    Account(#[from] AccountRefusal),
     /// A login that names nobody.
     #[error("the identity provider vouched for somebody without a name")]
     Nameless,
@@ -310,6 +313,7 @@ impl Refusal {
             Self::Directory(refusal) => refusal.kind(),
             Self::Drill(refusal) => refusal.kind(),
             Self::Workload(refusal) => refusal.kind(),
+            Self::Account(refusal) => refusal.kind(),
             Self::NotPermitted { .. }
             | Self::NoToken(_)
             | Self::TokenForged { .. }
@@ -409,6 +413,7 @@ impl Refusal {
             Self::UserDeactivated(_) => "user-deactivated",
             Self::Directory(refusal) => refusal.code(),
             Self::Workload(refusal) => refusal.code(),
+            Self::Account(refusal) => refusal.code(),
             Self::Nameless => "nameless",
             Self::SessionLength => "session-length",
             Self::NobodyThere(_) => "nobody-there",

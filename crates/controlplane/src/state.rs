@@ -18,7 +18,8 @@ use crate::perimeter::Perimeter;
 use crate::posture::PostureState;
 use crate::workload::WorkloadState;
 use crate::{
-    AccessRequest, ApiToken, Device, Directory, Drill, Lock, Node, Provider, Session, Token, User, UserId,
+    AccessRequest, Account, ApiToken, Device, Directory, Drill, Lock, Node, Provider, Session, Token, User,
+    UserId,
 };
 
 /// Everything the log says. Records are shared: a draft costs a reference each, not a copy.
@@ -49,6 +50,9 @@ pub(crate) struct State {
     /// What is shut.
     pub(crate) locks: BTreeMap<LockId, Arc<Lock>>,
     pub(crate) providers: BTreeMap<Name, Arc<Provider>>,
+    /// Those who need no provider.
+    #[serde(default)]
+    pub(crate) accounts: BTreeMap<Name, Arc<Account>>,
     /// What providers said of their people by SCIM.
     #[serde(default)]
     pub(crate) directories: BTreeMap<Name, Arc<Directory>>,
@@ -102,6 +106,7 @@ impl State {
             api_tokens: BTreeMap::new(),
             locks: BTreeMap::new(),
             providers: BTreeMap::new(),
+            accounts: BTreeMap::new(),
             directories: BTreeMap::new(),
             names: BTreeMap::new(),
             keys: BTreeMap::new(),

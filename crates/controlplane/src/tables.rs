@@ -7,9 +7,9 @@ use ringfence_model::TableSize;
 use crate::Controller;
 use crate::address::{V4_BLOCKS, V6_SUBNETS};
 use crate::limit::{
-    ACCESS_REQUESTS_MAX, API_TOKENS_MAX, DEVICES_MAX, DIRECTORY_GROUPS_MAX, DIRECTORY_MEMBERSHIPS_MAX,
-    DIRECTORY_PEOPLE_MAX, DRILLS_MAX, JWTS_REMEMBERED_MAX, LOCKS_MAX, NODES_MAX, PERIMETERS_MAX,
-    PROVIDERS_MAX, TOKENS_MAX, USERS_MAX, WORKLOAD_ISSUERS_MAX,
+    ACCESS_REQUESTS_MAX, ACCOUNTS_MAX, API_TOKENS_MAX, DEVICES_MAX, DIRECTORY_GROUPS_MAX,
+    DIRECTORY_MEMBERSHIPS_MAX, DIRECTORY_PEOPLE_MAX, DRILLS_MAX, JWTS_REMEMBERED_MAX, LOCKS_MAX, NODES_MAX,
+    PERIMETERS_MAX, PROVIDERS_MAX, TOKENS_MAX, USERS_MAX, WORKLOAD_ISSUERS_MAX,
 };
 use crate::perimeter::Perimeter;
 use crate::posture::{FACTS_GIVEN_MAX, PostureState};
@@ -64,6 +64,7 @@ impl State {
             api_tokens,
             locks,
             providers,
+            accounts,
             directories,
             names,
             keys,
@@ -74,7 +75,7 @@ impl State {
             workloads,
         } = self;
         let seats = perimeters.values().flat_map(|perimeter| perimeter.seats.values());
-        let directory_people = directories.values().map(|directory| directory.people.len());
+        let people = directories.values().map(|directory| directory.people.len());
         let directory_groups = directories.values().map(|directory| directory.groups.len());
         let memberships = directories.values().map(|directory| directory.memberships());
         let keys_held = seats.filter(|seat| seat.key.is_some()).count();
@@ -90,12 +91,9 @@ impl State {
             TableSize::new("API tokens", api_tokens.len(), API_TOKENS_MAX),
             TableSize::new("locks", locks.len(), LOCKS_MAX),
             TableSize::new("identity providers", providers.len(), PROVIDERS_MAX),
+            TableSize::new("local accounts", accounts.len(), ACCOUNTS_MAX),
             TableSize::new("directories", directories.len(), providers.len()),
-            TableSize::new(
-                "people in directories",
-                directory_people.sum(),
-                DIRECTORY_PEOPLE_MAX,
-            ),
+            TableSize::new("people in directories", people.sum(), DIRECTORY_PEOPLE_MAX),
             TableSize::new(
                 "groups in directories",
                 directory_groups.sum(),

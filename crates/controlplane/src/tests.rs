@@ -1,6 +1,7 @@
 //! Tests through the controller's public face.
 
 mod access;
+mod accounts;
 mod api_tokens;
 mod conditions;
 mod devices;

@@ -175,6 +175,7 @@ pub(crate) fn to_controller(input: &[u8]) {
             | ToController::AskSession(_)
             | ToController::AskAccess(_)
             | ToController::AskWhy(_)
+            | ToController::LocalLogin(_)
             | ToController::Pong(_) => {}
         }
         assert!(

@@ -11,10 +11,10 @@ use ringfence_control::api::{PREFIX, PROBLEM_CONTENT_TYPE};
 use ringfence_controller::api::{ApiState, Gate, JoinFacts, router};
 use ringfence_controller::core::{Core, CoreHandle, entry_of};
 use ringfence_controller::flows::Flows;
-use ringfence_controller::identity::{ClientSecrets, Logins, Workloads};
+use ringfence_controller::identity::{ClientSecrets, LocalAccounts, Logins, Workloads};
 use ringfence_controller::sessions::Sessions;
 use ringfence_controller::store::{Entry, Loaded, Log, StoreError, StoredSnapshot};
-use ringfence_model::{Revision, UnixMillis};
+use ringfence_model::{Name, Revision, UnixMillis};
 use sha2::{Digest as _, Sha256};
 use tower::ServiceExt as _;
 
@@ -112,6 +112,8 @@ pub(crate) fn state(core: CoreHandle) -> ApiState {
     ApiState {
         logins: Logins::new(core.clone(), ClientSecrets::new("/not/there".into())),
         workloads: Workloads::new(core.clone()),
+        accounts: LocalAccounts::in_memory(core.clone(), Name::parse("acme").expect("a name"))
+            .expect("memory"),
         core,
         flows: Flows::in_memory().expect("a thread"),
         sessions: Sessions::default(),

@@ -79,6 +79,7 @@ impl World {
             | ToController::AskSession(_)
             | ToController::AskAccess(_)
             | ToController::AskWhy(_)
+            | ToController::LocalLogin(_)
             | ToController::Pong(_) => {}
         }
         Ok(())

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use ringfence_control::{FlowEnd, FlowRecords, FlowReport, FlowTraffic};
 use ringfence_controlplane::{
-    AccessCommand, ApiTokenCommand, ApplyPlan, Change, Command, DirectoryCommand, Event, Identity,
-    LockCommand, PeopleCommand, PolicyFile, Provider, ProviderCommand, Role, SecondFactor, TokenHash,
-    Urgency, UserId, VerifiedLogin, WorkloadCommand,
+    AccessCommand, AccountCommand, ApiTokenCommand, ApplyPlan, Change, Command, DirectoryCommand, Event,
+    Identity, LockCommand, PeopleCommand, PolicyFile, Provider, ProviderCommand, Role, SecondFactor,
+    TokenHash, Urgency, UserId, VerifiedLogin, WorkloadCommand,
 };
 use ringfence_model::{
     Labels, LockId, NodeId, PrivateKey, PublicKey, RuleId, SessionId, TokenId, UnixMillis,
@@ -30,6 +30,11 @@ POST   /access/{id}/approve                           403     200   404  200   @
 POST   /access/{id}/deny                              403     200   404  200   @access {}
 POST   /access/{id}/end                               403     200   404  200   @access
 POST   /access/{id}/review                            403     200   404  200   @access {}
+GET    /accounts                                      200     403   403  200
+POST   /accounts                                      403     403   403  200   {"name":"zoe","email":"zoe@example.com","groups":["dba"],"session_seconds":3600}
+PATCH  /accounts/{name}                               403     403   403  200   ada {"groups":["dba"]}
+POST   /accounts/{name}/reset                         403     403   403  200   ada
+DELETE /accounts/{name}                               403     403   403  200   ada
 GET    /api-tokens                                    200     403   403  200
 POST   /api-tokens                                    403     403   403  200   {"name":"more","role":"auditor","ttl_seconds":60}
 DELETE /api-tokens/{token}                            403     403   403  200   alpha
@@ -421,15 +426,8 @@ struct Built {
     flows: Vec<(NodeId, Name, NodeId)>,
 }
 
-fn build(core: &mut Core) -> (Built, [String; 5]) {
-    admin(
-        core,
-        &Command::ApplyPerimeters {
-            files: vec![file("alpha", 5432), file("beta", 5432)],
-            prune: false,
-            base: None,
-        },
-    );
+/// By whose word people and workloads come in.
+fn tell_of_people(core: &mut Core) {
     for provider in [provider("corp"), provider("scim")] {
         admin(core, &Command::Provider(ProviderCommand::Add { provider }));
     }
@@ -445,6 +443,25 @@ fn build(core: &mut Core) -> (Built, [String; 5]) {
         },
     };
     admin(core, &Command::Workloads(issuer));
+    let account = AccountCommand::Add {
+        name: name("ada"),
+        email: None,
+        groups: BTreeSet::new(),
+        session: Duration::from_hours(1),
+    };
+    admin(core, &Command::Accounts(account));
+}
+
+fn build(core: &mut Core) -> (Built, [String; 5]) {
+    admin(
+        core,
+        &Command::ApplyPerimeters {
+            files: vec![file("alpha", 5432), file("beta", 5432)],
+            prune: false,
+            base: None,
+        },
+    );
+    tell_of_people(core);
     let (mut flows, mut names) = (Vec::new(), vec!["alpha".to_owned()]);
     let mut keys = 0;
     let mut first = None;

@@ -99,10 +99,10 @@ pub(crate) enum ScimCommand {
 /// `ringfence login`
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  ringfence login\n  ringfence login --provider corp --device\n  ringfence login --mfa   # prove a second factor again"
+    after_help = "Examples:\n  ringfence login\n  ringfence login --provider corp --device\n  ringfence login --mfa   # prove a second factor again\n  ringfence login --account ada --set-up   # the first time with a local account\n  ringfence login --account ada"
 )]
 pub(crate) struct LoginArgs {
-    /// At which identity provider [default: the only one]
+    /// At which identity provider; local for a local account [default: the only one]
     #[arg(long, value_name = "NAME")]
     pub provider: Option<Name>,
     /// With a code, for a browser on another device
@@ -111,13 +111,33 @@ pub(crate) struct LoginArgs {
     /// Only print the address, and open it yourself
     #[arg(long)]
     pub no_browser: bool,
-    /// Prove who you are anew, with a second factor
+    /// Prove who you are anew, with a second factor; with a local account, by a code alone
     #[arg(long)]
     pub mfa: bool,
+    /// With a local account
+    #[command(flatten)]
+    pub local: LocalLoginArgs,
     /// The port of 127.0.0.1 that the browser comes back to, if the provider knows one alone [default: any]
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     pub port: u16,
     /// Where to ask
     #[command(flatten)]
     pub socket: SocketArg,
+}
+
+/// `ringfence login` with a local account
+#[derive(Args, Default)]
+pub(crate) struct LocalLoginArgs {
+    /// With this local account: a password and the code of an authenticator
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["device", "no_browser", "port"])]
+    pub account: Option<Name>,
+    /// Choose the password and second factor of the local account, by the secret that an administrator gave you
+    #[arg(long, conflicts_with_all = ["device", "no_browser", "port", "mfa"])]
+    pub set_up: bool,
+    /// A file whose first line is that secret [default: asked for]
+    #[arg(long, value_name = "FILE", requires = "set_up")]
+    pub secret_file: Option<PathBuf>,
+    /// A file whose first line is the password of the local account [default: asked for]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["device", "no_browser", "port"])]
+    pub password_file: Option<PathBuf>,
 }

@@ -6,9 +6,10 @@ use std::time::Duration;
 use ringfence_control::local::{LocalRequest, LocalResponse};
 use ringfence_control::{AuthorizationCode, LoginMethod, SessionFacts};
 
+use super::local_login;
 use super::person;
 use super::status::unexpected;
-use crate::args::{LoginArgs, SocketArg};
+use crate::args::{LocalLoginArgs, LoginArgs, SocketArg};
 use crate::callback::Callback;
 use crate::failure::{Exit, Failure};
 use crate::local;
@@ -25,6 +26,22 @@ struct Begun {
 }
 
 pub(super) fn login(args: &LoginArgs, output: &mut Output) -> Result<(), Failure> {
+    let is_local = args
+        .provider
+        .as_ref()
+        .is_some_and(|name| name.as_str() == local_login::LOCAL);
+    let names_another = args.provider.is_some() && !is_local;
+    let says_so = args.local.account.is_some() || args.local.set_up || args.local.password_file.is_some();
+    let is_step_up = args.mfa && args.provider.is_none();
+    if is_local || says_so || (is_step_up && local_login::is_here(args)) {
+        if names_another {
+            return Err(Failure::new(
+                Exit::Usage,
+                "a local account is of no identity provider: leave --provider out",
+            ));
+        }
+        return local_login::login(args, output);
+    }
     let session = if args.device {
         by_device(args, output)?
     } else {
@@ -112,9 +129,17 @@ pub(super) fn step_up(socket: &SocketArg, told: impl Fn(&str), output: &mut Outp
         device: true,
         no_browser: true,
         mfa: true,
+        local: LocalLoginArgs::default(),
         port: 0,
         socket: socket.clone(),
     };
+    if local_login::is_here(&args) {
+        // Its code is typed, and whoever watches may have no keyboard.
+        let text = format!("Prove your second factor again: {}", person::STEP_UP);
+        output.note(&text);
+        told(&text);
+        return Ok(());
+    }
     device_login(&args, told, output).map(drop)
 }
 

@@ -1,11 +1,13 @@
 //! What each command does: ask, then answer.
 
 mod access;
+mod account;
 mod api_token;
 mod audit;
 mod drill;
 mod explain;
 mod flows;
+mod local_login;
 mod lock;
 mod login;
 mod node;
@@ -73,6 +75,7 @@ pub(crate) fn run(cli: Cli, output: &mut Output) -> Result<(), Failure> {
         Command::Status(args) => status::status(&args, output),
         Command::Ping(args) => status::ping(args, output),
         Command::Provider(command) => provider::run(command, &connect()?, output),
+        Command::Account(command) => account::run(command, &connect()?, output),
         Command::Scim(command) => scim::run(command, &connect()?, output),
         Command::Login(args) => login::login(&args, output),
         Command::Logout(args) => login::logout(&args, output),

@@ -67,6 +67,7 @@ pub(super) fn unexpected(response: &LocalResponse) -> Failure {
         LocalResponse::Ping(_) => "ping",
         LocalResponse::LoginStarted { .. } => "login",
         LocalResponse::Session { .. } => "session",
+        LocalResponse::LocalLogin(_) => "local login",
         LocalResponse::Access { .. } => "access",
         LocalResponse::Why { .. } => "why",
         LocalResponse::Version { .. } => "version",

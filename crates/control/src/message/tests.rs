@@ -5,6 +5,7 @@ use ringfence_model::{AccessId, CandidateKind};
 
 use super::*;
 use crate::access::{AccessErrand, AccessWish};
+use crate::account::{LocalGain, LocalProof, LocalSecret};
 use crate::api::{AccessState, AccessView, ApprovalView};
 use crate::flow_spool::tests::flow_report;
 use crate::login::{AuthorizationCode, FactorAsk, LoginMethod, SessionFacts};
@@ -89,7 +90,7 @@ fn to_controller() -> Vec<ToController> {
 }
 
 /// What people at a node ask.
-fn asks_of_people() -> [ToController; 5] {
+fn asks_of_people() -> [ToController; 6] {
     [
         ToController::LoginStart(LoginStart {
             id: 1,
@@ -105,6 +106,15 @@ fn asks_of_people() -> [ToController; 5] {
         }),
         ToController::EndLogin(EndLogin { id: 1 }),
         ToController::AskSession(AskSession { id: 2, end: true }),
+        ToController::LocalLogin(LocalLogin {
+            id: 4,
+            name: Some(name("ada")),
+            proof: LocalProof {
+                set_up: None,
+                password: Some(LocalSecret::new("correct horse")),
+                code: Some(LocalSecret::new("123456")),
+            },
+        }),
         ToController::AskAccess(AskAccess {
             id: 3,
             errand: AccessErrand::Request(AccessWish {
@@ -226,7 +236,7 @@ fn to_node() -> Vec<ToNode> {
 }
 
 /// What it says of logins, and to a TPM.
-fn about_people() -> [ToNode; 5] {
+fn about_people() -> [ToNode; 6] {
     [
         challenge_of_a_tpm(),
         ToNode::LoginStarted(LoginStarted {
@@ -239,6 +249,15 @@ fn about_people() -> [ToNode; 5] {
         ToNode::LoginDone(LoginDone {
             id: 1,
             session: Some(session_facts()),
+            why: String::new(),
+        }),
+        ToNode::LocalLoginDone(LocalLoginDone {
+            id: 4,
+            gain: LocalGain {
+                session: Some(session_facts()),
+                factor: Some(LocalSecret::new("otpauth://totp/x")),
+                recovery: vec![LocalSecret::new("abcd")],
+            },
             why: String::new(),
         }),
         ToNode::SessionAnswer(SessionAnswer {
@@ -307,6 +326,8 @@ fn a_code_shows_nothing_of_itself() {
     let code = AuthorizationCode("hunter2".to_owned().into());
 
     assert!(!format!("{code:?}").contains("hunter2"));
+    let secret = LocalSecret::new("hunter2");
+    assert!(!format!("{secret:?}").contains("hunter2"));
 }
 
 fn frame(bytes: &[u8]) -> Frame {

@@ -156,6 +156,7 @@ impl NodeSession {
             ToNode::LoginStarted(started) => self.tell_login(LoginNews::Started(started)),
             ToNode::LoginDone(done) => self.tell_login(LoginNews::Done(done)),
             ToNode::SessionAnswer(answer) => self.tell_login(LoginNews::Session(answer)),
+            ToNode::LocalLoginDone(done) => self.tell_login(LoginNews::Local(done)),
             ToNode::WhyAnswer(answer) => self.tell_login(LoginNews::Why(answer)),
             ToNode::AccessAnswer(answer) => self.tell_login(LoginNews::Access(answer)),
             ToNode::FlowRecordsTaken(taken) => self.actions.push_back(NodeAction::ForgetFlowRecords(taken)),

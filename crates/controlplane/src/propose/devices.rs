@@ -8,41 +8,36 @@ use crate::draft::Draft;
 use crate::limit::DEVICES_MAX;
 use crate::{Device, Event, Refusal, membership};
 
-pub(super) struct NewDevice {
-    pub(super) name: Name,
-    pub(super) perimeter: Name,
-    pub(super) public_key: PublicKey,
-    pub(super) labels: Labels,
-    pub(super) expires: Option<UnixMillis>,
-}
-
-pub(super) fn add(draft: &mut Draft, new: NewDevice) -> Result<(), Refusal> {
+pub(super) fn add(
+    draft: &mut Draft,
+    name: Name,
+    (perimeter, public_key): (Name, PublicKey),
+    (labels, expires): (Labels, Option<UnixMillis>),
+) -> Result<(), Refusal> {
     if draft.state.devices.len() >= DEVICES_MAX {
         return Err(Refusal::Limit {
             what: "devices",
             max: DEVICES_MAX,
         });
     }
-    draft.check_name(&new.name)?;
-    keys::check_key(draft, new.public_key)?;
-    if new.expires.is_some_and(|expires| expires <= draft.wall) {
+    draft.check_name(&name)?;
+    keys::check_key(draft, public_key)?;
+    if expires.is_some_and(|expires| expires <= draft.wall) {
         return Err(Refusal::ExpiryPast);
     }
-    let perimeter = draft.perimeter(&new.perimeter)?;
-    if !membership::selects(perimeter.policy(), &new.labels, &Facts::default(), draft.wall) {
-        return Err(Refusal::NoGroup {
-            perimeter: new.perimeter,
-            labels: new.labels.to_string(),
-        });
+    let policy = draft.perimeter(&perimeter)?.policy();
+    if !membership::selects(policy, &labels, &Facts::default(), draft.wall) {
+        let labels = labels.to_string();
+        return Err(Refusal::NoGroup { perimeter, labels });
     }
     let device = Device {
         id: draft.draw_member_id(),
-        name: new.name,
-        perimeter: new.perimeter,
-        public_key: new.public_key,
-        labels: new.labels,
+        name,
+        perimeter,
+        public_key,
+        labels,
         added_at: draft.wall,
-        expires: new.expires,
+        expires,
     };
     let (id, perimeter) = (device.id, device.perimeter.clone());
     draft.record(Event::DeviceAdded { device });

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ringfence_model::{DirectoryId, Name, NodeId};
+use ringfence_model::{DirectoryId, Name};
 
 use super::people;
 use crate::directory::{DirectoryEvent, Finder, Mark};
@@ -14,12 +14,10 @@ use crate::draft::Draft;
 use crate::limit::{
     DIRECTORY_GROUPS_MAX, DIRECTORY_MEMBERSHIPS_MAX, DIRECTORY_PEOPLE_MAX, GROUPS_PER_PERSON_MAX,
 };
-use crate::people::PeopleEvent;
 use crate::state::State;
 use crate::{
     Directory, DirectoryCommand, DirectoryGroup, DirectoryPerson, DirectoryRefusal, DirectoryToken,
     GroupProfile, PersonProfile, Refusal, Session, SessionEnd, TokenHash, UserStanding, VerifiedLogin,
-    membership,
 };
 
 pub(super) fn dispatch(draft: &mut Draft, command: DirectoryCommand) -> Result<(), Refusal> {
@@ -317,24 +315,9 @@ fn settle(draft: &mut Draft, provider: &Name, marks: &BTreeSet<Mark>) -> Result<
     for session in meant {
         let person = finder.find(&session.login.marks());
         match person.filter(|person| person.profile.standing == UserStanding::Active) {
-            Some(person) => regroup(draft, &session, directory.groups_of(person.id))?,
+            Some(person) => people::regroup(draft, &session, directory.groups_of(person.id))?,
             None => people::end_at(draft, session.node, SessionEnd::Deactivated),
         }
     }
     Ok(())
-}
-
-fn regroup(draft: &mut Draft, before: &Session, groups: BTreeSet<String>) -> Result<(), Refusal> {
-    if before.login.groups == groups {
-        return Ok(());
-    }
-    let node: NodeId = before.node;
-    let mut after = before.clone();
-    after.login.groups = groups;
-    let regrouped = PeopleEvent::SessionRegrouped {
-        before: Box::new(before.clone()),
-        after: Box::new(after),
-    };
-    draft.record(regrouped.into());
-    membership::settle_node(draft, node)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ringfence_model::{NodeId, SessionId, UnixMillis};
 
-use super::{directories, requests};
+use super::{accounts, directories, requests};
 use crate::draft::Draft;
 use crate::limit::{SESSION_LENGTH_MAX, SESSION_LENGTH_MIN, USERS_MAX};
 use crate::people::PeopleEvent;
@@ -38,6 +38,7 @@ fn start(draft: &mut Draft, node: NodeId, login: VerifiedLogin, length: Duration
         return Err(Refusal::SessionLength);
     }
     let login = directories::vouched(&draft.state, login.checked(draft.wall)?)?;
+    let login = accounts::vouched(&draft.state, login)?;
     admit(draft, &login)?;
     // What policy grants for it ends with the second.
     let expires = draft.wall.saturating_add(length).whole_second();
@@ -103,6 +104,22 @@ fn renew(draft: &mut Draft, before: &Session, mut login: VerifiedLogin, expires:
         after: Box::new(after),
     };
     draft.record(renewed.into());
+}
+
+/// Has the person of a session be in these groups, and in no others.
+pub(super) fn regroup(draft: &mut Draft, before: &Session, groups: BTreeSet<String>) -> Result<(), Refusal> {
+    if before.login.groups == groups {
+        return Ok(());
+    }
+    let node: NodeId = before.node;
+    let mut after = before.clone();
+    after.login.groups = groups;
+    let regrouped = PeopleEvent::SessionRegrouped {
+        before: Box::new(before.clone()),
+        after: Box::new(after),
+    };
+    draft.record(regrouped.into());
+    membership::settle_node(draft, node)
 }
 
 fn end_one(draft: &mut Draft, id: SessionId) -> Result<(), Refusal> {

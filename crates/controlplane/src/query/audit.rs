@@ -111,6 +111,7 @@ fn sentence(event: &Event) -> String {
             reason,
         } => format!("refused {method} for {subject}: {reason}"),
         Event::People(event) => event.sentence(),
+        Event::Accounts(event) => event.sentence(),
         Event::Directory(event) => event.sentence(),
         Event::Access(event) => event.sentence(),
         Event::ApiTokens(event) => event.sentence(),

@@ -6,6 +6,7 @@ use ringfence_control::api;
 use ringfence_model::Name;
 
 use crate::directory::Finder;
+use crate::state::State;
 use crate::{Controller, Directory, Provider, TokenHash, User, UserStanding};
 
 impl Controller {
@@ -33,26 +34,30 @@ impl Controller {
     }
 
     /// Whose account is open: as an administrator and the provider's directory have it.
-    pub(crate) fn accounts(&self) -> Accounts<'_> {
+    pub(crate) fn standings(&self) -> Standings<'_> {
         let directories = self.state().directories.iter();
-        Accounts(
-            directories
+        Standings {
+            state: self.state(),
+            finders: directories
                 .map(|(name, directory)| (name, Finder::new(directory)))
                 .collect(),
-        )
+        }
     }
 }
 
 /// Whose account is open, asked of many.
-pub(crate) struct Accounts<'a>(BTreeMap<&'a Name, Finder<'a>>);
+pub(crate) struct Standings<'a> {
+    state: &'a State,
+    finders: BTreeMap<&'a Name, Finder<'a>>,
+}
 
-impl Accounts<'_> {
+impl Standings<'_> {
     /// Whether a person may log in, as far as their account goes.
     pub(crate) fn is_open(&self, user: &User) -> bool {
-        let in_directory = self.0.get(&user.id.provider).is_none_or(|finder| {
+        let in_directory = self.finders.get(&user.id.provider).is_none_or(|finder| {
             let person = finder.find(&user.marks());
             person.is_some_and(|person| person.profile.standing == UserStanding::Active)
         });
-        user.standing == UserStanding::Active && in_directory
+        user.standing == UserStanding::Active && in_directory && !self.state.lacks_account(&user.id)
     }
 }

@@ -80,10 +80,10 @@ impl Controller {
 
     /// Everyone who is known, in order of name.
     pub fn user_views(&self) -> Vec<api::UserView> {
-        let accounts = self.accounts();
+        let standings = self.standings();
         let views = self
             .users()
-            .map(|user| self.user_view(user, accounts.is_open(user)));
+            .map(|user| self.user_view(user, standings.is_open(user)));
         let mut views: Vec<_> = views.collect();
         views.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
         views

@@ -270,6 +270,7 @@ impl<'a> Seen<'a> {
             | Event::People(_)
             | Event::Directory(_)
             | Event::Receipts(_)
+            | Event::Accounts(_)
             | Event::Posture(_)
             | Event::Workloads(_)
             | Event::ApiTokens(_) => None,

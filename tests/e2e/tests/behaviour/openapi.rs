@@ -44,6 +44,11 @@ GET    /api/v1/access/{id}                1
 POST   /api/v1/access/{id}/deny           1      {"reason":"test"}
 POST   /api/v1/access/{id}/end            2
 GET    /api/v1/sessions                   -
+POST   /api/v1/accounts                   -      {"name":"ada","email":"ada@example.com","groups":["dba"],"session_seconds":3600}
+GET    /api/v1/accounts                   -
+PATCH  /api/v1/accounts/{name}            ada    {"groups":["ops"]}
+POST   /api/v1/accounts/{name}/reset      ada
+DELETE /api/v1/accounts/{name}            ada
 GET    /api/v1/users                      -
 POST   /api/v1/providers                  -      {"name":"corp","issuer":"https://login.example.com","client_id":"x","client_secret":"s"}
 GET    /api/v1/providers                  -
