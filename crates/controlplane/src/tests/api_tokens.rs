@@ -163,8 +163,11 @@ fn an_auditor_changes_nothing_and_an_owner_the_files_of_their_perimeters_alone()
         Command::RemoveNode { node: vault_db },
         create("more", Role::Admin, None, DAY),
         revoke(auditor.api_token.unwrap()),
-        Command::Locks(LockCommand::Lift {
-            lock: ringfence_model::LockId(1),
+        Command::Locks(LockCommand::Set {
+            target: world.controller.lock_target("label:role=db").unwrap(),
+            keep: BTreeSet::new(),
+            reason: "a test".into(),
+            ttl: None,
         }),
         Command::Posture(PostureCommand::Apply {
             file: file("[[check]]\nname = \"x\"\nos.id = \"debian\"\n"),
