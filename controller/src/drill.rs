@@ -304,9 +304,7 @@ fn choose(
             .iter()
             .filter(|end| is(end, &request.to) && end.node != from.node)
         {
-            let mut rules = compiled.rules_between(from.node, to.node);
-            let opens = rules.any(|rule| rule.services.iter().any(|service| service.overlaps(wanted)));
-            if !opens {
+            if compiled.opener(from.node, to.node, wanted).is_none() {
                 return Ok((from.clone(), to.clone()));
             }
         }

@@ -7,9 +7,11 @@
 
 mod access;
 mod candidates;
+mod flows;
 mod keys;
 mod logins;
 mod posture;
+mod requests;
 mod source;
 mod tpm;
 mod unanswered;
@@ -21,8 +23,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use ringfence_control::{
-    ControllerSession, DRILL_SINCE, DrillReport, FlowRecords, FlowRecordsTaken, Goodbye, Hello, Netmap,
-    PeerCandidates, Refused, ToController, ToNode,
+    ControllerSession, FlowRecordsTaken, Goodbye, Hello, PeerCandidates, Refused, ToController, ToNode,
 };
 use ringfence_controlplane::{Connection, PushKind};
 use ringfence_model::{Name, NodeId};
@@ -33,7 +34,7 @@ use crate::ca::CertificateAuthority;
 use crate::core::{CoreHandle, Pushes, wall_now};
 use crate::flows::Flows;
 use crate::identity::{LocalAccounts, Logins};
-use crate::sessions::{SessionRequest, SessionSeat, Sessions};
+use crate::sessions::{SessionSeat, Sessions};
 
 /// What every connection needs.
 #[derive(Clone)]
@@ -289,34 +290,6 @@ impl Session {
         Ok(Next::Continue)
     }
 
-    async fn handle_request(&mut self, request: SessionRequest) -> Result<Next> {
-        match request {
-            SessionRequest::Probe(order, answer) => {
-                self.unanswered.probes.wait(order.id, answer);
-                self.sender.send(&ToNode::Probe(order)).await?;
-            }
-            SessionRequest::Drill(order, answer) => {
-                let id = order.id;
-                self.unanswered.drills.wait(id, answer);
-                if self.capability < DRILL_SINCE {
-                    self.unanswered.drills.hear(id, DrillReport::too_old(id));
-                } else {
-                    self.sender.send(&ToNode::Drill(order)).await?;
-                }
-            }
-            SessionRequest::AskSeen(question, answer) => {
-                self.unanswered.questions.wait(question.id, answer);
-                self.sender.send(&ToNode::AskSeen(question)).await?;
-            }
-            SessionRequest::Candidates(candidates) => self.tell_peer(candidates).await?,
-            SessionRequest::Replaced => {
-                self.close(CloseReason::Done, "a newer connection of this node has come");
-                return Ok(Next::End);
-            }
-        }
-        Ok(Next::Continue)
-    }
-
     async fn handle_message(&mut self, message: ToController) -> Result<Next> {
         if authorize(&self.context, self.node, &self.identity)
             .await?
@@ -374,36 +347,6 @@ impl Session {
             }
         }
         Ok(Next::Continue)
-    }
-
-    /// Hands a batch to the flow records and goes on: a slow disk must not hold up the node's next netmap. A second
-    /// batch before the answer is not taken, and comes again if it is an honest node's.
-    fn store_flows(&mut self, batch: FlowRecords) {
-        if self.storing.is_empty() {
-            let (flows, node) = (self.context.flows.clone(), self.node);
-            self.storing
-                .spawn(async move { flows.take(node, batch, wall_now()).await });
-        }
-    }
-
-    async fn acknowledge_flows(&mut self, taken: Option<FlowRecordsTaken>) -> Result<Next> {
-        if let Some(taken) = taken {
-            self.sender.send(&ToNode::FlowRecordsTaken(taken)).await?;
-        }
-        Ok(Next::Continue)
-    }
-
-    fn note_membership(&mut self, netmap: &Netmap) {
-        let news: Vec<Name> = netmap
-            .segments
-            .keys()
-            .filter(|perimeter| !self.noted.contains(*perimeter))
-            .cloned()
-            .collect();
-        if !news.is_empty() {
-            self.noted.extend(news.iter().cloned());
-            self.context.flows.note_member(self.node, news);
-        }
     }
 
     async fn refuse(&mut self, reason: String) -> Result<()> {

@@ -193,9 +193,7 @@ impl Controller {
     fn dues_of(&self, id: NodeId) -> impl Iterator<Item = (&Name, Due)> {
         let node = self.state().nodes.get(&id);
         let names = node.into_iter().flat_map(|node| &node.perimeters);
-        let is_connected = self
-            .presence(id)
-            .is_some_and(|presence| presence.connection.is_some());
+        let is_connected = self.is_connected(id);
         names.filter_map(move |name| {
             let perimeter = self.state().perimeters.get(name)?;
             let seat = perimeter.seat(id)?;

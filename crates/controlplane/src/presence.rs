@@ -217,6 +217,12 @@ impl Controller {
         self.presence.by_node.get(&node)
     }
 
+    /// Whether a node is connected.
+    pub(crate) fn is_connected(&self, node: NodeId) -> bool {
+        let presence = self.presence(node);
+        presence.is_some_and(|presence| presence.connection.is_some())
+    }
+
     /// The nodes that are connected.
     pub fn connected_nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
         let all = self.presence.by_node.iter();

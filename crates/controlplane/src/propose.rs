@@ -107,7 +107,7 @@ fn dispatch(draft: &mut Draft, controller: &Controller, command: Command) -> Res
         Command::RemoveDevice { name } => devices::remove(draft, &name),
         Command::Access(command) => requests::dispatch(draft, command),
         Command::ApiTokens(command) => api_tokens::dispatch(draft, command),
-        Command::Drill(command) => drills::dispatch(draft, command),
+        Command::Drill(command) => drills::dispatch(draft, controller, command),
         Command::Locks(command) => locks::dispatch(draft, command),
         Command::People(command) => people::dispatch(draft, command),
         Command::NoteSource { node, source } => sources::note(draft, node, source),

@@ -8,6 +8,8 @@
 //!
 //! **Invariant:** a change that only takes away is never refused here, however heavy a node is.
 
+mod seats;
+
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,12 +19,13 @@ use ringfence_control::{
 use ringfence_model::{Name, NodeId, PublicKey, UnixMillis};
 use ringfence_policy::{Compiled, PeerSet, Side, Spread};
 
+use self::seats::{Parts, grown, heavy_by_seats};
 use crate::compile::{Touched, compile_perimeter};
 use crate::draft::Draft;
 use crate::netmap::peer_map;
 use crate::perimeter::Perimeter;
 use crate::state::State;
-use crate::{AccessEvent, Controller, DrillEvent, Event, Node, PostureEvent, Refusal};
+use crate::{Controller, Node, Refusal};
 
 /// Whether every node that `draft` makes heavier still gets a netmap that a message holds.
 pub(crate) fn check(controller: &Controller, draft: &Draft) -> Result<(), Refusal> {
@@ -67,131 +70,6 @@ pub(crate) fn check(controller: &Controller, draft: &Draft) -> Result<(), Refusa
         file: perimeter.source.file().file.clone(),
         bytes: weight(&heaviest),
     })
-}
-
-/// The perimeters in which anyone may get heavier.
-fn grown(before: &State, events: &[Event]) -> BTreeSet<Name> {
-    let mut grown = BTreeSet::new();
-    for event in events {
-        match event {
-            Event::PerimeterCreated { perimeter, .. }
-            | Event::PerimeterChanged { perimeter, .. }
-            | Event::BlockAdded { perimeter, .. }
-            | Event::MemberJoined { perimeter, .. } => {
-                grown.insert(perimeter.clone());
-            }
-            Event::NodeLabelled { node, .. } | Event::NodeRenamed { node, .. } => {
-                grown.extend(perimeters_of(before, *node));
-            }
-            Event::Posture(event) => match event.as_ref() {
-                PostureEvent::PostureApplied { .. } => grown.extend(before.perimeters.keys().cloned()),
-                PostureEvent::PostureJudged { node, .. } => grown.extend(perimeters_of(before, *node)),
-                PostureEvent::FactGiven { .. } | PostureEvent::TpmRecorded { .. } => {}
-            },
-            Event::People(event) => grown.extend(
-                event
-                    .node()
-                    .map(|node| perimeters_of(before, node))
-                    .into_iter()
-                    .flatten(),
-            ),
-            Event::Access(event) => {
-                if let AccessEvent::AccessOpened { perimeter, .. } = event.as_ref() {
-                    grown.insert(perimeter.clone());
-                }
-            }
-            Event::Drill(DrillEvent::DrillBegan { drill }) => {
-                grown.insert(drill.perimeter.clone());
-            }
-            // Keys are in the weight before they are registered; everything else takes away, or is in no netmap.
-            _ => {}
-        }
-    }
-    grown
-}
-
-fn perimeters_of(state: &State, node: NodeId) -> BTreeSet<Name> {
-    known(state, node).map_or_else(BTreeSet::new, |node| node.perimeters.clone())
-}
-
-/// The nodes in any of these perimeters that counting seats cannot rule out.
-fn heavy_by_seats<'a>(state: &'a State, grown: &BTreeSet<Name>) -> Vec<&'a Node> {
-    let grown = grown.iter().filter_map(|name| state.perimeters.get(name));
-    let ids: BTreeSet<NodeId> = grown
-        .flat_map(|perimeter| perimeter.members().map(|(id, _)| id))
-        .collect();
-    let mut bounds: BTreeMap<&Name, usize> = BTreeMap::new();
-    let mut heavy = Vec::new();
-    for node in ids.into_iter().filter_map(|id| known(state, id)) {
-        let each = node.perimeters.iter().map(|name| {
-            let bound = || {
-                state
-                    .perimeters
-                    .get(name)
-                    .map_or(0, |perimeter| seats_bound(state, perimeter))
-            };
-            *bounds.entry(name).or_insert_with(bound)
-        });
-        if NETMAP_HEAD_BYTES_MAX + each.sum::<usize>() > NETMAP_WEIGHT_MAX {
-            heavy.push(node);
-        }
-    }
-    heavy
-}
-
-/// What a segment of the perimeter weighs at most, whoever's it is.
-fn seats_bound(state: &State, perimeter: &Perimeter) -> usize {
-    let policy = state.policy_in_force(perimeter);
-    let (seats, groups) = (perimeter.seats.len(), policy.groups.len());
-    let mut count = SegmentCount {
-        prefixes: perimeter.v4.len(),
-        peers: seats,
-        sets: groups,
-        set_peers: groups * seats,
-        ..SegmentCount::default()
-    };
-    for rule in &policy.rules {
-        let (from, to) = policy.spreads(rule);
-        for spread in [from, to] {
-            let parts = Parts::of(spread, seats);
-            count.rules += parts.rules;
-            count.services += parts.rules * rule.services.len();
-            count.sets += parts.sets;
-            count.set_peers += parts.set_peers;
-        }
-    }
-    count.weight_at_most()
-}
-
-/// In how many parts a rule is told at worst to those at its other end, whoever meets what it asks and until when.
-#[derive(Clone, Copy, Default)]
-struct Parts {
-    rules: usize,
-    /// Sets of peers besides those that are whole groups.
-    sets: usize,
-    set_peers: usize,
-}
-
-impl Parts {
-    /// For so many people or nodes at this end.
-    fn of(spread: Spread, count: usize) -> Self {
-        match spread {
-            Spread::Whole => Self {
-                rules: 1,
-                ..Self::default()
-            },
-            Spread::Part => Self {
-                rules: 1,
-                sets: 1,
-                set_peers: count,
-            },
-            Spread::Each => Self {
-                rules: count.max(1),
-                sets: count,
-                set_peers: count,
-            },
-        }
-    }
 }
 
 fn known(state: &State, id: NodeId) -> Option<&Node> {
@@ -472,7 +350,7 @@ pub(crate) fn weights(controller: &Controller, id: NodeId) -> Option<[usize; 4]>
     let node = known(state, id)?;
     let perimeters = node.perimeters.iter().map(|name| &state.perimeters[name]);
     let by_seats = perimeters
-        .map(|perimeter| seats_bound(state, perimeter))
+        .map(|perimeter| seats::seats_bound(state, perimeter))
         .sum::<usize>();
     let scales = scales(state, &[node], |name| controller.views().perimeter(name));
     Some([

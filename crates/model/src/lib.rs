@@ -12,6 +12,7 @@ mod id;
 mod key;
 mod label;
 mod name;
+mod rank;
 mod revision;
 pub mod sabotage;
 mod table;
@@ -23,6 +24,7 @@ pub use id::{AccessId, AccessIdError, ApiTokenId, DirectoryId, LockId, NodeId, R
 pub use key::{KEY_BYTES, PrivateKey, PublicKey};
 pub use label::{LABELS_MAX, LabelError, Labels, Selector};
 pub use name::{NAME_BYTES_MAX, Name, NameError};
+pub use rank::nearest_rank;
 pub use revision::Revision;
 pub use table::TableSize;
 pub use time::UnixMillis;

@@ -306,6 +306,13 @@ impl Compiled {
         joining.find(opens).map(|rule| rule.id)
     }
 
+    /// The lowest rule that lets `from` open any of a service to `to`, if one does.
+    pub fn opener(&self, from: NodeId, to: NodeId, service: Service) -> Option<RuleId> {
+        let mut joining = self.rules_between(from, to);
+        let opens = |rule: &&LiveRule| rule.services.iter().any(|opened| opened.overlaps(service));
+        joining.find(opens).map(|rule| rule.id)
+    }
+
     /// The live rules that join `from` to `to` in this direction, by number.
     pub fn rules_between(&self, from: NodeId, to: NodeId) -> impl Iterator<Item = &LiveRule> {
         let all = self.rules.iter();

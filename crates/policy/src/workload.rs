@@ -5,6 +5,7 @@
 
 mod claims;
 mod name;
+mod subject;
 mod text;
 
 use std::collections::BTreeMap;

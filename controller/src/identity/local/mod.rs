@@ -8,13 +8,14 @@ mod claim;
 mod factor;
 mod judge;
 mod password;
+mod refusal;
 mod throttle;
 mod vault;
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -30,9 +31,10 @@ use zeroize::Zeroizing;
 
 use self::claim::Claim;
 use self::judge::{Method, Proved};
+pub use self::refusal::LocalRefusal;
 use self::throttle::{Place, Throttle, TooMany};
 use self::vault::{Credentials, Vault};
-use crate::core::{CommitError, Core, CoreGone, CoreHandle, wall_now};
+use crate::core::{Core, CoreGone, CoreHandle, wall_now};
 
 /// The secrets of local accounts, and how often they may be tried. Cheap to clone.
 #[derive(Clone)]
@@ -47,62 +49,6 @@ struct Shared {
     hashing: Semaphore,
     /// What the password of a name that nobody has is held against.
     nobody: Zeroizing<String>,
-}
-
-/// Why there is no login: in words for the person, and no more of them than anybody may be told.
-#[derive(Debug, thiserror::Error)]
-pub enum LocalRefusal {
-    /// Any of them.
-    #[error("the account, the password or the code is wrong")]
-    Wrong,
-    /// Any of them.
-    #[error("the account, the set-up secret or the code is wrong, or the secret was used or has expired")]
-    WrongSecret,
-    /// A code alone, where nobody is logged in.
-    #[error(
-        "a code alone renews what this account proved where it is logged in: log in with the password too"
-    )]
-    NoSession,
-    /// A password that is guessed too soon, or takes too long to read.
-    #[error(
-        "a password has {} characters at least, and {} bytes at most",
-        password::CHARS_MIN,
-        password::BYTES_MAX
-    )]
-    Password,
-    /// Something that no person says.
-    #[error("a login by a local account has a password and a code, a code alone, or a set-up secret")]
-    Malformed,
-    /// Too many attempts at this name, or from this node.
-    #[error("too many attempts: try again in {}", humantime::format_duration(Duration::from_secs(wait.as_secs() + 1)))]
-    TooMany {
-        /// When.
-        wait: Duration,
-    },
-    /// What was proved gives no session.
-    #[error("{0}")]
-    Refused(String),
-    /// The vault does not answer, or there is no randomness.
-    #[error("the controller cannot look it up: its log says why")]
-    Broken(String),
-}
-
-impl From<rusqlite::Error> for LocalRefusal {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Broken(error.to_string())
-    }
-}
-
-impl From<CoreGone> for LocalRefusal {
-    fn from(gone: CoreGone) -> Self {
-        Self::Refused(gone.to_string())
-    }
-}
-
-impl From<CommitError> for LocalRefusal {
-    fn from(error: CommitError) -> Self {
-        Self::Refused(error.to_string())
-    }
 }
 
 impl LocalAccounts {

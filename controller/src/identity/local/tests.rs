@@ -1,5 +1,7 @@
 //! Who logs in by a local account, and who does not.
 
+use std::time::Duration;
+
 use ringfence_control::LocalProof;
 use ringfence_controlplane::{Event, Identity, TokenHash};
 use ringfence_model::Labels;

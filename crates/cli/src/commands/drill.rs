@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use ringfence_control::api::{RevokeDrillReport, RevokeDrillRequest};
+use ringfence_model::nearest_rank;
 use serde::Serialize;
 
 use crate::args::{DrillCommand, RevokeDrillArgs};
@@ -60,10 +61,7 @@ impl Drills {
     fn of(rounds: Vec<RevokeDrillReport>) -> Self {
         let mut took: Vec<u64> = rounds.iter().map(|round| round.took_ms).collect();
         took.sort_unstable();
-        let rank = |percent: usize| {
-            let rank = (took.len() * percent).div_ceil(100).max(1);
-            took.get(rank - 1).copied().unwrap_or(0)
-        };
+        let rank = |percent| nearest_rank(&took, percent).unwrap_or(0);
         Self {
             p50_ms: rank(50),
             p99_ms: rank(99),

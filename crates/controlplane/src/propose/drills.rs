@@ -3,19 +3,22 @@
 use ringfence_model::{AccessId, Name, NodeId};
 use ringfence_policy::{PortRange, Service};
 
-use crate::compile::compile_perimeter;
 use crate::draft::Draft;
 use crate::limit::{DRILL_LENGTH, DRILLS_MAX};
-use crate::{Drill, DrillCommand, DrillEvent, DrillRefusal, Refusal};
+use crate::{Controller, Drill, DrillCommand, DrillEvent, DrillRefusal, Refusal};
 
-pub(super) fn dispatch(draft: &mut Draft, command: DrillCommand) -> Result<(), Refusal> {
+pub(super) fn dispatch(
+    draft: &mut Draft,
+    controller: &Controller,
+    command: DrillCommand,
+) -> Result<(), Refusal> {
     match command {
         DrillCommand::Begin {
             perimeter,
             from,
             to,
             port,
-        } => begin(draft, perimeter, (from, to), port),
+        } => begin((draft, controller), perimeter, (from, to), port),
         DrillCommand::End { perimeter } => {
             if !draft.state.drills.contains_key(&perimeter) {
                 return Err(DrillRefusal::None(perimeter).into());
@@ -26,7 +29,12 @@ pub(super) fn dispatch(draft: &mut Draft, command: DrillCommand) -> Result<(), R
     }
 }
 
-fn begin(draft: &mut Draft, perimeter: Name, (from, to): (NodeId, NodeId), port: u16) -> Result<(), Refusal> {
+fn begin(
+    (draft, controller): (&mut Draft, &Controller),
+    perimeter: Name,
+    (from, to): (NodeId, NodeId),
+    port: u16,
+) -> Result<(), Refusal> {
     let members = draft.perimeter(&perimeter)?;
     if from == to {
         return Err(DrillRefusal::Alone.into());
@@ -48,12 +56,8 @@ fn begin(draft: &mut Draft, perimeter: Name, (from, to): (NodeId, NodeId), port:
             max: DRILLS_MAX,
         });
     }
-    let compiled = compile_perimeter(&draft.state, &perimeter);
-    let opens = compiled.and_then(|compiled| {
-        let mut rules = compiled.rules_between(from, to);
-        let rule = rules.find(|rule| rule.services.iter().any(|service| service.overlaps(wanted)));
-        rule.map(|rule| rule.id)
-    });
+    let compiled = controller.compiled(&perimeter);
+    let opens = compiled.and_then(|compiled| compiled.opener(from, to, wanted));
     if let Some(rule) = opens {
         return Err(DrillRefusal::Open {
             perimeter,

@@ -60,11 +60,10 @@ impl Controller {
                 findings: findings(&judgement),
             }
         });
-        let presence = self.presence(id);
         Some(api::NodePosture {
             id,
             node: node.name.clone(),
-            connected: presence.is_some_and(|presence| presence.connection.is_some()),
+            connected: self.is_connected(id),
             now_ms: wall,
             checks: checks.collect(),
             facts: api::FactView::list(&self.reports.known(posture, id)),

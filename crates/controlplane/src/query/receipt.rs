@@ -92,11 +92,11 @@ impl Controller {
         let Some(name) = self.name_of(node).cloned() else {
             return;
         };
-        let presence = self.presence(node);
-        if presence.is_some_and(|presence| presence.connection.is_some()) {
+        if self.is_connected(node) {
             receipt.pending.push(name);
             return;
         }
+        let presence = self.presence(node);
         receipt.offline.push(api::OfflineNode {
             id: node,
             node: name,

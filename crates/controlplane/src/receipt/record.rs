@@ -100,10 +100,8 @@ impl Controller {
             .iter()
             .filter(is_there)
             .filter(|told| told.word == Word::None);
-        let (pending, offline): (Vec<&Told>, Vec<&Told>) = silent.partition(|told| {
-            let presence = self.presence(told.node);
-            presence.is_some_and(|presence| presence.connection.is_some())
-        });
+        let (pending, offline): (Vec<&Told>, Vec<&Told>) =
+            silent.partition(|told| self.is_connected(told.node));
         let closed_by = |told: &Told| {
             let lease = Duration::from_secs(told.lease_seconds.into());
             (told.node, self.closed_by(told.node, lease))

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Included};
 use std::time::Duration;
 
-use ringfence_model::{NodeId, Revision, TableSize, UnixMillis};
+use ringfence_model::{NodeId, Revision, TableSize, UnixMillis, nearest_rank};
 
 use super::Slowest;
 use super::record::{RECORD_AFTER, RECORD_EVERY, RecordedReceipt};
@@ -198,8 +198,7 @@ impl Timing {
         let mut after: Vec<u32> = words.collect();
         after.sort_unstable();
         let rank = |percent: usize| {
-            let rank = (after.len() * percent).div_ceil(100).max(1);
-            let ms = after.get(rank - 1).copied().unwrap_or(0);
+            let ms = nearest_rank(&after, percent).unwrap_or(0);
             Duration::from_millis(ms.into())
         };
         Self {

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use ringfence_model::NodeId;
 
+use super::sessions::causes;
 use super::world::*;
 use crate::provider::tests::provider;
 use crate::{
     Account, AccountCommand, AccountEvent, AccountRefusal, Actor, ApiTokenCommand, Change, Command,
-    Controller, Event, PeopleCommand, PeopleEvent, ProviderCommand, Refusal, Role, SessionEnd, Snapshot,
-    TokenHash, VerifiedLogin,
+    Controller, Event, PeopleCommand, ProviderCommand, Refusal, Role, SessionEnd, Snapshot, TokenHash,
+    VerifiedLogin,
 };
 
 const LENGTH: Duration = Duration::from_hours(8);
@@ -112,17 +113,6 @@ fn groups_of(groups: &[&str]) -> BTreeSet<String> {
     groups.iter().map(|group| (*group).to_owned()).collect()
 }
 
-fn ends(change: &Change) -> Vec<SessionEnd> {
-    let ended = change.events.iter().filter_map(|event| match event {
-        Event::People(event) => match event.as_ref() {
-            PeopleEvent::SessionEnded { cause, .. } => Some(*cause),
-            _ => None,
-        },
-        _ => None,
-    });
-    ended.collect()
-}
-
 #[test]
 fn who_logs_in_is_what_the_account_says_and_not_what_the_login_says() {
     let (mut world, laptop) = World::with_ada();
@@ -168,7 +158,7 @@ fn who_is_reset_or_removed_is_out_at_once_and_what_they_knew_counts_no_more() {
     assert_eq!(set_up_at, Some(world.wall));
 
     let change = world.admin(reset("ada")).unwrap();
-    assert_eq!(ends(&change), [SessionEnd::Ended]);
+    assert_eq!(causes(&change), [SessionEnd::Ended]);
     assert!(!world.reaches_ledger(laptop));
     assert_ne!(world.generation("ada"), first);
     assert_eq!(
@@ -180,7 +170,7 @@ fn who_is_reset_or_removed_is_out_at_once_and_what_they_knew_counts_no_more() {
 
     world.enter(laptop, "ada").unwrap();
     let change = world.admin(remove("ada")).unwrap();
-    assert_eq!(ends(&change), [SessionEnd::Deactivated]);
+    assert_eq!(causes(&change), [SessionEnd::Deactivated]);
     assert!(!world.reaches_ledger(laptop));
     assert!(world.enter(laptop, "ada").is_err());
     assert!(world.controller.user_views().iter().all(|user| !user.active));

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use ringfence_model::{DirectoryId, NodeId};
 
-use super::sessions::login;
+use super::sessions::{causes, login};
 use super::world::*;
 use crate::limit::{EMAILS_PER_PERSON_MAX, GROUPS_PER_PERSON_MAX};
 use crate::provider::tests::provider;
 use crate::{
     Actor, Change, Command, Controller, DirectoryCommand, DirectoryEmail, DirectoryEvent, DirectoryRefusal,
-    Event, GroupProfile, PeopleCommand, PeopleEvent, PersonProfile, ProviderCommand, Refusal, SessionEnd,
-    Snapshot, TokenHash, UserStanding, VerifiedLogin,
+    Event, GroupProfile, PeopleCommand, PersonProfile, ProviderCommand, Refusal, SessionEnd, Snapshot,
+    TokenHash, UserStanding, VerifiedLogin,
 };
 
 const TOKEN: &[u8] = b"rfs_secret";
@@ -152,17 +152,6 @@ fn provisioned(change: &Change) -> DirectoryId {
     ids.unwrap()
 }
 
-fn ends(change: &Change) -> Vec<SessionEnd> {
-    let ended = change.events.iter().filter_map(|event| match event {
-        Event::People(event) => match event.as_ref() {
-            PeopleEvent::SessionEnded { cause, .. } => Some(*cause),
-            _ => None,
-        },
-        _ => None,
-    });
-    ended.collect()
-}
-
 #[test]
 fn groups_come_from_the_directory_and_not_from_the_token() {
     let (mut world, laptop) = World::with_directory();
@@ -214,7 +203,7 @@ fn who_is_deactivated_or_removed_by_the_directory_is_out_in_the_same_change() {
     world.vouch(laptop, login("alice", world.wall)).unwrap();
 
     let change = world.change(alice, deactivated("alice")).unwrap();
-    assert_eq!(ends(&change), [SessionEnd::Deactivated]);
+    assert_eq!(causes(&change), [SessionEnd::Deactivated]);
     assert!(!world.is_in_ledger(laptop));
     let refused = world.vouch(laptop, login("alice", world.wall)).unwrap_err();
     assert!(matches!(refused, Refusal::UserDeactivated(_)), "{refused}");
@@ -230,7 +219,7 @@ fn who_is_deactivated_or_removed_by_the_directory_is_out_in_the_same_change() {
     let change = world
         .told(DirectoryCommand::RemovePerson { provider, id: alice })
         .unwrap();
-    assert_eq!(ends(&change), [SessionEnd::Deactivated]);
+    assert_eq!(causes(&change), [SessionEnd::Deactivated]);
     let refused = world.vouch(laptop, login("alice", world.wall)).unwrap_err();
     assert!(
         matches!(refused, Refusal::Directory(DirectoryRefusal::NotProvisioned(_))),
@@ -290,7 +279,7 @@ fn a_person_is_found_by_subject_or_verified_address_and_two_of_one_address_are_n
             profile: twin,
         })
         .unwrap();
-    assert_eq!(ends(&change), [SessionEnd::Deactivated]);
+    assert_eq!(causes(&change), [SessionEnd::Deactivated]);
     assert!(world.vouch(laptop, login("alice", world.wall)).is_err());
 }
 
@@ -316,7 +305,7 @@ fn a_person_is_found_by_the_claim_that_stands_for_their_directory_id() {
     };
     let change = world.change(alice, deactivated).unwrap();
 
-    assert_eq!(ends(&change), [SessionEnd::Deactivated]);
+    assert_eq!(causes(&change), [SessionEnd::Deactivated]);
     assert!(!world.controller.user_views()[0].active);
     assert!(world.vouch(laptop, pairwise).is_err());
 }

@@ -66,6 +66,11 @@ fn ends(change: &Change) -> Vec<(NodeId, SessionEnd)> {
     ended.collect()
 }
 
+/// Why sessions ended by a change, whosever they were.
+pub(super) fn causes(change: &Change) -> Vec<SessionEnd> {
+    ends(change).into_iter().map(|(_, cause)| cause).collect()
+}
+
 #[test]
 fn a_login_is_what_policy_sees_until_it_ends() {
     let (mut world, laptop) = World::with_alice();

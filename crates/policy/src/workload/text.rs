@@ -10,6 +10,7 @@ use serde_json::Value as Json;
 use toml::de::{DeTable, DeValue};
 
 use super::claims::{DEPTH_MAX, Pattern};
+use super::subject::{SUBJECT_CLAIMS, says_who};
 use super::{ClaimPath, ClaimWanted, Condition, KeySource, NameTemplate, WorkloadIssuer, WorkloadRule};
 use crate::diagnostic::PolicyErrors;
 use crate::reader::{Fields, Reader, Value, optional, read_each, shorten};
@@ -335,28 +336,6 @@ fn read_pattern<'t>(reader: &mut Reader<'t>, value: &Value<'t>, key: &str) -> Op
     }
 }
 
-/// Whether a condition says who is meant, and not merely what they are like: another's workflow runs on a branch `main`
-/// too.
-fn says_who(condition: &Condition) -> bool {
-    let names = condition.claim.names();
-    let is_subject = SUBJECT_CLAIMS
-        .iter()
-        .any(|path| path.iter().copied().eq(names.iter().map(String::as_str)));
-    let is_certain = match &condition.wanted {
-        ClaimWanted::Text(patterns) => patterns.iter().all(|pattern| {
-            let literal = pattern.literal();
-            let literal = SUBJECT_PREFIXES
-                .iter()
-                .find_map(|prefix| literal.strip_prefix(prefix))
-                .unwrap_or(&literal);
-            literal.chars().any(char::is_alphanumeric)
-        }),
-        ClaimWanted::Number(_) => true,
-        ClaimWanted::Bool(_) => false,
-    };
-    is_subject && is_certain
-}
-
 const ISSUER_KEYS: [&str; 8] = [
     "name",
     "url",
@@ -370,33 +349,6 @@ const ISSUER_KEYS: [&str; 8] = [
 const RULE_KEYS: [&str; 3] = ["claims", "labels", "name"];
 /// Claims that every token is checked for, or that say nothing about whose it is (RFC 7519 section 4.1).
 const ENVELOPE: [&str; 6] = ["iss", "aud", "exp", "nbf", "iat", "jti"];
-/// Claims that say who is meant, of Kubernetes, of the CI of GitHub and GitLab, of clouds, and of OAuth (RFC 9068).
-const SUBJECT_CLAIMS: [&[&str]; 22] = [
-    &["sub"],
-    &["client_id"],
-    &["repository"],
-    &["project_path"],
-    &["kubernetes.io", "namespace"],
-    &["kubernetes.io", "serviceaccount", "uid"],
-    &["kubernetes.io", "pod", "uid"],
-    &["repository_id"],
-    &["repository_owner"],
-    &["repository_owner_id"],
-    &["job_workflow_ref"],
-    &["project_id"],
-    &["namespace_path"],
-    &["namespace_id"],
-    &["azp"],
-    &["email"],
-    &["oid"],
-    &["appid"],
-    &["xms_mirid"],
-    &["google", "compute_engine", "project_id"],
-    &["google", "compute_engine", "project_number"],
-    &["google", "compute_engine", "instance_id"],
-];
-/// How subjects begin whoever's they are, at issuers that anybody may get a token of.
-const SUBJECT_PREFIXES: [&str; 2] = ["repo:", "project_path:"];
 const SUBJECTS_SHOWN: usize = 5;
 
 /// The longest file of an issuer.
