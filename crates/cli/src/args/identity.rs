@@ -97,7 +97,7 @@ pub(crate) enum ScimCommand {
 }
 
 /// `ringfence login`
-#[derive(Args)]
+#[derive(Args, Clone)]
 #[command(
     after_help = "Examples:\n  ringfence login\n  ringfence login --provider corp --device\n  ringfence login --mfa   # prove a second factor again\n  ringfence login --account ada --set-up   # the first time with a local account\n  ringfence login --account ada"
 )]
@@ -126,7 +126,7 @@ pub(crate) struct LoginArgs {
 }
 
 /// `ringfence login` with a local account
-#[derive(Args, Default)]
+#[derive(Args, Clone, Default)]
 pub(crate) struct LocalLoginArgs {
     /// With this local account: a password and the code of an authenticator
     #[arg(long, value_name = "NAME", conflicts_with_all = ["device", "no_browser", "port"])]

@@ -24,14 +24,11 @@ struct SetUp {
     recovery_codes: Vec<LocalSecret>,
 }
 
-/// Whether who is logged in here is so by a local account.
-pub(super) fn is_here(args: &LoginArgs) -> bool {
-    let answer = local::ask(&args.socket.socket, &LocalRequest::WhoAmI, ANSWER_WAIT);
-    match answer {
-        Ok(LocalResponse::Session { session }) => {
-            session.is_some_and(|session| session.provider.as_str() == LOCAL)
-        }
-        Ok(_) | Err(_) => false,
+/// Who vouches for the person that is logged in here: [`LOCAL`] where it is a local account.
+pub(super) fn provider_here(args: &LoginArgs) -> Option<Name> {
+    match local::ask(&args.socket.socket, &LocalRequest::WhoAmI, ANSWER_WAIT) {
+        Ok(LocalResponse::Session { session }) => session.map(|session| session.provider),
+        Ok(_) | Err(_) => None,
     }
 }
 

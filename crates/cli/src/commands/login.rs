@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ringfence_control::local::{LocalRequest, LocalResponse};
 use ringfence_control::{AuthorizationCode, LoginMethod, SessionFacts};
+use ringfence_model::Name;
 
 use super::local_login;
 use super::person;
@@ -26,14 +27,12 @@ struct Begun {
 }
 
 pub(super) fn login(args: &LoginArgs, output: &mut Output) -> Result<(), Failure> {
-    let is_local = args
-        .provider
-        .as_ref()
-        .is_some_and(|name| name.as_str() == local_login::LOCAL);
-    let names_another = args.provider.is_some() && !is_local;
+    let names_another = args.provider.as_ref().is_some_and(|name| !is_local(name));
     let says_so = args.local.account.is_some() || args.local.set_up || args.local.password_file.is_some();
-    let is_step_up = args.mfa && args.provider.is_none();
-    if is_local || says_so || (is_step_up && local_login::is_here(args)) {
+    // Who proves a second factor again does so where they proved the first.
+    let here = (args.mfa && args.provider.is_none() && !says_so).then(|| local_login::provider_here(args));
+    let provider = args.provider.clone().or(here.flatten());
+    if says_so || provider.as_ref().is_some_and(is_local) {
         if names_another {
             return Err(Failure::new(
                 Exit::Usage,
@@ -42,6 +41,10 @@ pub(super) fn login(args: &LoginArgs, output: &mut Output) -> Result<(), Failure
         }
         return local_login::login(args, output);
     }
+    let args = &LoginArgs {
+        provider,
+        ..args.clone()
+    };
     let session = if args.device {
         by_device(args, output)?
     } else {
@@ -124,7 +127,7 @@ fn in_browser(args: &LoginArgs, output: &mut Output) -> Result<SessionFacts, Fai
 
 /// Has the person at this machine prove a second factor on any device. What they are to do is told to `told` as well.
 pub(super) fn step_up(socket: &SocketArg, told: impl Fn(&str), output: &mut Output) -> Result<(), Failure> {
-    let args = LoginArgs {
+    let mut args = LoginArgs {
         provider: None,
         device: true,
         no_browser: true,
@@ -133,7 +136,8 @@ pub(super) fn step_up(socket: &SocketArg, told: impl Fn(&str), output: &mut Outp
         port: 0,
         socket: socket.clone(),
     };
-    if local_login::is_here(&args) {
+    args.provider = local_login::provider_here(&args);
+    if args.provider.as_ref().is_some_and(is_local) {
         // Its code is typed, and whoever watches may have no keyboard.
         let text = format!("Prove your second factor again: {}", person::STEP_UP);
         output.note(&text);
@@ -141,6 +145,10 @@ pub(super) fn step_up(socket: &SocketArg, told: impl Fn(&str), output: &mut Outp
         return Ok(());
     }
     device_login(&args, told, output).map(drop)
+}
+
+fn is_local(provider: &Name) -> bool {
+    provider.as_str() == local_login::LOCAL
 }
 
 fn by_device(args: &LoginArgs, output: &mut Output) -> Result<SessionFacts, Failure> {

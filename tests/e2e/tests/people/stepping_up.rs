@@ -20,6 +20,18 @@ fn a_person_is_told_that_their_second_factor_ends_and_steps_up_without_reconnect
     office.mesh.apply_and_wait(&policy).unwrap();
     let at = db.overlay("ledger").unwrap().v4;
     office.log_in(&["--mfa"], Some("123456")).unwrap();
+    // Whoever steps up does so at the provider that vouched for them, however many there are.
+    let other = [
+        "provider",
+        "add",
+        "--name",
+        "other",
+        "--issuer",
+        "https://login.example.com",
+    ];
+    office
+        .administer(&[&other[..], &["--client-id", "x"]].concat())
+        .unwrap();
     let live = |port| {
         wait_for(SOON, "a connection", || {
             Live::open(office.laptop.host(), db.host(), at.into(), port).ok()
