@@ -57,14 +57,8 @@ fn a_person_is_told_that_their_second_factor_ends_and_steps_up_without_reconnect
     assert!(status.contains("person: ada@example.com"), "{status}");
     assert!(status.contains("db tcp/22 in ledger: "), "{status}");
 
-    let (url, code) = wait_for(UNTIL_IT_ENDS, "word that it ended, and where to go", || {
-        let log = watch.log();
-        let (_, rest) = log.split_once("On any device, open ")?;
-        let (url, rest) = rest.split_once(" and enter the code ")?;
-        let (code, _) = rest.split_once('\n')?;
-        Some((url.to_owned(), code.trim().to_owned()))
-    })
-    .unwrap();
+    let where_to = || where_to(&watch.log());
+    let (url, code) = wait_for(UNTIL_IT_ENDS, "word that it ended, and where to go", where_to).unwrap();
     assert!(watch.log().contains("factor-ended"), "{}", watch.log());
     console.wait_cut(SOON).unwrap();
     data.exchange(SOON).unwrap();
@@ -94,6 +88,14 @@ fn a_person_is_told_that_their_second_factor_ends_and_steps_up_without_reconnect
         office.provider_log()
     );
     data.exchange(SOON).unwrap();
+}
+
+/// The address that a person is sent to, and the code to enter there.
+fn where_to(log: &str) -> Option<(String, String)> {
+    let (_, rest) = log.split_once("On any device, open ")?;
+    let (url, rest) = rest.split_once(" and enter the code ")?;
+    let (code, _) = rest.split_once('\n')?;
+    Some((url.to_owned(), code.trim().to_owned()))
 }
 
 /// A `PATH` whose `notify-send` writes down what it is to show: there is no desktop here.
